@@ -1,0 +1,185 @@
+"""The documented JSON of ``POST /predict``: parsed, checked and written in this one place.
+
+The French values of ``precision`` are the contract; ``low|medium|high`` mean the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+CLASSES: dict[str, str] = {
+    "akiec": "Actinic keratoses",
+    "bcc": "Basal cell carcinoma",
+    "bkl": "Benign keratosis-like lesions",
+    "df": "Dermatofibroma",
+    "mel": "Melanoma",
+    "nv": "Melanocytic nevi",
+    "vasc": "Vascular lesions",
+}
+"""HAM10000's ``dx`` codes in the order of the network's outputs, and the names that are answered."""
+
+PRECISIONS = ("Faible", "Moyenne", "Importante")
+DEFAULT_PRECISION = "Moyenne"
+_PRECISION_ALIASES = {"low": "Faible", "medium": "Moyenne", "high": "Importante"} | {p.lower(): p for p in PRECISIONS}
+
+DIGITS = 4
+"""Decimals of a probability. More would be rounding noise of the engine, not knowledge."""
+
+_FIELDS = ("image", "explain", "precision", "details")
+_DATA_URL = re.compile(r"\s*data:[^,]{0,200},", re.IGNORECASE)
+
+
+class ContractError(ValueError):
+    """The request is not of the documented form. Its message says what to change.
+
+    Attributes:
+        status: the HTTP status that fits, 400 unless said otherwise.
+    """
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Request:
+    """One checked request. ``image`` holds the file's bytes; ``precision`` is one of :data:`PRECISIONS`."""
+
+    image: bytes
+    explain: bool = False
+    precision: str = DEFAULT_PRECISION
+    details: bool = False
+
+
+def parse_request(body: bytes | bytearray | str | dict[str, Any]) -> Request:
+    """Parse and check a request's JSON.
+
+    Raises:
+        ContractError: not JSON, a field missing, unknown or of the wrong type, or bad base64.
+    """
+    fields = body if isinstance(body, dict) else _parse_json(body)
+    if not isinstance(fields, dict):
+        raise ContractError('the body must be a JSON object such as {"image": "<base64>"}')
+    _refuse_unknown(fields)
+    if "image" not in fields:
+        raise ContractError('the field "image" is missing: it holds the photograph in base64')
+    return Request(
+        image=_decode_image(fields["image"]),
+        explain=_boolean(fields, "explain"),
+        precision=parse_precision(fields.get("precision", DEFAULT_PRECISION)),
+        details=_boolean(fields, "details"),
+    )
+
+
+def parse_query(image: bytes, fields: dict[str, Any]) -> Request:
+    """A request whose photograph came as bytes, with the other fields as text (a query string or a form).
+
+    Raises:
+        ContractError: a field unknown or of the wrong kind.
+    """
+    texts = {k: v.decode("utf-8", "replace") if isinstance(v, (bytes, bytearray)) else v for k, v in fields.items()}
+    words = {"true": True, "1": True, "false": False, "0": False}
+    checked = {
+        name: words.get(value.lower(), value) if name != "precision" and isinstance(value, str) else value
+        for name, value in texts.items()
+    }
+    _refuse_unknown(checked)
+    return Request(
+        image=image,
+        explain=_boolean(checked, "explain"),
+        precision=parse_precision(checked.get("precision", DEFAULT_PRECISION)),
+        details=_boolean(checked, "details"),
+    )
+
+
+def parse_precision(word: Any) -> str:
+    """``word`` in any case, with or without accents, French or English, as one of :data:`PRECISIONS`.
+
+    Raises:
+        ContractError: another word, or no text.
+    """
+    if isinstance(word, str):
+        folded = unicodedata.normalize("NFKD", word.strip())
+        folded = "".join(c for c in folded if not unicodedata.combining(c)).lower()
+        if folded in _PRECISION_ALIASES:
+            return _PRECISION_ALIASES[folded]
+    raise ContractError(
+        f'"precision" is {_quote(word)}: it must be one of {", ".join(PRECISIONS)} (or low, medium, high)'
+    )
+
+
+def success(
+    prediction: str, probability: float, explain: list | None = None, details: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The documented answer; ``prediction`` is a ``dx`` code. ``details`` appears only when given."""
+    answer = {
+        "success": True,
+        "prediction": CLASSES[prediction],
+        "probability": round(float(probability), DIGITS),
+        "explain": explain,
+    }
+    return answer if details is None else answer | {"details": details}
+
+
+def failure(error: str) -> dict[str, Any]:
+    """The documented failure envelope."""
+    return {"success": False, "error": error}
+
+
+def dump(answer: dict[str, Any]) -> bytes:
+    """``answer`` as compact UTF-8 JSON."""
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _parse_json(body: bytes | bytearray | str) -> Any:
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise ContractError("the body is nested too deeply to be a request") from None
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are both ValueErrors
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8 text"
+        raise ContractError(f"the body is not JSON ({reason})") from None
+
+
+def _refuse_unknown(fields: dict[str, Any]) -> None:
+    for name in fields:
+        if name not in _FIELDS:
+            raise ContractError(f"unknown field {_quote(name)}: the fields are {', '.join(_FIELDS)}")
+
+
+def _boolean(fields: dict[str, Any], name: str) -> bool:
+    value = fields.get(name, False)
+    if not isinstance(value, bool):
+        raise ContractError(f'"{name}" is {_quote(value)}: it must be true or false')
+    return value
+
+
+def _decode_image(value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise ContractError(f'"image" is {_quote(value)}: it must be text, the photograph in base64')
+    prefix = _DATA_URL.match(value)
+    text = value[prefix.end() :] if prefix else value
+    text = "".join(text.split())  # line breaks, as `base64` and MIME write them
+    if not text:
+        raise ContractError('"image" is empty: it must hold the photograph in base64')
+    text = text.replace("-", "+").replace("_", "/")  # the URL-safe alphabet
+    text += "=" * (-len(text) % 4)
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ContractError('"image" is not base64: encode the bytes of the file, not its name or text') from None
+
+
+def _quote(value: Any) -> str:
+    """``value`` as JSON, short enough to be read in a message."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = type(value).__name__
+    return text if len(text) <= 60 else text[:57] + "…"
