@@ -1,0 +1,216 @@
+"""The ResNet34 checkpoint and its batched inference: OpenVINO on a CPU, torch on CUDA."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Without this, OpenVINO reports every conversion to its maker over the network, unasked.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino as ov
+import torch
+from torch import nn
+from torchvision.models import resnet34
+
+from handler.contract import CLASSES
+from handler.images import SIZE
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's channel statistics, for pixels scaled to 0–1."""
+
+PREPROCESSING: dict[str, Any] = {
+    "size": SIZE,
+    "resize": "shorter side, bicubic, antialiased",
+    "crop": "centre square",
+    "mean": list(MEAN),
+    "std": list(STD),
+}
+
+FORMAT = 1
+"""Version of the checkpoint's layout."""
+
+Engine = Callable[[np.ndarray], np.ndarray]
+"""Contiguous ``uint8`` (N, 224, 224, 3) in, float32 (N, classes) out."""
+
+
+class CheckpointError(ValueError):
+    """The file is no checkpoint of this project. Its message says why."""
+
+
+@dataclass
+class Checkpoint:
+    """What :mod:`train.main_train` writes and serving reads.
+
+    Attributes:
+        state: ResNet34's weights in torchvision's names.
+        classes: ``dx`` codes in the order of the network's outputs.
+        temperature: logits are divided by it before softmax (Guo et al., "On Calibration of Modern Neural
+            Networks", ICML 2017); fitted on validation.
+        preprocessing: see :data:`PREPROCESSING`.
+        training: facts of the run that made it: epochs, recipe, seed, figures on validation.
+    """
+
+    state: dict[str, torch.Tensor]
+    classes: list[str] = field(default_factory=lambda: list(CLASSES))
+    temperature: float = 1.0
+    preprocessing: dict[str, Any] = field(default_factory=lambda: dict(PREPROCESSING))
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to ``path``, weights as float16 and batch-norm statistics as float32, all or nothing."""
+        half = {
+            name: value.detach().cpu().contiguous().to(torch.float32 if "running_" in name else torch.float16)
+            if value.is_floating_point()
+            else value.detach().cpu()
+            for name, value in self.state.items()
+        }
+        content = {
+            "format": FORMAT,
+            "architecture": "resnet34",
+            "state_dict": half,
+            "classes": list(self.classes),
+            "names": [CLASSES[c] for c in self.classes],
+            "temperature": float(self.temperature),
+            "preprocessing": self.preprocessing,
+            "training": self.training,
+        }
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        torch.save(content, partial)
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Checkpoint:
+        """Read ``path`` without running any code that it might hold (``weights_only=True``).
+
+        Raises:
+            CheckpointError: missing, not a checkpoint, or one of another architecture, format or set of classes.
+        """
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise CheckpointError(f"{path} does not exist") from None
+        except Exception as error:  # torch raises pickle, zip and runtime errors alike
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise CheckpointError(f"{path} is not a checkpoint ({reason[0]})") from None
+        if not isinstance(content, dict) or content.get("architecture") != "resnet34" or "state_dict" not in content:
+            raise CheckpointError(f"{path} is not a checkpoint of train/main_train.py")
+        if content.get("format") != FORMAT:
+            raise CheckpointError(f"{path} has format {content.get('format')}; this version reads {FORMAT}")
+        unknown = [c for c in content["classes"] if c not in CLASSES]
+        if unknown:
+            raise CheckpointError(f"{path} knows the class {unknown[0]}, which has no documented name")
+        temperature = float(content["temperature"])
+        if not math.isfinite(temperature) or temperature <= 0:
+            raise CheckpointError(f"{path} has temperature {temperature}; it must be positive")
+        return cls(
+            state={name: v.float() if v.is_floating_point() else v for name, v in content["state_dict"].items()},
+            classes=list(content["classes"]),
+            temperature=temperature,
+            preprocessing=content["preprocessing"],
+            training=content["training"],
+        )
+
+    def network(self) -> nn.Module:
+        """A float32 ResNet34 with these weights, in evaluation mode."""
+        network = resnet34(num_classes=len(self.classes))
+        network.load_state_dict(self.state)
+        return network.eval()
+
+
+class PixelsToProbabilities(nn.Module):
+    """Pixels in, calibrated probabilities out: normalisation, network, temperature and softmax in one graph.
+
+    Input (N, 224, 224, 3) with values 0–255, output (N, classes).
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self.network = checkpoint.network()
+        self.temperature = checkpoint.temperature
+        mean, std = checkpoint.preprocessing["mean"], checkpoint.preprocessing["std"]
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        return torch.softmax(self.network(x).float() / self.temperature, dim=1)
+
+
+class Classifier:
+    """Batched inference with a checkpoint, by two engines.
+
+    ``probabilities`` computes in float32, for the figure that is answered. ``sample_probabilities`` computes in the
+    16-bit type that the hardware has (float32 where it has none), for LIME's thousands of perturbations.
+
+    Args:
+        checkpoint: the trained weights.
+        device: ``"cpu"`` (OpenVINO) or a CUDA device such as ``"cuda:0"`` (torch).
+        threads: CPU threads; all cores unless given.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", threads: int | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.classes = checkpoint.classes
+        self.device = device
+        module = PixelsToProbabilities(checkpoint).eval()
+        engines = _cuda_engines(module, device) if device.startswith("cuda") else _cpu_engines(module, threads)
+        self._exact, self._fast = engines
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities of shape (N, classes), float32, for ``uint8`` squares of shape (N, 224, 224, 3)."""
+        return self._run(self._exact, pixels)
+
+    def sample_probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """As :meth:`probabilities`, faster and to about two digits."""
+        return self._run(self._fast, pixels)
+
+    def _run(self, engine: Engine, pixels: np.ndarray) -> np.ndarray:
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (SIZE, SIZE, 3):
+            raise ValueError(f"expected uint8 (N, {SIZE}, {SIZE}, 3), got {pixels.dtype} {pixels.shape}")
+        if not len(pixels):
+            return np.zeros((0, len(self.classes)), np.float32)
+        return engine(np.ascontiguousarray(pixels))
+
+
+def _cpu_engines(module: nn.Module, threads: int | None) -> tuple[Engine, Engine]:
+    core = ov.Core()
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls the tracing that OpenVINO uses deprecated
+        example = torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)
+        model = ov.convert_model(module, example_input=example, input=[-1, SIZE, SIZE, 3])
+    has_bf16 = "BF16" in core.get_property("CPU", ov.properties.device.capabilities)
+    exact = _openvino_engine(core, model, ov.Type.f32, threads)
+    return exact, _openvino_engine(core, model, ov.Type.bf16, threads) if has_bf16 else exact
+
+
+def _openvino_engine(core: ov.Core, model: ov.Model, precision: ov.Type, threads: int | None) -> Engine:
+    hint = ov.properties.hint
+    config = {hint.performance_mode: hint.PerformanceMode.LATENCY, hint.inference_precision: precision}
+    if threads:
+        config[ov.properties.inference_num_threads] = threads
+    compiled = core.compile_model(model, "CPU", config)
+    return lambda pixels: np.array(compiled(pixels, share_inputs=True)[0], dtype=np.float32)
+
+
+def _cuda_engines(module: nn.Module, device: str) -> tuple[Engine, Engine]:
+    module = module.to(device, memory_format=torch.channels_last)
+
+    def engine(half: bool) -> Engine:
+        def run(pixels: np.ndarray) -> np.ndarray:
+            with torch.inference_mode(), torch.autocast("cuda", dtype=torch.float16, enabled=half):
+                return module(torch.from_numpy(pixels).to(device)).float().cpu().numpy()
+
+        return run
+
+    return engine(half=False), engine(half=True)

@@ -1,0 +1,109 @@
+"""Requests in, answers out: one forward pass for a whole batch, each request with its own outcome."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from handler import contract
+from handler.classifier import Checkpoint, Classifier
+from handler.contract import CLASSES, ContractError, Request
+from handler.explainer import SAMPLES, Explainer, Explanation
+from handler.images import SIZE, ImageError, network_square, open_photograph
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one request gets: an HTTP status and the documented JSON."""
+
+    status: int
+    body: bytes
+
+
+class Predictor:
+    """A loaded model that answers batches of requests.
+
+    Args:
+        path: a checkpoint of ``train/main_train.py``.
+        device: ``"cpu"`` or a CUDA device of torch.
+        threads: CPU threads; all cores unless given.
+
+    Raises:
+        handler.classifier.CheckpointError: ``path`` is no such checkpoint.
+    """
+
+    def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None) -> None:
+        checkpoint = Checkpoint.load(path)
+        self.model = {
+            "architecture": "resnet34",
+            "version": hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12],
+            "epoch": checkpoint.training.get("epoch"),
+        }
+        self.classifier = Classifier(checkpoint, device, threads)
+        self.explainer = Explainer(self.classifier.sample_probabilities)
+        self.classifier.probabilities(np.zeros((1, SIZE, SIZE, 3), np.uint8))  # the first user waits for nothing
+
+    def answer(self, requests: list[Request | ContractError]) -> list[Answer]:
+        """An answer for each request, in order. A request that fails does not touch the others."""
+        squares: dict[int, np.ndarray] = {}
+        answers: dict[int, Answer] = {}
+        for i, request in enumerate(requests):
+            try:
+                if isinstance(request, ContractError):
+                    raise request
+                squares[i] = network_square(open_photograph(request.image))
+            except ContractError as error:
+                answers[i] = refuse(error.status, str(error))
+            except ImageError as error:
+                answers[i] = refuse(400, str(error))
+        if squares:
+            probabilities = self.classifier.probabilities(np.stack(list(squares.values())))
+            for (i, square), row in zip(squares.items(), probabilities, strict=True):
+                answers[i] = self._answer_one(requests[i], square, row)
+        return [answers[i] for i in range(len(requests))]
+
+    def _answer_one(self, request: Request, square: np.ndarray, row: np.ndarray) -> Answer:
+        try:
+            label = int(row.argmax())
+            explanation = None
+            if request.explain:
+                explanation = self.explainer.explain(square, label, SAMPLES[request.precision])
+            answer = contract.success(
+                self.classifier.classes[label],
+                row[label],
+                explain=None if explanation is None else explanation.overlay.tolist(),
+                details=self._details(row, request, explanation) if request.details else None,
+            )
+            return Answer(200, contract.dump(answer))
+        except Exception:
+            logger.exception("a request failed")
+            return refuse(500, "the photograph could not be explained: this is a fault of the service, see its log")
+
+    def _details(self, row: np.ndarray, request: Request, explanation: Explanation | None) -> dict[str, Any]:
+        details: dict[str, Any] = {
+            "probabilities": {
+                CLASSES[c]: round(float(p), contract.DIGITS) for c, p in zip(self.classifier.classes, row, strict=True)
+            },
+            "model": self.model,
+            "explanation": None,
+        }
+        if explanation is not None:
+            details["explanation"] = {
+                "precision": request.precision,
+                "samples": explanation.samples,
+                "seconds": round(explanation.seconds, 3),
+                "r2": round(explanation.fit, 4),
+            }
+        return details
+
+
+def refuse(status: int, error: str) -> Answer:
+    """The documented failure with an HTTP status."""
+    return Answer(status, contract.dump(contract.failure(error)))
