@@ -1,0 +1,98 @@
+"""Pack the trained checkpoint and all of ``handler/`` into ``model_store/mlbio.mar`` for TorchServe.
+
+    python train/archive.py
+
+torch-model-archiver packs; afterwards the archive is written again with fixed times and a fixed order of files, so that
+the same inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip file can hold, given to every file."""
+
+sys.path.insert(0, str(ROOT))
+
+from handler.classifier import Checkpoint, CheckpointError
+
+
+class ArchiveError(RuntimeError):
+    """The archive could not be made. The message says why."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    p = argparse.ArgumentParser(description="Pack the trained model and the handler into a TorchServe archive.")
+    p.add_argument("--modelname", type=Path, default=ROOT / "model_store/model_mlbio.pth", help="checkpoint to pack")
+    p.add_argument("--output", type=Path, default=ROOT / "model_store/mlbio.mar", help="archive to write")
+    arguments = p.parse_args(argv)
+    try:
+        build(arguments.modelname, arguments.output)
+    except (CheckpointError, ArchiveError) as error:
+        print(f"archive.py: error: {error}", file=sys.stderr)
+        return 2
+    print(f"{arguments.output} ({arguments.output.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+def build(checkpoint: Path, output: Path) -> None:
+    """Write ``output``, replaced in one step.
+
+    Raises:
+        handler.classifier.CheckpointError: ``checkpoint`` cannot be served.
+        ArchiveError: torch-model-archiver failed.
+    """
+    Checkpoint.load(checkpoint)  # a broken one is found here, not in a worker that dies in a loop
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        staged, packed = Path(folder, "staged"), Path(folder, "packed")
+        packed.mkdir()
+        # The archiver copies the contents of a folder, so the package is put into one of its own.
+        shutil.copytree(
+            ROOT / "handler", staged / "handler", ignore=shutil.ignore_patterns("__pycache__", "service.py")
+        )
+        finished = subprocess.run(
+            [sys.executable, "-c", "from model_archiver.model_packaging import generate_model_archive as g; g()"]
+            + ["--model-name", output.stem, "--version", "1.0", "--serialized-file", str(checkpoint)]
+            + ["--handler", str(ROOT / "handler/service.py"), "--extra-files", str(staged)]
+            + ["--export-path", str(packed)],
+            env={"TMPDIR": folder, "PATH": ""},  # the archiver deletes <temporary folder>/<model name>: give it its own
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        made = packed / f"{output.stem}.mar"
+        if finished.returncode or not made.is_file():
+            raise ArchiveError(f"torch-model-archiver failed:\n{finished.stderr.strip()}")
+        partial = output.with_name(output.name + ".partial")
+        normalise(made, partial)
+        partial.replace(output)
+
+
+def normalise(source: Path, target: Path) -> None:
+    """Copy the archive ``source`` with its files in order, all of one time, and that time in its manifest."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in sorted(old.namelist()):
+            content = old.read(name)
+            if name == "MAR-INF/MANIFEST.json":
+                manifest = json.loads(content)
+                manifest["createdOn"] = "01/01/1980 00:00:00"
+                content = json.dumps(manifest, indent=2, sort_keys=True).encode()
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            new.writestr(entry, content)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
