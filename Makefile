@@ -1,0 +1,56 @@
+# MLBIO. `make` lists what there is.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY = .venv/bin/python
+ROOT ?= ../shared/ham10000
+IMAGE ?= examples/*.jpg
+PRECISION ?= Moyenne
+
+# torch's CUDA packages are large: a slow line needs patience.
+PIP = $(PY) -m pip install --disable-pip-version-check --quiet --timeout 60 --retries 5
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve archive test evaluate bench lint clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/run.stamp ## install everything that is needed to run, into .venv
+
+demo: setup archive ## classify and explain IMAGE (the drawn examples) through the service, started for it
+	@$(PY) -m gateway.serve --run $(PY) cli/client.py --explain --precision $(PRECISION) $(IMAGE)
+
+serve: setup archive ## TorchServe and the gateway on http://127.0.0.1:8089, until Ctrl-C
+	@exec $(PY) -m gateway.serve
+
+archive: model_store/mlbio.mar ## pack model_store/model_mlbio.pth and handler/ into model_store/mlbio.mar
+
+test: .venv/test.stamp archive ## run every test
+	$(PY) -m pytest $(PYTEST)
+
+evaluate: setup ## figures of the shipped model on the test images under ROOT
+	@$(PY) train/evaluate.py $(ROOT)
+
+bench: .venv/test.stamp ## speed of inference and explanation, beside the plain way, in one run
+	@$(PY) benchmarks/speed.py
+
+lint: .venv/test.stamp ## check the code's style
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+clean: ## delete everything that was made, .venv included
+	rm -rf .venv logs .pytest_cache .ruff_cache model_store/*.mar
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard handler/*.py) | .venv/run.stamp
+	@$(PY) train/archive.py
+
+.venv/run.stamp: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 is needed, this is " + sys.version)'
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@echo "installing the pinned packages into .venv (some minutes, about 6 GB) ..."
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+.venv/test.stamp: requirements-dev.txt .venv/run.stamp
+	@$(PIP) -r requirements-dev.txt
+	@touch $@

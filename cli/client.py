@@ -1,0 +1,119 @@
+"""Classify photographs with a running MLBIO service, a line per photograph.
+
+    python cli/client.py photo.jpg
+    python cli/client.py --explain --precision Importante *.jpg
+
+With --explain the picture of why is saved beside each photograph, as NAME_explained.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import requests
+from PIL import Image
+
+DEFAULT_URL = "http://127.0.0.1:8089"
+SECONDS = {False: 60, True: 240}
+"""Longest wait for an answer, without and with an explanation. The service itself gives up earlier, and says why."""
+
+
+class ClientError(Exception):
+    """One photograph has no answer. The message says why."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    url = os.environ.get("MLBIO_URL", DEFAULT_URL).rstrip("/")
+    failed, taken = False, set()
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy has no business between this and a service on the same machine
+        for path in map(Path, arguments.image):
+            try:
+                answer = ask(session, url, path, arguments.explain, arguments.precision)
+                line = f"{path}: {answer['prediction']} ({answer['probability']:.1%})"
+                if arguments.explain:
+                    picture = picture_path(path, taken)
+                    save(answer["explain"], picture)
+                    line += f" -> {picture}"
+                print(line, flush=True)
+            except ClientError as error:
+                failed = True
+                print(f"client.py: {path}: {error}", file=sys.stderr, flush=True)
+    return 1 if failed else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        description="Classify photographs of skin lesions. For research and teaching; no medical device.",
+        epilog=f"The service is looked for at {DEFAULT_URL}, or where MLBIO_URL says; `make serve` starts it.",
+    )
+    p.add_argument("--explain", action="store_true", help="also save a picture of why, beside the photograph")
+    p.add_argument(
+        "--precision",
+        default="Moyenne",
+        help="how carefully the explanation is computed: Faible, Moyenne or Importante (default: Moyenne)",
+    )
+    p.add_argument("image", nargs="+", help="JPEG, PNG, WebP, BMP, TIFF or GIF file")
+    return p
+
+
+def ask(session: requests.Session, url: str, path: Path, explain: bool, precision: str) -> dict:
+    """The service's answer about the photograph in ``path``.
+
+    Raises:
+        ClientError: the file cannot be read, the service cannot be reached, or it refuses the photograph.
+    """
+    try:
+        image = base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise ClientError(f"cannot be read ({error.strerror})") from None
+    try:
+        response = session.post(
+            f"{url}/predict",
+            json={"image": image, "explain": explain, "precision": precision},
+            timeout=(5, SECONDS[explain]),
+        )
+    except requests.Timeout:
+        raise ClientError(f"{url} did not answer in time") from None
+    except requests.RequestException:
+        raise ClientError(f"no service at {url}: start it with `make serve`, or set MLBIO_URL") from None
+    try:
+        answer = response.json()
+        if answer["success"]:
+            return answer
+        reason = answer["error"]
+    except (ValueError, KeyError, TypeError):
+        raise ClientError(f"{url} is not an MLBIO service (it answered {response.status_code})") from None
+    raise ClientError(reason)
+
+
+def picture_path(path: Path, taken: set[Path]) -> Path:
+    """Beside the photograph; ``a.jpg`` and ``a.png`` in one call do not overwrite each other's picture."""
+    picture = path.with_name(f"{path.stem}_explained.png")
+    if picture in taken:
+        picture = path.with_name(f"{path.name}_explained.png")
+    taken.add(picture)
+    return picture
+
+
+def save(explain: list, picture: Path) -> None:
+    """Write the answer's H x W x 3 integers as a PNG file.
+
+    Raises:
+        ClientError: the file cannot be written.
+    """
+    try:
+        Image.fromarray(np.array(explain, np.uint8)).save(picture)
+    except OSError as error:
+        raise ClientError(f"classified, but {picture} cannot be written ({error.strerror})") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
