@@ -1,0 +1,82 @@
+"""Speed of inference and of an explanation, beside the plain way of doing the same, in one run.
+
+    make bench                                          on the drawn examples
+    .venv/bin/python benchmarks/speed.py PHOTO …        on other photographs
+
+The plain way is torch in float32, one image at a time or in batches, and lime's own explainer with its default settings
+around it. Times are medians; the machine may be noisy, the ratios less so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from lime.lime_image import LimeImageExplainer
+
+from handler.classifier import Checkpoint, Classifier, PixelsToProbabilities
+from handler.explainer import SAMPLES, Explainer
+from handler.images import network_square, open_photograph
+
+REPEATS = 3
+BATCHES = (1, 8, 32)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description="Speed of inference and explanation, beside the plain way.")
+    p.add_argument("photo", nargs="*", type=Path, default=sorted((ROOT / "examples").glob("drawn_*.jpg")))
+    squares = np.stack([network_square(open_photograph(path.read_bytes())) for path in p.parse_args().photo])
+    checkpoint = Checkpoint.load(ROOT / "model_store/model_mlbio.pth")
+    ours, plain = Classifier(checkpoint), PixelsToProbabilities(checkpoint).eval()
+
+    @torch.inference_mode()
+    def torch_probabilities(images: np.ndarray) -> np.ndarray:
+        return plain(torch.from_numpy(images)).numpy()
+
+    print("| images/s | torch float32 | ours, exact | ratio | ours, samples | ratio |\n" + "| --- " * 6 + "|")
+    for batch in BATCHES:
+        images = np.resize(squares, (batch, *squares.shape[1:]))
+        base, exact, fast = (
+            batch / median_seconds(lambda f=f, images=images: f(images))
+            for f in (torch_probabilities, ours.probabilities, ours.sample_probabilities)
+        )
+        print(f"| batch {batch} | {base:.1f} | {exact:.1f} | {exact / base:.1f} | {fast:.1f} | {fast / base:.1f} |")
+
+    samples = SAMPLES["Faible"]
+    label = int(ours.probabilities(squares[:1]).argmax())
+    with contextlib.redirect_stderr(io.StringIO()):  # lime's progress bar
+        theirs = median_seconds(
+            lambda: LimeImageExplainer(random_state=0).explain_instance(
+                squares[0], torch_probabilities, labels=(label,), top_labels=None, num_samples=samples
+            ),
+            repeats=1,
+        )
+    mine = median_seconds(lambda: Explainer(ours.sample_probabilities).explain(squares[0], label, samples))
+    print(f"\n| seconds for {samples} perturbations | lime as it comes | ours | ratio |\n" + "| --- " * 4 + "|")
+    print(f"| one explanation | {theirs:.2f} | {mine:.2f} | {theirs / mine:.1f} |")
+
+
+def median_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    work()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    main()

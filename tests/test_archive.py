@@ -1,0 +1,75 @@
+"""The archive: the same bytes for the same inputs, and all of handler/ in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+
+
+def archive(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train/archive.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("archive") / "mlbio.mar"
+    finished = archive("--output", path)
+    assert finished.returncode == 0, finished.stderr
+    return path
+
+
+def test_same_inputs_same_bytes(made: Path, tmp_path: Path):
+    assert archive("--output", tmp_path / "mlbio.mar").returncode == 0
+    digests = {hashlib.sha256(p.read_bytes()).hexdigest() for p in (made, tmp_path / "mlbio.mar")}
+    assert len(digests) == 1
+
+
+def test_it_holds_the_handler_and_the_weights(made: Path, tmp_path: Path):
+    with zipfile.ZipFile(made) as content:
+        names = set(content.namelist())
+        manifest = json.loads(content.read("MAR-INF/MANIFEST.json"))
+        content.extractall(tmp_path)
+    modules = {f"handler/{p.name}" for p in (ROOT / "handler").glob("*.py")} - {"handler/service.py"}
+    assert names == modules | {"service.py", "model_mlbio.pth", "MAR-INF/MANIFEST.json"}
+    assert manifest["model"]["handler"] == "service.py"
+    assert made.stat().st_size < 50e6
+
+
+def test_the_entry_point_needs_nothing_outside_the_archive(made: Path, tmp_path: Path):
+    with zipfile.ZipFile(made) as content:
+        content.extractall(tmp_path)
+    code = (
+        "import service, handler.predictor as p; "
+        f"assert p.__file__.startswith({str(tmp_path)!r}), p.__file__; print('loaded')"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert finished.stdout.strip() == "loaded", finished.stderr
+
+
+def test_a_broken_checkpoint_is_refused_and_the_old_archive_stays(made: Path, tmp_path: Path):
+    before = made.read_bytes()
+    for content in (b"nonsense", None):
+        broken = tmp_path / "broken.pth"
+        if content is None:
+            torch.save({"state_dict": {}}, broken)
+        else:
+            broken.write_bytes(content)
+        finished = archive("--modelname", broken, "--output", made)
+        assert finished.returncode == 2
+        assert len(finished.stderr.strip().splitlines()) == 1 and "broken.pth" in finished.stderr
+    assert made.read_bytes() == before
+    assert archive("--modelname", tmp_path / "none.pth", "--output", made).returncode == 2

@@ -1,0 +1,134 @@
+"""LIME against lime's own code, and against classifiers whose reasons are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from lime.lime_image import ImageExplanation, LimeImageExplainer
+
+from handler.explainer import (
+    GREEN,
+    BatchedLimeImageExplainer,
+    Explainer,
+    outline,
+    superpixels,
+    supporting_regions,
+    surrounding_colour,
+)
+
+
+def picture(size: int = 64) -> np.ndarray:
+    """Four coloured quarters on skin, with a little noise."""
+    rng = np.random.default_rng(0)
+    image = np.full((size, size, 3), (210, 170, 150), np.float64)
+    half = size // 2
+    image[8:half, 8:half] = (120, 60, 40)
+    image[8:half, half:-8] = (60, 40, 120)
+    image[half:-8, 8:half] = (40, 110, 60)
+    image += rng.normal(0, 3, image.shape)
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def darkness_of(rows: slice, columns: slice):
+    """A classifier whose class 1 is how dark one part of the picture is."""
+
+    def probabilities(images: np.ndarray) -> np.ndarray:
+        dark = 1 - images[:, rows, columns].mean(axis=(1, 2, 3)) / 255
+        return np.stack([1 - dark, dark], axis=1)
+
+    return probabilities
+
+
+def test_perturbed_pictures_are_those_of_lime(monkeypatch: pytest.MonkeyPatch):
+    """Same masks, same pictures, pixel for pixel, as lime's loop makes them."""
+    image, seen = picture(), {"ours": [], "lime": []}
+    segments = superpixels(image)
+    hidden = np.broadcast_to(surrounding_colour(image), image.shape).copy()
+    ours = BatchedLimeImageExplainer(random_state=3)
+    data, _ = ours.data_labels(image, hidden, segments, lambda x: seen["ours"].append(x) or np.zeros((len(x), 2)), 41)
+    lime = LimeImageExplainer(random_state=3)
+
+    class Replay:
+        def randint(self, low, high, size):
+            masks = data.copy()
+            return masks.ravel()
+
+    lime.random_state = Replay()
+    monkeypatch.setattr("lime.lime_image.tqdm", iter)
+    lime_data, _ = lime.data_labels(
+        image, hidden, segments, lambda x: seen["lime"].append(x) or np.zeros((len(x), 2)), 41
+    )
+    np.testing.assert_array_equal(data, lime_data)
+    np.testing.assert_array_equal(np.concatenate(seen["ours"]), np.concatenate(seen["lime"]))
+
+
+def test_masks_come_in_opposite_pairs_after_the_photograph_itself():
+    masks = BatchedLimeImageExplainer(random_state=0)._masks(101, 30)
+    assert masks.shape == (101, 30)
+    assert (masks[0] == 1).all()
+    np.testing.assert_array_equal(masks[0:100:2], 1 - masks[1:100:2])
+    assert 0.4 < masks[2:].mean() < 0.6
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"), [(slice(8, 32), slice(8, 32)), (slice(8, 32), slice(32, 56)), (slice(32, 56), slice(8, 32))]
+)
+def test_the_part_that_decides_is_outlined(rows: slice, columns: slice):
+    image = picture()
+    explanation = Explainer(darkness_of(rows, columns)).explain(image, 1, samples=400)
+    regions = supporting_regions(explanation.lime, 1)
+    inside = np.zeros(regions.shape, bool)
+    inside[rows, columns] = True
+    assert (regions & inside).sum() / regions.sum() > 0.8
+    assert explanation.fit > 0.9
+
+
+def test_nothing_speaks_for_it_nothing_is_outlined():
+    image = picture()
+    explanation = Explainer(lambda x: np.full((len(x), 2), 0.5)).explain(image, 1, samples=64)
+    assert not supporting_regions(explanation.lime, 1).any()
+    np.testing.assert_array_equal(explanation.overlay, image)
+
+
+def test_same_picture_same_explanation_other_picture_another():
+    explainer = Explainer(darkness_of(slice(8, 32), slice(8, 32)))
+    first, second = (explainer.explain(picture(), 1, samples=100) for _ in range(2))
+    assert first.lime.local_exp == second.lime.local_exp
+    np.testing.assert_array_equal(first.overlay, second.overlay)
+    changed = picture()
+    changed[0, 0] ^= 1
+    assert explainer.explain(changed, 1, samples=100).lime.local_exp != first.lime.local_exp
+
+
+def test_the_result_is_limes_own_type():
+    explanation = Explainer(darkness_of(slice(8, 32), slice(8, 32))).explain(picture(), 1, samples=100)
+    assert isinstance(explanation.lime, ImageExplanation)
+    shown, mask = explanation.lime.get_image_and_mask(1, positive_only=True, num_features=3)
+    assert shown.shape == (64, 64, 3) and mask.any()
+    assert explanation.samples == 100 and explanation.seconds > 0 and explanation.label == 1
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_plain_picture_has_an_explanation_too(value: int):
+    image = np.full((64, 64, 3), value, np.uint8)
+    explanation = Explainer(darkness_of(slice(0, 32), slice(0, 32))).explain(image, 1, samples=64)
+    assert explanation.overlay.shape == image.shape
+
+
+def test_superpixels_are_numbered_without_gaps():
+    for image in (picture(), np.zeros((224, 224, 3), np.uint8), picture(224)):
+        segments = superpixels(image)
+        assert segments.shape == image.shape[:2]
+        assert sorted(np.unique(segments)) == list(range(segments.max() + 1))
+
+
+def test_surrounding_colour_is_that_of_the_skin():
+    assert np.abs(surrounding_colour(picture()).astype(int) - (210, 170, 150)).max() <= 2
+
+
+def test_outline_closes_at_the_edge_of_the_picture():
+    mask = np.zeros((20, 20), bool)
+    mask[:5, :5] = True
+    drawn = (outline(np.zeros((20, 20, 3), np.uint8), mask) == GREEN).all(axis=2)
+    assert drawn[0, :5].all() and drawn[:5, 0].all() and drawn[4, :5].all()
+    assert not drawn[2, 2] and not drawn[10:, 10:].any()

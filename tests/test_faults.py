@@ -1,0 +1,249 @@
+"""What goes wrong behind the gateway, done for real: TorchServe's documented bare start, full, slow, killed, gone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+import uvicorn
+
+from gateway.app import create_app
+from gateway.serve import ServeError, free_port, java_home, refuse_taken_port, torchserve_addresses
+from gateway.settings import Settings
+from gateway.torchserve import _translate
+from tests.conftest import ROOT, encode, free_ports_in_a_row
+from tests.test_gateway import refused
+
+
+@dataclass
+class Bare:
+    """`torchserve --start --models mlbio.mar`, as the documentation says: one pool, no gateway of its own."""
+
+    settings: Settings
+    started: int
+    """Process id of TorchServe's Java."""
+
+    def workers(self) -> list[psutil.Process]:
+        children = psutil.Process(self.started).children(recursive=True)
+        return [c for c in children if any("model_service_worker" in a for a in c.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    folder = tmp_path_factory.mktemp("bare")
+    # The shipped configuration, but for a queue short enough to be filled.
+    config = (ROOT / "config.properties").read_text()
+    assert '"jobQueueSize": 100' in config and '"batchSize": 8' in config
+    config = config.replace('"jobQueueSize": 100', '"jobQueueSize": 2').replace('"batchSize": 8', '"batchSize": 1')
+    config = config.replace("model_store=model_store", f"model_store={ROOT / 'model_store'}")
+    (folder / "config.properties").write_text(config)
+    (folder / "tmp").mkdir()
+    settings = Settings(torchserve_url=f"http://127.0.0.1:{free_ports_in_a_row(3)}")
+    environment = os.environ | {
+        "TS_CONFIG_FILE": "config.properties",
+        "JAVA_HOME": java_home(),
+        "TEMP": str(folder / "tmp"),
+        "TMPDIR": str(folder / "tmp"),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "TS_GRPC_INFERENCE_PORT": str(free_port()),
+        "TS_GRPC_MANAGEMENT_PORT": str(free_port()),
+    }
+    environment |= {f"TS_{name.upper()}": url for name, url in torchserve_addresses(settings).items()}
+    torchserve = shutil.which("torchserve", path=environment["PATH"])
+    with (folder / "log").open("w") as log:
+        subprocess.run(
+            [torchserve, "--start", "--models", "mlbio.mar"],
+            cwd=folder, env=environment, stdout=log, stderr=log, timeout=60, check=True,
+        )  # fmt: skip
+    pid = int((folder / "tmp/.model_server.pid").read_text())
+    try:
+        probe = f"{settings.torchserve_url}/predictions/mlbio"
+        picture = sorted((ROOT / "examples").glob("drawn_*.jpg"))[0].read_bytes()
+        wait_for(lambda: requests.post(probe, data=picture, timeout=60).status_code == 200, 200)
+        yield Bare(settings, pid)
+    finally:
+        workers = psutil.Process(pid).children(recursive=True) if psutil.pid_exists(pid) else []
+        subprocess.run([torchserve, "--stop"], env=environment, timeout=60, check=False)
+        gone, alive = psutil.wait_procs(workers, timeout=30)
+        for process in alive:
+            process.kill()
+
+
+def wait_for(condition, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except requests.RequestException:
+            pass
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.3)
+
+
+class Gateway:
+    """A real gateway in this process, with settings of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        settings = replace(settings, port=free_port())
+        self.url = f"http://127.0.0.1:{settings.port}"
+        self.server = uvicorn.Server(
+            uvicorn.Config(create_app(settings), host="127.0.0.1", port=settings.port, log_level="warning")
+        )
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+
+    def __enter__(self) -> Gateway:
+        self.thread.start()
+        wait_for(lambda: requests.get(f"{self.url}/healthz", timeout=5).ok, 30)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.server.should_exit = True
+        self.thread.join(20)
+
+    def predict(self, **fields) -> requests.Response:
+        return requests.post(f"{self.url}/predict", json=fields, timeout=200)
+
+
+@pytest.fixture
+def photograph(example_images: list[Path]) -> str:
+    return encode(example_images[0].read_bytes())
+
+
+def test_one_pool_explains_as_well(bare: Bare, photograph: str):
+    with Gateway(bare.settings) as gateway:
+        answer = gateway.predict(image=photograph, explain=True, precision="Faible").json()
+    assert len(answer["explain"]) == 224
+
+
+def test_out_of_time_is_504(bare: Bare, photograph: str):
+    with Gateway(replace(bare.settings, explain_seconds=0.2)) as gateway:
+        error = refused(gateway.predict(image=photograph, explain=True, precision="Faible"), 504)
+        assert "0.2 seconds" in error
+        wait_for(lambda: gateway.predict(image=photograph).status_code == 200, 120)
+
+
+def test_full_is_503_with_retry_after_and_loses_nothing(bare: Bare, photograph: str):
+    with Gateway(bare.settings) as gateway, ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda _: gateway.predict(image=photograph, explain=True, precision="Faible"), range(8))
+        )
+    statuses = sorted(a.status_code for a in answers)
+    assert set(statuses) == {200, 503}
+    # One is being computed, two wait, and TorchServe may hand one more on.
+    assert statuses.count(200) >= 3
+    for answer in answers:
+        if answer.status_code == 503:
+            refused(answer, 503)
+            assert int(answer.headers["retry-after"]) > 0
+
+
+def test_killed_worker_is_503_and_comes_back(bare: Bare, photograph: str):
+    with Gateway(bare.settings) as gateway, ThreadPoolExecutor(1) as pool:
+        wait_for(lambda: gateway.predict(image=photograph).status_code == 200, 120)
+        assert requests.get(f"{gateway.url}/readyz", timeout=30).status_code == 200
+        working = pool.submit(gateway.predict, image=photograph, explain=True, precision="Importante")
+        time.sleep(1)
+        (worker,) = bare.workers()
+        worker.kill()
+        answer = working.result(60)
+        refused(answer, 503)
+        assert int(answer.headers["retry-after"]) > 0
+        wait_for(lambda: gateway.predict(image=photograph).status_code == 200, 120)
+        wait_for(lambda: requests.get(f"{gateway.url}/readyz", timeout=30).status_code == 200, 30)
+
+
+def test_stopped_worker_is_not_ready_and_out_of_time(bare: Bare, photograph: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("gateway.app.READY_SECONDS", 1.0)
+    with Gateway(replace(bare.settings, predict_seconds=1)) as gateway:
+        wait_for(lambda: gateway.predict(image=photograph).status_code == 200, 120)
+        (worker,) = bare.workers()
+        worker.suspend()
+        try:
+            time.sleep(1.1)  # a readiness answer is kept for a second
+            refused(requests.get(f"{gateway.url}/readyz", timeout=30), 503)
+            refused(gateway.predict(image=photograph), 504)
+            assert requests.get(f"{gateway.url}/healthz", timeout=10).status_code == 200
+        finally:
+            worker.resume()
+        wait_for(lambda: gateway.predict(image=photograph).status_code == 200, 60)
+
+
+def test_no_torchserve_is_503(photograph: str):
+    with Gateway(Settings(torchserve_url=f"http://127.0.0.1:{free_port()}")) as gateway:
+        answer = gateway.predict(image=photograph)
+        assert "not running" in refused(answer, 503)
+        assert "retry-after" in answer.headers
+        refused(requests.get(f"{gateway.url}/readyz", timeout=30), 503)
+
+
+def test_foreign_answers_are_translated(bare: Bare, photograph: str):
+    # The management API answers predictions with a JSON of its own.
+    host, port = bare.settings.torchserve_url.rsplit(":", 1)
+    with Gateway(replace(bare.settings, torchserve_url=f"{host}:{int(port) + 1}")) as gateway:
+        foreign = requests.post(f"{host}:{int(port) + 1}/predictions/mlbio", timeout=10)
+        assert "success" not in foreign.text
+        answer = gateway.predict(image=photograph, explain=True)
+        assert answer.status_code in (404, 502)
+        refused(answer, answer.status_code)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [(404, 404), (408, 504), (413, 413), (500, 503), (503, 503), (507, 503), (504, 504), (418, 502)]
+)
+def test_every_status_of_torchserve_has_an_answer(theirs: int, ours: int):
+    answer = _translate(theirs)
+    assert answer.status == ours
+    assert answer.retry == (ours == 503)
+
+
+def test_a_taken_port_is_named():
+    with pytest.raises(ServeError, match="MLBIO_PORT"):
+        import socket
+
+        with socket.socket() as holder:
+            holder.bind(("127.0.0.1", 0))
+            holder.listen()
+            refuse_taken_port(f"http://127.0.0.1:{holder.getsockname()[1]}")
+
+
+def test_serve_without_an_archive_says_what_to_do(tmp_path: Path):
+    finished = subprocess.run(
+        [sys.executable, "-m", "gateway.serve", "--model-store", str(tmp_path), "--logs", str(tmp_path)],
+        cwd=ROOT, env=os.environ | {"MLBIO_PORT": str(free_port())}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert finished.returncode == 1
+    assert "make archive" in finished.stderr and "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_starting_leaves_nothing_behind(tmp_path: Path, name: str):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway.serve", "--logs", str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ
+        | {"MLBIO_PORT": str(free_port()), "MLBIO_TORCHSERVE_URL": f"http://127.0.0.1:{free_ports_in_a_row(3)}"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert "starting" in process.stdout.readline()
+    time.sleep(2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 2, "TorchServe and the gateway"
+    process.send_signal(getattr(signal, name))
+    assert process.wait(60) == 0
+    process.stdout.close()
+    gone, alive = psutil.wait_procs(family, timeout=5)
+    assert not alive

@@ -1,0 +1,256 @@
+"""The documented contract through real HTTP: gateway, TorchServe and model as a user has them."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import http.client
+import json
+import socket
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import requests
+from openapi_spec_validator import validate
+from PIL import Image
+
+from gateway.settings import MAX_BODY
+from handler.contract import CLASSES
+from handler.images import network_square, open_photograph
+from tests.conftest import Service, encode
+
+KEYS = ["success", "prediction", "probability", "explain"]
+
+
+@pytest.fixture(scope="module")
+def photograph(example_images: list[Path]) -> str:
+    return encode(example_images[0].read_bytes())
+
+
+def refused(response: requests.Response, status: int) -> str:
+    """The error text of a failure, after checking that it is of the documented form."""
+    assert response.status_code == status, response.text[:300]
+    assert response.headers["content-type"] == "application/json"
+    answer = response.json()
+    assert list(answer) == ["success", "error"]
+    assert answer["success"] is False
+    assert isinstance(answer["error"], str) and 10 < len(answer["error"]) < 400
+    assert "Traceback" not in answer["error"]
+    return answer["error"]
+
+
+def test_success_has_the_four_keys(service: Service, photograph: str):
+    response = service.predict({"image": photograph})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    answer = response.json()
+    assert list(answer) == KEYS
+    assert answer["success"] is True
+    assert answer["prediction"] in CLASSES.values()
+    assert 1 / 7 <= answer["probability"] <= 1
+    assert answer["explain"] is None
+
+
+def test_answer_is_the_same_twice_and_in_a_crowd(service: Service, example_images: list[Path]):
+    bodies = [{"image": encode(p.read_bytes()), "details": True} for p in example_images]
+    alone = [service.predict(body).json() for body in bodies]
+    with ThreadPoolExecutor(16) as pool:
+        crowd = list(pool.map(lambda body: service.predict(body).json(), bodies * 8))
+    assert crowd == alone * 8
+    assert len({answer["probability"] for answer in alone}) > 1, "different pictures, different answers"
+
+
+def test_explanation_is_the_photograph_with_green_outlines(service: Service, photograph: str):
+    body = {"image": photograph, "explain": True, "precision": "Faible"}
+    response = service.predict(body)
+    answer = response.json()
+    assert list(answer) == KEYS
+    overlay = np.array(answer["explain"])
+    assert overlay.shape == (224, 224, 3)
+    assert overlay.dtype.kind == "i" and overlay.min() >= 0 and overlay.max() <= 255
+    shown = network_square(open_photograph(base64.b64decode(photograph)))
+    changed = (overlay != shown).any(axis=2)
+    assert 0 < changed.mean() < 0.5
+    assert (overlay[changed] == (0, 255, 0)).all()
+    assert len(response.content) < 1_000_000
+    assert service.predict(body).content == response.content, "the same request gives the same answer"
+
+
+def test_details_come_under_one_key(service: Service, photograph: str):
+    answer = service.predict({"image": photograph, "details": True, "explain": True, "precision": "low"}).json()
+    assert list(answer) == [*KEYS, "details"]
+    probabilities = answer["details"]["probabilities"]
+    assert list(probabilities) == list(CLASSES.values())
+    assert sum(probabilities.values()) == pytest.approx(1, abs=0.001)
+    assert answer["probability"] == max(probabilities.values()) == probabilities[answer["prediction"]]
+    assert answer["details"]["explanation"]["samples"] == 256
+    assert answer["details"]["explanation"]["precision"] == "Faible"
+
+
+@pytest.mark.parametrize("precision", ["Faible", "Moyenne", "Importante", "low", "MEDIUM", "High", "faible", " moyenne "])
+def test_every_precision_word_is_taken(service: Service, photograph: str, precision: str):
+    # Without "explain" the word is checked and costs nothing.
+    assert service.predict({"image": photograph, "precision": precision}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda text: "data:image/jpeg;base64," + text,
+        lambda text: "\n".join(textwrap.wrap(text, 76)),
+        lambda text: "\r\n".join(textwrap.wrap(text, 64)) + "\r\n",
+        lambda text: text.rstrip("="),
+    ],
+    ids=["data-url", "line-breaks", "mime", "no-padding"],
+)
+def test_base64_as_people_write_it(service: Service, photograph: str, written):
+    assert service.predict({"image": written(photograph)}).json() == service.predict({"image": photograph}).json()
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({}, "image"),
+        ({"image": None}, "image"),
+        ({"image": 5}, "image"),
+        ({"image": ""}, "image"),
+        ({"image": "not base64!"}, "base64"),
+        ({"image": "aGVsbG8="}, "JPEG"),
+        ({"image": "X", "explain": "yes"}, "explain"),
+        ({"image": "X", "explain": 1}, "explain"),
+        ({"image": "X", "precision": "grande"}, "Faible"),
+        ({"image": "X", "precision": 3}, "precision"),
+        ({"image": "X", "details": []}, "details"),
+        ({"image": "X", "explian": True}, "explian"),
+        (["image"], "object"),
+        ("image", "object"),
+    ],
+)
+def test_bad_request_says_what_to_change(service: Service, photograph: str, fields, named: str):
+    if isinstance(fields, dict) and fields.get("image") == "X":
+        fields = fields | {"image": photograph}
+    assert named in refused(service.predict(fields), 400)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"image=abc", b"\xff\xfe", b"[" * 100_000, b'{"image": NaN}'])
+def test_body_that_is_not_json(service: Service, body: bytes):
+    refused(requests.post(f"{service.url}/predict", data=body, timeout=30), 400)
+
+
+def test_content_type_does_not_matter(service: Service, photograph: str):
+    for kind in ("application/json", "text/plain", "application/x-www-form-urlencoded", ""):
+        body = json.dumps({"image": photograph})
+        response = requests.post(f"{service.url}/predict", data=body, headers={"content-type": kind}, timeout=30)
+        assert response.status_code == 200, kind
+
+
+def test_too_large_is_413_and_the_sender_hears_it(service: Service):
+    refused(requests.post(f"{service.url}/predict", data=b" " * (MAX_BODY + 1), timeout=60), 413)
+    chunks = (b" " * 2**20 for _ in range(40))  # no content-length
+    refused(requests.post(f"{service.url}/predict", data=chunks, timeout=60), 413)
+
+
+def test_announced_giant_is_refused_unread(service: Service):
+    at = urlsplit(service.url)
+    connection = http.client.HTTPConnection(at.hostname, at.port, timeout=30)
+    connection.putrequest("POST", "/predict")
+    connection.putheader("content-length", str(10**12))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_large_photograph_passes(service: Service):
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 255, (2400, 3000, 3), dtype=np.uint8))
+    body = {"image": encode(noise, "PNG")}
+    assert 20e6 < len(body["image"]) < MAX_BODY
+    assert service.predict(body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/predict", 405), ("PUT", "/predict", 405), ("POST", "/predictions/mlbio", 404), ("GET", "/nothing", 404)],
+)
+def test_other_paths_and_methods_fail_in_the_documented_form(service: Service, method: str, path: str, status: int):
+    refused(requests.request(method, service.url + path, timeout=30), status)
+
+
+def test_half_a_request_harms_nobody(service: Service, photograph: str):
+    at = urlsplit(service.url)
+    for _ in range(5):
+        with socket.create_connection((at.hostname, at.port), timeout=10) as rude:
+            rude.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{")
+    assert service.predict({"image": photograph}).status_code == 200
+
+
+def test_one_broken_photograph_among_eight_fails_alone(service: Service, photograph: str):
+    broken = encode(base64.b64decode(photograph)[:2000])
+    bodies = [{"image": broken if i == 3 else photograph} for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(service.predict, bodies))
+    assert [a.status_code for a in answers] == [200, 200, 200, 400, 200, 200, 200, 200]
+    assert "cut short" in refused(answers[3], 400)
+
+
+def test_classification_does_not_wait_behind_explanations(service: Service, photograph: str):
+    body = {"image": photograph, "explain": True, "precision": "Moyenne"}
+    took = {}
+
+    def explain() -> None:
+        started = time.monotonic()
+        assert service.predict(body).status_code == 200
+        took["explain"] = time.monotonic() - started
+
+    thread = threading.Thread(target=explain)
+    thread.start()
+    time.sleep(0.3)
+    started = time.monotonic()
+    assert service.predict({"image": photograph}).status_code == 200
+    took["classify"] = time.monotonic() - started
+    thread.join()
+    assert took["classify"] < took["explain"] / 2, took
+
+
+def test_gzip_when_accepted_and_only_then(service: Service, photograph: str):
+    body = {"image": photograph, "explain": True, "precision": "Faible"}
+    plain = service.predict(body, headers={"accept-encoding": "identity"}, stream=True)
+    assert "content-encoding" not in plain.headers
+    packed = service.predict(body, headers={"accept-encoding": "gzip"}, stream=True)
+    assert packed.headers["content-encoding"] == "gzip"
+    raw = packed.raw.read(decode_content=False)
+    plain = plain.content
+    assert gzip.decompress(raw) == plain and len(raw) < len(plain) / 2
+
+
+def test_health_and_readiness(service: Service):
+    assert requests.get(f"{service.url}/healthz", timeout=10).json() == {"status": "alive"}
+    assert requests.get(f"{service.url}/readyz", timeout=30).json() == {"status": "ready"}
+
+
+def test_openapi_describes_what_is_answered(service: Service, photograph: str):
+    document = requests.get(f"{service.url}/openapi.json", timeout=10).json()
+    validate(document)
+    operation = document["paths"]["/predict"]["post"]
+    assert set(operation["responses"]) == {"200", "400", "404", "413", "500", "502", "503", "504"}
+    for example in operation["requestBody"]["content"]["application/json"]["examples"].values():
+        assert service.predict(example["value"]).status_code == 200
+    answer = service.predict({"image": photograph, "details": True}).json()
+    schemas = document["components"]["schemas"]
+    assert set(schemas["Success"]["properties"]) == set(answer)
+    assert set(schemas["Details"]["properties"]) == set(answer["details"])
+
+
+def test_docs_page_asks_no_foreign_host(service: Service):
+    page = requests.get(f"{service.url}/docs", timeout=10)
+    assert "text/html" in page.headers["content-type"]
+    assert "http://" not in page.text and "https://" not in page.text
+    for asset in ("swagger-ui.css", "swagger-ui-bundle.js"):
+        assert f"/docs/assets/{asset}" in page.text
+        assert requests.get(f"{service.url}/docs/assets/{asset}", timeout=10).status_code == 200

@@ -1,0 +1,110 @@
+"""Engines against plain torch, with the model that ships."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from handler.classifier import Checkpoint, Classifier
+from handler.images import network_square, open_photograph
+from tests.conftest import ROOT
+
+MODEL = ROOT / "model_store/model_mlbio.pth"
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return Checkpoint.load(MODEL)
+
+
+@pytest.fixture(scope="module")
+def classifier(checkpoint: Checkpoint) -> Classifier:
+    return Classifier(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def squares(example_images: list[Path]) -> np.ndarray:
+    pictures = [network_square(open_photograph(p.read_bytes())) for p in example_images]
+    rng = np.random.default_rng(0)
+    return np.stack([*pictures, rng.integers(0, 256, (224, 224, 3), dtype=np.uint8)])
+
+
+@pytest.fixture(scope="module")
+def reference(checkpoint: Checkpoint, squares: np.ndarray) -> np.ndarray:
+    """Torch in float64, written out step by step."""
+    x = torch.from_numpy(squares).double().permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(checkpoint.preprocessing[k]).double().view(1, 3, 1, 1) for k in ("mean", "std"))
+    with torch.inference_mode():
+        logits = checkpoint.network().double()((x - mean) / std)
+    return torch.softmax(logits / checkpoint.temperature, 1).numpy()
+
+
+def test_probabilities_are_those_of_torch(classifier: Classifier, squares: np.ndarray, reference: np.ndarray):
+    probabilities = classifier.probabilities(squares)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, reference, atol=2e-5)
+
+
+def test_samples_are_near(classifier: Classifier, squares: np.ndarray, reference: np.ndarray):
+    np.testing.assert_allclose(classifier.sample_probabilities(squares), reference, atol=0.03)
+
+
+def test_a_batch_answers_as_its_parts(classifier: Classifier, squares: np.ndarray):
+    together = classifier.probabilities(np.concatenate([squares] * 3))
+    alone = np.concatenate([classifier.probabilities(s[None]) for s in squares])
+    np.testing.assert_allclose(together, np.tile(alone, (3, 1)), atol=1e-5)
+
+
+def test_no_squares_no_probabilities(classifier: Classifier):
+    assert classifier.probabilities(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, 7)
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((1, 224, 224, 3), np.float32), np.zeros((1, 3, 224, 224), np.uint8), np.zeros((224, 224, 3), np.uint8)]
+)
+def test_wrong_input_is_refused(classifier: Classifier, wrong: np.ndarray):
+    with pytest.raises(ValueError, match="expected uint8"):
+        classifier.probabilities(wrong)
+
+
+def test_the_shipped_model_is_what_the_documentation_says(checkpoint: Checkpoint):
+    assert MODEL.stat().st_size < 50e6
+    stored = torch.load(MODEL, weights_only=True)["state_dict"]
+    assert stored["conv1.weight"].dtype == torch.float16
+    facts = checkpoint.training
+    assert facts["epochs"] == 15 and facts["init"] == "resnet34_imagenet_init.safetensors"
+    assert facts["validation"]["accuracy"] > 0.75
+
+
+def test_openvino_tells_its_maker_nothing():
+    code = "import handler.classifier, sys; assert sys.modules['openvino_telemetry'] is None; print('silent')"
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert finished.stdout.strip() == "silent", finished.stderr
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which is not here")
+def test_cuda_agrees(checkpoint: Checkpoint, squares: np.ndarray, reference: np.ndarray):
+    cuda = Classifier(checkpoint, "cuda")
+    np.testing.assert_allclose(cuda.probabilities(squares), reference, atol=1e-3)
+    np.testing.assert_allclose(cuda.sample_probabilities(squares), reference, atol=0.03)
+
+
+def test_shipped_model_on_the_test_images(shared: Path):
+    """The documented command prints figures clearly above the original's 70 %."""
+    finished = subprocess.run(
+        [sys.executable, str(ROOT / "train/evaluate.py"), str(shared / "ham10000")],
+        capture_output=True, text=True, timeout=500,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    print(finished.stdout)
+    figures = {
+        line.split("|")[1].strip(): line.split("|")[2].strip() for line in finished.stdout.splitlines() if "|" in line
+    }
+    assert "2007 images" in finished.stdout
+    assert float(figures["accuracy"]) > 0.75
+    assert float(figures["balanced accuracy"]) > 0.70
