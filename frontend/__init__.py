@@ -1,0 +1,1 @@
+"""The web page: ``streamlit run frontend/app.py``."""

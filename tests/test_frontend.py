@@ -1,0 +1,332 @@
+"""The page in a real Chromium, against the real service."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 120  # seconds; a busy machine of two cores computes the explanation in them
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--window-size=1200,1800",
+]
+
+RESULT = ".mlbio-prediction"
+ALERT = '[data-testid="stAlert"]'
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Headless Chromium that logs every request it makes."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        reason = "chromium and chromedriver are not on PATH"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    chrome.set_page_load_timeout(PATIENCE)
+    yield chrome
+    chrome.quit()
+
+
+@contextlib.contextmanager
+def streamlit(service_url: str, log: Path) -> Iterator[str]:
+    """The page on a free port, its log in ``log``; stopped by its own process id."""
+    port = free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamlit", "run", "frontend/app.py", "--server.port", str(port)],
+            cwd=ROOT,
+            env=os.environ | {"MLBIO_URL": service_url},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        until = time.monotonic() + PATIENCE
+        while not is_healthy(port):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, f"the page did not start:\n{log.read_text()}"
+            time.sleep(0.3)
+        yield f"http://localhost:{port}/"
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("page") / "streamlit.log"
+
+
+@pytest.fixture(scope="module")
+def page(service, log) -> Iterator[str]:
+    """The page's address, in front of the real service."""
+    with streamlit(service.url, log) as url:
+        yield url
+
+
+def test_two_photographs_get_the_services_diagnoses(browser, page, service, example_images):
+    files = example_images[:2]
+    open_page(browser, page)
+    upload(browser, files)
+    click_classify(browser)
+
+    assert wait_for(browser, RESULT, 2) == [predict(service, f)["prediction"] for f in files]
+    for text, file in zip(texts(browser, ".mlbio-probability"), files, strict=True):
+        expected = 100 * predict(service, file)["probability"]
+        assert float(re.search(r"[\d.]+", text)[0]) == pytest.approx(expected, abs=0.3)  # a batch rounds differently
+    bars = browser.find_elements("css selector", ".mlbio-bars")
+    assert [len(b.find_elements("css selector", ".mlbio-bar")) for b in bars] == [7, 7]
+    assert "no medical device" in body(browser)
+
+
+def test_an_explanation_appears_beside_the_photograph_and_can_be_saved(browser, page, service, example_images):
+    file = example_images[0]
+    open_page(browser, page)
+    upload(browser, [file])
+    choose(browser, explain=True, precision="Faible")
+    click_classify(browser)
+    wait_for(browser, RESULT, 1)
+
+    explanation = browser.find_element("css selector", 'img[alt^="Explanation of"]')
+    wait(browser).until(lambda _: explanation.get_property("naturalWidth") > 0)
+    assert natural_size(explanation) == (224, 224)
+    answered = np.array(predict(service, file, explain=True, precision="Faible")["explain"])
+    assert_similar(fetch_picture(explanation), answered)
+    photograph = browser.find_element("css selector", 'img[alt^="Photograph"]')
+    assert photograph.location["x"] < explanation.location["x"]
+    assert abs(photograph.location["y"] - explanation.location["y"]) < 100
+    assert "Save as PNG" in body(browser)
+
+
+def test_results_stay_and_say_of_which_settings_they_are(browser, page, example_images):
+    open_page(browser, page)
+    upload(browser, example_images[:1])
+    click_classify(browser)
+    before = wait_for(browser, RESULT, 1)
+
+    choose(browser, explain=True)
+    wait(browser).until(lambda _: "made without explanation" in body(browser))
+    assert texts(browser, RESULT) == before
+
+    upload(browser, example_images[1:2])  # another file: the first keeps its result, the new one has none yet
+    wait(browser).until(lambda _: "Not classified yet" in body(browser))
+    assert texts(browser, RESULT) == before
+
+    browser.find_element("css selector", '[data-testid="stFileChipDeleteBtn"] button').click()
+    wait(browser).until(lambda _: len(browser.find_elements("css selector", RESULT)) != 1)
+    assert texts(browser, RESULT) == []
+
+
+def test_a_broken_file_shows_the_services_words_and_the_others_go_on(
+    browser, page, service, example_images, tmp_path_factory
+):
+    broken = tmp_path_factory.mktemp("broken") / "notes.jpg"
+    broken.write_text("this is no photograph")
+    refused = predict(service, broken)
+    assert refused["success"] is False
+    open_page(browser, page)
+    upload(browser, [broken, example_images[0]])
+    click_classify(browser)
+
+    assert wait_for(browser, RESULT, 1) == [predict(service, example_images[0])["prediction"]]
+    assert wait_for(browser, ALERT, 1) == [refused["error"]]
+    assert "This file cannot be shown" in body(browser)
+    assert "Traceback" not in body(browser)
+
+
+def test_turned_and_unusual_photographs_are_shown_upright(browser, page, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("formats")
+    wide = Image.linear_gradient("L").resize((300, 200)).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # taken with the camera on its side: 300 x 200 is to be seen as 200 x 300
+    wide.save(folder / "TURNED.JPG", exif=exif)
+    wide.save(folder / "scan.TIFF")
+    Image.fromarray(np.asarray(wide.convert("L"), np.uint16) * 257).save(folder / "deep *grey*.png")
+    wide.convert("P").save(folder / "old.gif")
+    open_page(browser, page)
+    upload(browser, sorted(folder.iterdir()))
+
+    wait(browser).until(lambda _: len(browser.find_elements("css selector", 'img[alt^="Photograph"]')) == 4)
+    pictures = {p.get_attribute("alt"): p for p in browser.find_elements("css selector", 'img[alt^="Photograph"]')}
+    wait(browser).until(lambda _: all(p.get_property("naturalWidth") for p in pictures.values()))
+    sizes = {name.removeprefix("Photograph "): natural_size(p) for name, p in pictures.items()}
+    assert sizes == {
+        "TURNED.JPG": (200, 300),
+        "scan.TIFF": (300, 200),
+        "deep *grey*.png": (300, 200),
+        "old.gif": (300, 200),
+    }
+    assert "deep *grey*.png" in body(browser)
+
+
+def test_a_service_that_is_down_is_said_plainly(browser, example_images, tmp_path):
+    with streamlit(f"http://127.0.0.1:{free_port()}", tmp_path / "streamlit.log") as url:
+        open_page(browser, url)
+        upload(browser, example_images[:2])
+        click_classify(browser)
+        (message,) = wait_for(browser, ALERT, 1)
+        assert "not reachable" in message and "make serve" in message
+        assert "Traceback" not in body(browser) and texts(browser, RESULT) == []
+    assert "Traceback" not in (tmp_path / "streamlit.log").read_text()
+
+
+def test_the_page_asks_nothing_of_the_internet_and_logs_no_warning(browser, page, log, example_images):
+    browser.get_log("performance")  # what came before is read and forgotten
+    open_page(browser, page)
+    upload(browser, example_images[:1])
+    choose(browser, explain=True, precision="Faible")
+    click_classify(browser)
+    wait_for(browser, RESULT, 1)
+
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    asked += [e["params"]["url"] for e in events if e["method"] == "Network.webSocketCreated"]
+    assert asked
+    elsewhere = [u for u in asked if urlsplit(u).scheme not in ("data", "blob") and urlsplit(u).hostname != "localhost"]
+    assert elsewhere == []
+    assert not re.search(r"deprecat|warning|traceback", log.read_text(), re.IGNORECASE), log.read_text()
+
+
+# What the tests are written in
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def is_healthy(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def predict(service, file: Path, **fields) -> dict:
+    """What ``POST /predict`` answers for ``file``."""
+    request = {"image": base64.b64encode(file.read_bytes()).decode(), **fields}
+    return requests.post(f"{service.url}/predict", json=request, timeout=PATIENCE).json()
+
+
+def wait(browser):
+    from selenium.common.exceptions import StaleElementReferenceException
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, PATIENCE, ignored_exceptions=[StaleElementReferenceException])
+
+
+def open_page(browser, url: str) -> None:
+    browser.get(url)
+    wait(browser).until(lambda b: b.find_elements("css selector", 'input[type="file"]'))
+    wait_until_idle(browser)
+
+
+def wait_until_idle(browser) -> None:
+    """The script has run to its end: nothing of the page is about to be replaced."""
+    wait(browser).until(
+        lambda b: b.find_elements("css selector", '[data-testid="stApp"][data-test-script-state="notRunning"]')
+    )
+
+
+def upload(browser, files: list[Path]) -> None:
+    """Add ``files`` and wait until all of them lie on the page."""
+    browser.find_element("css selector", 'input[type="file"]').send_keys("\n".join(map(str, files)))
+    wait(browser).until(lambda b: all(f.name in body(b) for f in files))
+    wait(browser).until(lambda b: classify_button(b).is_enabled())
+    wait_until_idle(browser)
+
+
+def choose(browser, explain: bool, precision: str | None = None) -> None:
+    toggle = browser.find_element("css selector", '[data-testid="stCheckbox"] input')
+    if toggle.is_selected() != explain:
+        browser.execute_script("arguments[0].click()", toggle)
+    wait_until_idle(browser)
+    if precision:
+        button = f'//*[@data-testid="stButtonGroup"]//button[.//*[text()="{precision}"] or text()="{precision}"]'
+        wait(browser).until(lambda b: b.find_element("xpath", button).is_enabled())
+        browser.find_element("xpath", button).click()
+        wait_until_idle(browser)
+
+
+def classify_button(browser):
+    return browser.find_element("xpath", '//button[normalize-space()="Classify"]')
+
+
+def click_classify(browser) -> None:
+    wait(browser).until(lambda b: classify_button(b).is_enabled())
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", classify_button(browser))
+    classify_button(browser).click()
+
+
+def texts(browser, selector: str) -> list[str]:
+    return [element.text.strip() for element in browser.find_elements("css selector", selector)]
+
+
+def wait_for(browser, selector: str, count: int) -> list[str]:
+    """Texts of the ``count`` elements, once they are there and the script has come to its end."""
+
+    def there(_):
+        found = texts(browser, selector)
+        return len(found) == count and all(found)
+
+    wait(browser).until(there)
+    wait_until_idle(browser)
+    return texts(browser, selector)
+
+
+def body(browser) -> str:
+    return browser.find_element("tag name", "body").text
+
+
+def natural_size(picture) -> tuple[int, int]:
+    return picture.get_property("naturalWidth"), picture.get_property("naturalHeight")
+
+
+def fetch_picture(picture) -> np.ndarray:
+    data = requests.get(picture.get_attribute("src"), timeout=PATIENCE).content
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def assert_similar(seen: np.ndarray, answered: np.ndarray) -> None:
+    """The same picture: two explanations may differ in an outline, never in the photograph under it."""
+    assert seen.shape == answered.shape
+    differing = (np.abs(seen.astype(int) - answered.astype(int)).max(axis=2) > 2).mean()
+    assert differing < 0.2
