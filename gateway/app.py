@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
-from gateway.openapi import DOCS_PAGE, document
+from gateway.openapi import DOCS_PAGE, PIXEL, document
 from gateway.settings import MAX_BODY, Settings
 from gateway.torchserve import POOL, RETRY_SECONDS, Answer, TorchServe
 from handler import contract
@@ -25,7 +25,7 @@ from handler import contract
 DRAIN = 8 * MAX_BODY
 """A body over the limit is read and thrown away up to here, so that its sender gets to see the answer."""
 
-PROBE = contract.dump({"image": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4saAHAAQoAfU5zC0dAAAAAElFTkSuQmCC"})
+PROBE = contract.dump({"image": PIXEL})
 """A request with a photograph of one pixel, for :func:`readyz`."""
 
 READY_SECONDS = 10.0

@@ -6,6 +6,9 @@ from typing import Any
 
 from handler.contract import CLASSES, DEFAULT_PRECISION, PRECISIONS
 
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4saAHAAQoAfU5zC0dAAAAAElFTkSuQmCC"
+"""A PNG file of one skin-coloured pixel, in base64."""
+
 _ERRORS = {
     "400": ("The request or its photograph cannot be used; the text says what to change.",
             'the field "image" is missing: it holds the photograph in base64'),
@@ -37,14 +40,11 @@ def document() -> dict[str, Any]:
             "/healthz": {"get": _health("The gateway is alive.", "alive")},
             "/readyz": {"get": _health("A prediction works: one has just been made.", "ready", can_fail=True)},
         },
-        "components": {
-            "schemas": {"Request": _REQUEST, "Success": _SUCCESS, "Details": _DETAILS, "Failure": _FAILURE}
-        },
+        "components": {"schemas": {"Request": _REQUEST, "Success": _SUCCESS, "Details": _DETAILS, "Failure": _FAILURE}},
     }
 
 
 def _predict() -> dict[str, Any]:
-    photograph = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4saAHAASmAfVJ7nCmAAAAAElFTkSuQmCC"
     return {
         "summary": "Classify a photograph, and explain the diagnosis if asked",
         "requestBody": {
@@ -53,14 +53,14 @@ def _predict() -> dict[str, Any]:
                 "application/json": {
                     "schema": {"$ref": "#/components/schemas/Request"},
                     "examples": {
-                        "classify": {"summary": "Diagnosis only", "value": {"image": photograph}},
+                        "classify": {"summary": "Diagnosis only", "value": {"image": PIXEL}},
                         "explain": {
                             "summary": "Diagnosis and explanation",
-                            "value": {"image": photograph, "explain": True, "precision": "Faible"},
+                            "value": {"image": PIXEL, "explain": True, "precision": "Faible"},
                         },
                         "details": {
                             "summary": "All seven probabilities",
-                            "value": {"image": photograph, "details": True},
+                            "value": {"image": PIXEL, "details": True},
                         },
                     },
                 }
@@ -141,8 +141,8 @@ _SUCCESS = {
         "explain": {
             "type": "array",
             "nullable": True,
-            "description": "null unless asked for: the photograph, 224 x 224 x 3 integers from 0 to 255 (rows, columns, "
-            "red-green-blue), with the regions that speak for the diagnosis outlined in green.",
+            "description": "null unless asked for: the photograph, 224 x 224 x 3 integers from 0 to 255 (rows, "
+            "columns, red-green-blue), with the regions that speak for the diagnosis outlined in green.",
             "items": {
                 "type": "array",
                 "items": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}},

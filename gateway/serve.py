@@ -1,7 +1,7 @@
 """Start TorchServe with both pools and the gateway, say when a prediction works, and stop both together.
 
-    python -m gateway.serve                     until Ctrl-C or SIGTERM
-    python -m gateway.serve --run COMMAND …     until COMMAND ends, with its exit code
+python -m gateway.serve                     until Ctrl-C or SIGTERM
+python -m gateway.serve --run COMMAND …     until COMMAND ends, with its exit code
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 MAX_BODY = 32 * 1024 * 1024
 """Largest request body in bytes; a 24 MB photograph in base64 fits. TorchServe's own limit is a little above."""
@@ -11,7 +11,7 @@ MAX_BODY = 32 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Settings:
-    """``MLBIO_HOST``, ``MLBIO_PORT``, ``MLBIO_TORCHSERVE_URL``, ``MLBIO_PREDICT_SECONDS``, ``MLBIO_EXPLAIN_SECONDS``."""
+    """Each is set by the environment variable of its name: ``MLBIO_PORT``, ``MLBIO_TORCHSERVE_URL`` and so on."""
 
     host: str = "127.0.0.1"
     port: int = 8089
@@ -23,11 +23,10 @@ class Settings:
     def from_environment(cls) -> Settings:
         """Read the environment; what is not there keeps its default."""
         values = {}
-        for name, default in (("host", ""), ("port", 0), ("torchserve_url", ""), ("predict_seconds", 0.0),
-                              ("explain_seconds", 0.0)):  # fmt: skip
-            if text := os.environ.get(f"MLBIO_{name.upper()}"):
+        for field in fields(cls):
+            if text := os.environ.get(f"MLBIO_{field.name.upper()}"):
                 try:
-                    values[name] = type(default)(text)
+                    values[field.name] = type(field.default)(text)
                 except ValueError:
-                    raise SystemExit(f"MLBIO_{name.upper()}={text}: a number is needed") from None
+                    raise SystemExit(f"MLBIO_{field.name.upper()}={text}: a number is needed") from None
         return cls(**values)

@@ -93,7 +93,9 @@ def test_details_come_under_one_key(service: Service, photograph: str):
     assert answer["details"]["explanation"]["precision"] == "Faible"
 
 
-@pytest.mark.parametrize("precision", ["Faible", "Moyenne", "Importante", "low", "MEDIUM", "High", "faible", " moyenne "])
+@pytest.mark.parametrize(
+    "precision", ["Faible", "Moyenne", "Importante", "low", "MEDIUM", "High", "faible", "ìmportante"]
+)
 def test_every_precision_word_is_taken(service: Service, photograph: str, precision: str):
     # Without "explain" the word is checked and costs nothing.
     assert service.predict({"image": photograph, "precision": precision}).status_code == 200

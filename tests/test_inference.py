@@ -65,11 +65,12 @@ def test_no_squares_no_probabilities(classifier: Classifier):
 
 
 @pytest.mark.parametrize(
-    "wrong", [np.zeros((1, 224, 224, 3), np.float32), np.zeros((1, 3, 224, 224), np.uint8), np.zeros((224, 224, 3), np.uint8)]
+    ("shape", "dtype"),
+    [((1, 224, 224, 3), np.float32), ((1, 3, 224, 224), np.uint8), ((224, 224, 3), np.uint8)],
 )
-def test_wrong_input_is_refused(classifier: Classifier, wrong: np.ndarray):
+def test_wrong_input_is_refused(classifier: Classifier, shape: tuple, dtype: type):
     with pytest.raises(ValueError, match="expected uint8"):
-        classifier.probabilities(wrong)
+        classifier.probabilities(np.zeros(shape, dtype))
 
 
 def test_the_shipped_model_is_what_the_documentation_says(checkpoint: Checkpoint):

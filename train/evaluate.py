@@ -1,6 +1,6 @@
 """Figures of a trained model on the test images, which training never sees.
 
-    python train/evaluate.py ../shared/ham10000
+python train/evaluate.py ../shared/ham10000
 """
 
 from __future__ import annotations

@@ -1,0 +1,145 @@
+"""The README's commands, run as they are written, and its facts, compared with the code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.serve import free_port
+from gateway.settings import Settings
+from handler.explainer import SAMPLES
+from tests.conftest import ROOT, Service, free_ports_in_a_row
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def block(language: str, word: str) -> str:
+    """The one block that holds ``word``."""
+    (found,) = [b for b in blocks(language) if word in b]
+    return found
+
+
+def shell(command: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+
+
+def test_curl(service: Service):
+    finished = shell(block("sh", "/predict").replace(
+        "http://127.0.0.1:8089", service.url))  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert list(json.loads(finished.stdout)) == list(json.loads(block("json", "success")))
+
+
+def test_python(service: Service):
+    code = block("python", "requests").replace("http://127.0.0.1:8089", service.url)
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.strip().endswith(" 224")
+
+
+def test_command_line(service: Service):
+    for line in block("sh", "cli/client.py").strip().splitlines():
+        finished = shell(line.replace(".venv/bin/python", sys.executable), MLBIO_URL=service.url)
+        assert finished.returncode == 0, finished.stderr
+        for path in re.findall(r"-> (\S+)", finished.stdout):
+            assert path == "examples/drawn_nevus_explained.png"
+            (ROOT / path).unlink()
+
+
+@pytest.mark.parametrize("script", ["cli/client.py", "train/main_train.py"])
+def test_help(script: str):
+    finished = subprocess.run(
+        [sys.executable, str(ROOT / script), "-h"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+    usage = " ".join(finished.stdout.split("\n\n")[0].split())
+    assert usage == block("text", f"usage: {Path(script).name}").strip()
+
+
+def test_torchserve_by_itself(tmp_path: Path):
+    """As written, but in a temporary folder and on free ports."""
+    for name in ("examples", "model_store", "config.properties"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for name in ("python", "torchserve"):
+        (tmp_path / ".venv/bin" / name).symlink_to(Path(sys.executable).parent / name)
+    port = free_ports_in_a_row(3)
+    script = block("sh", "torchserve --start").replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+    # A person waits until the workers are there; this is that.
+    answered = f"curl -sf -T examples/drawn_nevus.jpg http://127.0.0.1:{port}/predictions/mlbio >/dev/null"
+    wait = f"for i in $(seq 300); do {answered} && break; sleep 0.5; done"
+    script = script.replace("--models mlbio.mar\n", f"--models mlbio.mar\n{wait}\n").replace(
+        "curl -T", "echo; curl -sS -T"
+    )
+    addresses = zip(("INFERENCE", "MANAGEMENT", "METRICS"), range(port, port + 3), strict=True)
+    (tmp_path / "tmp").mkdir()
+    finished = shell(
+        script,
+        tmp_path,
+        TMPDIR=str(tmp_path / "tmp"),
+        TEMP=str(tmp_path / "tmp"),
+        VIRTUAL_ENV=str(Path(sys.executable).parent.parent),
+        TS_GRPC_INFERENCE_PORT=str(free_port()),
+        TS_GRPC_MANAGEMENT_PORT=str(free_port()),
+        **{f"TS_{name}_ADDRESS": f"http://127.0.0.1:{p}" for name, p in addresses},
+    )
+    assert finished.returncode == 0, finished.stderr
+    answers = [json.loads(line) for line in finished.stdout.splitlines() if line.startswith("{")]
+    assert [a["success"] for a in answers] == [True, True]
+    assert answers[0]["explain"] is None and len(answers[1]["explain"]) == 224
+    assert "TorchServe has stopped" in finished.stdout
+
+
+@pytest.mark.skipif(not (ROOT / ".venv/test.stamp").exists(), reason="needs what `make test` sets up")
+def test_make_demo(example_images: list[Path], tmp_path: Path):
+    picture = tmp_path / "photo.jpg"
+    shutil.copy(example_images[0], picture)
+    finished = shell(
+        f"make demo IMAGE={picture} PRECISION=Faible",
+        MLBIO_PORT=str(free_port()),
+        MLBIO_TORCHSERVE_URL=f"http://127.0.0.1:{free_ports_in_a_row(3)}",
+        MAKEFLAGS="",
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "a prediction works" in finished.stdout
+    assert f"{picture}: " in finished.stdout
+    assert (tmp_path / "photo_explained.png").is_file()
+
+
+def test_every_make_command_of_the_readme_exists():
+    listed = shell("make").stdout
+    for target in set(re.findall(r"\bmake ([a-z]+)", " ".join(blocks("sh") + re.findall(r"`([^`\n]+)`", README)))):
+        assert f"make {target} " in listed, target
+
+
+def test_every_path_of_the_readme_exists():
+    assert all((ROOT / path).exists() for path in re.findall(r"\]\(([^)#:]+)\)", README))
+    shown = {p for p in re.findall(r"\b(?:handler|gateway|train|frontend|cli|examples)/[\w./]+\w", README)}
+    assert not [p for p in shown if not (ROOT / p).exists()]
+
+
+def test_facts():
+    assert f"({', '.join(f'{n:,}' for n in SAMPLES.values())} perturbed photographs)" in README
+    assert f"({Settings().port})" in README and Settings().torchserve_url in README
