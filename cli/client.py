@@ -19,7 +19,7 @@ import requests
 from PIL import Image
 
 DEFAULT_URL = "http://127.0.0.1:8089"
-SECONDS = {False: 60, True: 240}
+SECONDS = {False: 40, True: 200}
 """Longest wait for an answer, without and with an explanation. The service itself gives up earlier, and says why."""
 
 

@@ -20,7 +20,8 @@ DEFAULT_PRECISION = "Moyenne"
 EXTENSIONS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif")
 """Names of the files that can be chosen, in any case. What a file really holds is for the service to judge."""
 
-CONNECT_SECONDS, CLASSIFY_SECONDS, EXPLAIN_SECONDS = 5, 30, 150
+# A little longer than the service gives itself, so that it can say why.
+CONNECT_SECONDS, CLASSIFY_SECONDS, EXPLAIN_SECONDS = 5, 40, 200
 
 _SHOWN_SIDE = 512
 _MAX_PIXELS = 64_000_000

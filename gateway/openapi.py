@@ -16,7 +16,7 @@ _ERRORS = {
             "the model server has no model of that name: start it with mlbio.mar"),
     "413": ("The request is too large.", "the request is over 32 MiB: send a smaller photograph"),
     "500": ("A fault of the service.",
-            "the photograph could not be explained: this is a fault of the service, see its log"),
+            "the photograph could not be classified or explained: a fault of the service, see its log"),
     "502": ("The model server answered something that was not expected.",
             "the model server answered 418, which was not expected: see its log"),
     "503": ("Full, starting or restarting; `Retry-After` says when to try again.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -159,6 +160,7 @@ def wait_until_ready(settings: Settings, processes: dict[str, subprocess.Popen],
     with httpx.Client(timeout=10, trust_env=False) as client:
         while waiting:
             refuse_dead(processes, logs)
+            refuse_dying_workers(logs)
             if time.monotonic() > deadline:
                 raise ServeError(f"no prediction after {START_SECONDS:.0f} s: see {logs / 'torchserve.log'}")
             with contextlib.suppress(httpx.HTTPError):
@@ -187,6 +189,14 @@ def refuse_dead(processes: dict[str, subprocess.Popen], logs: Path) -> None:
             log = logs / f"{name}.log"
             last = log.read_text(errors="replace").strip().splitlines()[-5:]
             raise ServeError("\n".join([f"{name} ended with exit code {process.returncode}; {log} ends with:", *last]))
+
+
+def refuse_dying_workers(logs: Path) -> None:
+    """A worker that cannot start is started again for minutes, while TorchServe calls itself healthy."""
+    text = (logs / "torchserve.log").read_text(errors="replace")
+    if text.count("Backend worker process died") >= 2:
+        reasons = re.findall(r"MODEL_LOG - (\w+(?:\.\w+)*(?:Error|Exception): .*)", text)
+        raise ServeError(f"the model cannot be loaded: {reasons[-1] if reasons else 'see the log'}\nsee {logs}")
 
 
 def stop(process: subprocess.Popen) -> None:

@@ -18,6 +18,8 @@ class Settings:
     torchserve_url: str = "http://127.0.0.1:8080"
     predict_seconds: float = 30.0
     explain_seconds: float = 180.0
+    explain_queue: int = 8
+    """Explanations in work or waiting; one more is refused at once, instead of after minutes."""
 
     @classmethod
     def from_environment(cls) -> Settings:

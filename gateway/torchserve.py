@@ -31,6 +31,7 @@ class TorchServe:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=20)
+        self.explaining = 0
         self.client = httpx.AsyncClient(base_url=settings.torchserve_url, limits=limits, trust_env=False)
 
     async def close(self) -> None:
@@ -40,9 +41,15 @@ class TorchServe:
         """Pass a checked request's JSON on: to the explanation pool if it asks for one and that pool exists."""
         if not explain:
             return await self.ask(POOL, body, self.settings.predict_seconds)
-        answer = await self.ask(EXPLAIN_POOL, body, self.settings.explain_seconds)
-        # `torchserve --start --models mlbio.mar` has one pool, which explains as well.
-        return await self.ask(POOL, body, self.settings.explain_seconds) if answer.status == 404 else answer
+        if self.explaining >= self.settings.explain_queue:
+            return _failure(503, "too many explanations are waiting: try again in a moment", retry=True)
+        self.explaining += 1
+        try:
+            answer = await self.ask(EXPLAIN_POOL, body, self.settings.explain_seconds)
+            # `torchserve --start --models mlbio.mar` has one pool, which explains as well.
+            return await self.ask(POOL, body, self.settings.explain_seconds) if answer.status == 404 else answer
+        finally:
+            self.explaining -= 1
 
     async def ask(self, pool: str, body: bytes, seconds: float) -> Answer:
         """The answer of one pool to a request's JSON, within ``seconds``."""

@@ -57,13 +57,13 @@ class Request:
     details: bool = False
 
 
-def parse_request(body: bytes | bytearray | str | dict[str, Any]) -> Request:
-    """Parse and check a request's JSON.
+def parse_request(body: Any) -> Request:
+    """Parse and check a request's JSON: bytes, text, or already an object.
 
     Raises:
         ContractError: not JSON, a field missing, unknown or of the wrong type, or bad base64.
     """
-    fields = body if isinstance(body, dict) else _parse_json(body)
+    fields = _parse_json(body) if isinstance(body, (bytes, bytearray, str)) else body
     if not isinstance(fields, dict):
         raise ContractError('the body must be a JSON object such as {"image": "<base64>"}')
     _refuse_unknown(fields)
@@ -77,8 +77,8 @@ def parse_request(body: bytes | bytearray | str | dict[str, Any]) -> Request:
     )
 
 
-def parse_query(image: bytes, fields: dict[str, Any]) -> Request:
-    """A request whose photograph came as bytes, with the other fields as text (a query string or a form).
+def parse_form(image: bytes, fields: dict[str, Any]) -> Request:
+    """A request whose photograph came as bytes, and the other fields as texts of a form.
 
     Raises:
         ContractError: a field unknown or of the wrong kind.
@@ -104,7 +104,7 @@ def parse_precision(word: Any) -> str:
     Raises:
         ContractError: another word, or no text.
     """
-    if isinstance(word, str):
+    if isinstance(word, str) and len(word) <= 100:  # a longer one would only cost time
         folded = unicodedata.normalize("NFKD", word.strip())
         folded = "".join(c for c in folded if not unicodedata.combining(c)).lower()
         if folded in _PRECISION_ALIASES:
@@ -133,8 +133,13 @@ def failure(error: str) -> dict[str, Any]:
 
 
 def dump(answer: dict[str, Any]) -> bytes:
-    """``answer`` as compact UTF-8 JSON."""
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    """``answer`` as compact UTF-8 JSON.
+
+    Raises:
+        ValueError: it holds NaN or an infinity, which JSON has no words for.
+    """
+    text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode("utf-8", "backslashreplace")  # half a surrogate pair has no UTF-8; JSON writes it as \ud800
 
 
 def _parse_json(body: bytes | bytearray | str) -> Any:
@@ -142,9 +147,12 @@ def _parse_json(body: bytes | bytearray | str) -> Any:
         return json.loads(body)
     except RecursionError:
         raise ContractError("the body is nested too deeply to be a request") from None
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are both ValueErrors
-        reason = str(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8 text"
-        raise ContractError(f"the body is not JSON ({reason})") from None
+    except json.JSONDecodeError as error:
+        raise ContractError(f"the body is not JSON ({error})") from None
+    except UnicodeDecodeError:
+        raise ContractError("the body is not JSON (it is not UTF-8 text)") from None
+    except ValueError:  # Python's limit on the digits of an integer
+        raise ContractError("the body holds a number that is too long to be read") from None
 
 
 def _refuse_unknown(fields: dict[str, Any]) -> None:
@@ -177,9 +185,13 @@ def _decode_image(value: Any) -> bytes:
 
 
 def _quote(value: Any) -> str:
-    """``value`` as JSON, short enough to be read in a message."""
+    """The beginning of ``value`` as JSON, short enough to be read in a message, however large it is."""
+    text = ""
     try:
-        text = json.dumps(value, ensure_ascii=False)
+        for piece in json.JSONEncoder(ensure_ascii=False).iterencode(value[:60] if isinstance(value, str) else value):
+            text += piece[:60]
+            if len(text) > 60:
+                break
     except (TypeError, ValueError):
         text = type(value).__name__
     return text if len(text) <= 60 else text[:57] + "…"

@@ -63,6 +63,8 @@ class Predictor:
                 answers[i] = refuse(error.status, str(error))
             except ImageError as error:
                 answers[i] = refuse(400, str(error))
+            except Exception:
+                answers[i] = _fault()
         if squares:
             probabilities = self.classifier.probabilities(np.stack(list(squares.values())))
             for (i, square), row in zip(squares.items(), probabilities, strict=True):
@@ -83,8 +85,7 @@ class Predictor:
             )
             return Answer(200, contract.dump(answer))
         except Exception:
-            logger.exception("a request failed")
-            return refuse(500, "the photograph could not be explained: this is a fault of the service, see its log")
+            return _fault()
 
     def _details(self, row: np.ndarray, request: Request, explanation: Explanation | None) -> dict[str, Any]:
         details: dict[str, Any] = {
@@ -102,6 +103,11 @@ class Predictor:
                 "r2": round(explanation.fit, 4),
             }
         return details
+
+
+def _fault() -> Answer:
+    logger.exception("a request failed")
+    return refuse(500, "the photograph could not be classified or explained: a fault of the service, see its log")
 
 
 def refuse(status: int, error: str) -> Answer:

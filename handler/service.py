@@ -1,7 +1,7 @@
 """TorchServe's entry point: its requests in, our answers out. The only module here that knows TorchServe.
 
-A request is the documented JSON, or the bytes of a photograph (``curl -T photo.jpg …/predictions/mlbio``) with
-``explain``, ``precision`` and ``details`` in the query string.
+A request is the documented JSON, the bytes of a photograph (``curl -T photo.jpg …/predictions/mlbio``), or a form with
+the documented fields (``curl -F image=@photo.jpg -F explain=true``).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from handler.contract import ContractError, Request, parse_query, parse_request
+from handler.contract import ContractError, Request, parse_form, parse_request
 from handler.predictor import Predictor
 
 IMAGE_FIELDS = ("body", "data", "image")
@@ -40,12 +40,12 @@ def _read(fields: dict[str, Any]) -> Request | ContractError:
     try:
         name = next((name for name in IMAGE_FIELDS if name in fields), None)
         if name is None:
-            raise ContractError("the request is empty: send the documented JSON or the bytes of a photograph")
+            return parse_form(b"", fields)  # which says what is wrong
         content = fields[name]
         if not isinstance(content, (bytes, bytearray)):
             return parse_request(content)  # TorchServe has parsed the JSON already
         if name == "body" and content.lstrip()[:1] in (b"{", b"["):
             return parse_request(content)
-        return parse_query(bytes(content), {k: v for k, v in fields.items() if k not in IMAGE_FIELDS})
+        return parse_form(bytes(content), {k: v for k, v in fields.items() if k not in IMAGE_FIELDS})
     except ContractError as error:
         return error

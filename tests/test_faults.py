@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -45,9 +46,13 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
     folder = tmp_path_factory.mktemp("bare")
     # The shipped configuration, but for a queue short enough to be filled.
     config = (ROOT / "config.properties").read_text()
-    assert '"jobQueueSize": 100' in config and '"batchSize": 8' in config
-    config = config.replace('"jobQueueSize": 100', '"jobQueueSize": 2').replace('"batchSize": 8', '"batchSize": 1')
-    config = config.replace("model_store=model_store", f"model_store={ROOT / 'model_store'}")
+    for shipped, short in (
+        ("job_queue_size=100", "job_queue_size=2"),
+        ('"batchSize": 8', '"batchSize": 1'),
+        ("model_store=model_store", f"model_store={ROOT / 'model_store'}"),
+    ):
+        assert shipped in config
+        config = config.replace(shipped, short)
     (folder / "config.properties").write_text(config)
     (folder / "tmp").mkdir()
     settings = Settings(torchserve_url=f"http://127.0.0.1:{free_ports_in_a_row(3)}")
@@ -137,15 +142,31 @@ def test_out_of_time_is_504(bare: Bare, photograph: str):
 
 def test_full_is_503_with_retry_after_and_loses_nothing(bare: Bare, photograph: str):
     with Gateway(bare.settings) as gateway, ThreadPoolExecutor(8) as pool:
-        answers = list(
-            pool.map(lambda _: gateway.predict(image=photograph, explain=True, precision="Faible"), range(8))
-        )
-    statuses = sorted(a.status_code for a in answers)
-    assert set(statuses) == {200, 503}
-    # One is being computed, two wait, and TorchServe may hand one more on.
-    assert statuses.count(200) >= 3
+        (worker,) = bare.workers()
+        worker.suspend()
+        try:
+            waiting = [pool.submit(gateway.predict, image=photograph) for _ in range(8)]
+            wait_for(lambda: sum(future.done() for future in waiting) >= 4, 60)
+        finally:
+            worker.resume()
+        answers = [future.result(60) for future in waiting]
+    # TorchServe's queue holds two, and a job or two are on their way to the worker.
+    assert 2 <= [a.status_code for a in answers].count(200) <= 4
+    check_full(answers)
+
+
+def test_too_many_explanations_are_refused_at_once(bare: Bare, photograph: str):
+    with Gateway(replace(bare.settings, explain_queue=1)) as gateway, ThreadPoolExecutor(5) as pool:
+        body = {"image": photograph, "explain": True, "precision": "Faible"}
+        answers = list(pool.map(lambda _: gateway.predict(**body), range(5)))
+        assert [a.status_code for a in answers].count(200) == 1
+        check_full(answers)
+        assert gateway.predict(**body).status_code == 200, "the place is free again"
+
+
+def check_full(answers: list[requests.Response]) -> None:
     for answer in answers:
-        if answer.status_code == 503:
+        if answer.status_code != 200:
             refused(answer, 503)
             assert int(answer.headers["retry-after"]) > 0
 
@@ -228,13 +249,37 @@ def test_serve_without_an_archive_says_what_to_do(tmp_path: Path):
     assert "make archive" in finished.stderr and "Traceback" not in finished.stderr
 
 
+def test_a_model_that_cannot_be_loaded_is_said_soon(tmp_path: Path):
+    broken = tmp_path / "mlbio.mar"
+    with zipfile.ZipFile(ROOT / "model_store/mlbio.mar") as whole, zipfile.ZipFile(broken, "w") as part:
+        for name in whole.namelist():
+            part.writestr(name, b"no weights" if name.endswith(".pth") else whole.read(name))
+    finished = subprocess.run(
+        [sys.executable, "-m", "gateway.serve", "--model-store", str(tmp_path), "--logs", str(tmp_path / "logs")],
+        cwd=ROOT,
+        env=free_ports(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 1
+    assert "CheckpointError" in finished.stderr and "Traceback" not in finished.stderr
+
+
+def free_ports() -> dict[str, str]:
+    """The environment with ports that nobody uses."""
+    return os.environ | {
+        "MLBIO_PORT": str(free_port()),
+        "MLBIO_TORCHSERVE_URL": f"http://127.0.0.1:{free_ports_in_a_row(3)}",
+    }
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_while_starting_leaves_nothing_behind(tmp_path: Path, name: str):
     process = subprocess.Popen(
         [sys.executable, "-m", "gateway.serve", "--logs", str(tmp_path)],
         cwd=ROOT,
-        env=os.environ
-        | {"MLBIO_PORT": str(free_port()), "MLBIO_TORCHSERVE_URL": f"http://127.0.0.1:{free_ports_in_a_row(3)}"},
+        env=free_ports(),
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -35,15 +35,16 @@ def test_curl_t_answers_like_the_json_form(service: Service, predictions: str, e
 def test_json_form_and_multipart_form(predictions: str, example_images: list[Path]):
     data = example_images[0].read_bytes()
     by_json = requests.post(predictions, json={"image": encode(data), "details": True}, timeout=60)
-    by_form = requests.post(predictions, files={"data": data}, params={"details": "true"}, timeout=60)
+    by_form = requests.post(predictions, files={"image": data}, data={"details": "true"}, timeout=60)
     assert by_json.status_code == by_form.status_code == 200
     assert by_json.json() == by_form.json()
     assert "details" in by_json.json()
 
 
-def test_query_string_asks_for_an_explanation(predictions: str, example_images: list[Path]):
-    answer = requests.put(
-        predictions, params={"explain": "true", "precision": "low"}, data=example_images[0].read_bytes(), timeout=120
+def test_a_form_asks_for_an_explanation(predictions: str, example_images: list[Path]):
+    fields = {"explain": "true", "precision": "low"}
+    answer = requests.post(
+        predictions, files={"image": example_images[0].read_bytes()}, data=fields, timeout=120
     ).json()
     assert len(answer["explain"]) == 224
 
@@ -58,7 +59,10 @@ def test_query_string_asks_for_an_explanation(predictions: str, example_images: 
         ({"json": {"picture": 1}}, "picture"),
         ({"json": [1]}, "object"),
         ({"data": b"{", "headers": {"content-type": "application/json"}}, "JSON"),
-        ({"data": b"\xff\xd8", "params": {"explain": "perhaps"}}, "explain"),
+        ({"files": {"image": b"\xff\xd8"}, "data": {"explain": "perhaps"}}, "explain"),
+        ({"files": {"image": b"\xff\xd8"}, "data": {"colour": "1"}}, "colour"),
+        ({"files": {"photo": b"\xff\xd8"}}, "photo"),
+        ({"json": 5}, "object"),
         ({"data": "text", "headers": {"content-type": "text/plain"}}, "JSON"),
     ],
 )
