@@ -46,6 +46,7 @@ def document() -> dict[str, Any]:
 
 def _predict() -> dict[str, Any]:
     return {
+        "tags": ["prediction"],
         "summary": "Classify a photograph, and explain the diagnosis if asked",
         "requestBody": {
             "required": True,
@@ -107,7 +108,7 @@ def _health(summary: str, word: str, can_fail: bool = False) -> dict[str, Any]:
     }
     if can_fail:
         answers["503"] = _failure("No prediction works.", "no prediction can be made at present", retry=True)
-    return {"summary": summary, "responses": answers}
+    return {"tags": ["health"], "summary": summary, "responses": answers}
 
 
 _REQUEST = {

@@ -54,10 +54,10 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(name, _stop)
     try:
         if arguments.run and already_ready(settings):
-            return subprocess.call(arguments.run)
+            return run(arguments.run, settings)
         with running(settings, arguments.model_store, arguments.logs) as processes:
             if arguments.run:
-                return subprocess.call(arguments.run)
+                return run(arguments.run, settings)
             watch(processes, arguments.logs)
     except Stopped:
         print("\nstopped", flush=True)
@@ -65,6 +65,11 @@ def main(argv: list[str] | None = None) -> int:
     except ServeError as error:
         print(f"serve: error: {error}", file=sys.stderr)
         return 1
+
+
+def run(command: list[str], settings: Settings) -> int:
+    """Run ``command``, told by ``MLBIO_URL`` where the service is; returns its exit code."""
+    return subprocess.call(command, env=os.environ | {"MLBIO_URL": f"http://{settings.host}:{settings.port}"})
 
 
 @contextlib.contextmanager

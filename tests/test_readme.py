@@ -43,7 +43,7 @@ def shell(command: str, folder: Path = ROOT, **environment: str) -> subprocess.C
 
 
 def test_curl(service: Service):
-    finished = shell(block("sh", "/predict").replace(
+    finished = shell(block("sh", "8089/predict").replace(
         "http://127.0.0.1:8089", service.url))  # fmt: skip
     assert finished.returncode == 0, finished.stderr
     assert list(json.loads(finished.stdout)) == list(json.loads(block("json", "success")))

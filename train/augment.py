@@ -31,7 +31,8 @@ def _random_view(photograph: np.ndarray, size: int, rng: np.random.Generator) ->
     ratio = math.exp(rng.uniform(math.log(4 / 5), math.log(5 / 4)))
     crop_height = min(height, max(1, round(math.sqrt(area / ratio))))
     crop_width = min(width, max(1, round(math.sqrt(area * ratio))))
-    # Serving shows the centre square, so crops fall inside it: what lies outside is never asked about.
+    # Serving shows the centre square, so crops start inside it (the widest reach an eighth beyond): what lies outside
+    # is never asked about.
     top = _offset(height, shorter, crop_height, rng)
     left = _offset(width, shorter, crop_width, rng)
     pixels = torch.from_numpy(photograph[top : top + crop_height, left : left + crop_width]).permute(2, 0, 1)

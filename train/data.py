@@ -61,6 +61,8 @@ def find_examples(root: str | Path, split: str) -> list[Example]:
         dx, lesion = rows[path.stem]
         if dx not in CLASSES:
             raise DataError(f"{root / METADATA}: image {path.stem} has dx {dx!r}; known are {', '.join(CLASSES)}")
+        if not lesion:
+            raise DataError(f"{root / METADATA}: image {path.stem} has no lesion_id, so it cannot be kept to one side")
         examples.append(Example(path, list(CLASSES).index(dx), lesion))
     return examples
 
@@ -127,8 +129,17 @@ def _load(examples, workers, description, shape):
         except (ImageError, OSError) as error:
             raise DataError(f"{example.path}: {error}") from None
 
-    with ThreadPoolExecutor(workers) as pool:
-        return list(tqdm(pool.map(read, examples), total=len(examples), desc=description, unit="img", leave=False))
+    pool = ThreadPoolExecutor(workers)
+    try:
+        # No bar where nobody looks at it (disable=None), so that an error stands alone.
+        with tqdm(total=len(examples), desc=description, unit="img", leave=False, disable=None) as bar:
+            photographs = []
+            for photograph in pool.map(read, examples):
+                photographs.append(photograph)
+                bar.update()
+            return photographs
+    finally:
+        pool.shutdown(cancel_futures=True)  # an error, or Ctrl-C, does not wait for the other ten thousand
 
 
 def _stored(photograph: Image.Image) -> np.ndarray:
@@ -148,6 +159,13 @@ def _read_metadata(path: Path) -> dict[str, tuple[str, str]]:
             for column in ("image_id", "dx", "lesion_id"):
                 if column not in (reader.fieldnames or []):
                     raise DataError(f"{path} has no column {column!r}; it has {', '.join(reader.fieldnames or [])}")
-            return {row["image_id"]: (row["dx"], row["lesion_id"]) for row in reader}
+            rows: dict[str, tuple[str, str]] = {}
+            for row in reader:
+                fields = (row["dx"], row["lesion_id"])
+                if rows.setdefault(row["image_id"], fields) != fields:
+                    raise DataError(f"{path} has two rows for image_id {row['image_id']} that do not agree: keep one")
+            return rows
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8 ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from None

@@ -11,6 +11,8 @@ folder is for train/evaluate.py alone. An interrupted run goes on where it stopp
 from __future__ import annotations
 
 import argparse
+import copy
+import http.client
 import json
 import math
 import os
@@ -54,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         train(arguments)
-    except (data.DataError, InitError) as error:
+    except (data.DataError, SetupError) as error:
         print(f"main_train.py: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -70,16 +72,20 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("root", help=f"folder with {data.METADATA}, {data.FOLDERS['train']}/ and {data.FOLDERS['test']}/")
     p.add_argument("--epochs", type=_positive, default=15, help="passes over the training images (default: 15)")
     p.add_argument(
-        "--modelname", default="model_store/model_mlbio.pth", help="file to write (default: model_store/model_mlbio.pth)"
+        "--modelname",
+        default="model_store/model_mlbio.pth",
+        help="file to write (default: model_store/model_mlbio.pth)",
     )
     p.add_argument("--init", help="weights to start from (.safetensors or .pth; default: torchvision's ImageNet ones)")
-    p.add_argument("--seed", type=int, default=0, help="seed of the split, the order and the augmentation (default: 0)")
+    p.add_argument(
+        "--seed", type=_not_negative, default=0, help="seed of the split, the order and the augmentation (default: 0)"
+    )
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     return p
 
 
-class InitError(ValueError):
-    """The starting weights cannot be had. The message says what to do."""
+class SetupError(ValueError):
+    """Starting weights, a device or a place to write cannot be had. The message says what to do."""
 
 
 def train(arguments: argparse.Namespace) -> Checkpoint:
@@ -87,25 +93,23 @@ def train(arguments: argparse.Namespace) -> Checkpoint:
 
     Raises:
         data.DataError: the folder is not as documented.
-        InitError: the starting weights cannot be had.
+        SetupError: starting weights, the device or a place to write cannot be had.
     """
-    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    workers = os.cpu_count() or 1
-    target = Path(arguments.modelname)
-    resume_file = target.with_suffix(".resume.pth")
-
-    # Everything that can be wrong with the folder is found here, before anything is computed.
+    # Everything that can be wrong is found here, cheapest first, before anything is computed.
     examples = data.find_examples(arguments.root, "train")
     chosen, held_out = data.split_by_lesion(examples, RECIPE["validation"], arguments.seed)
+    target = writable(Path(arguments.modelname))
+    resume_file = target.with_suffix(".resume.pth")
+    device = usable_device(arguments.device)
+    workers = os.cpu_count() or 1
+    torch.manual_seed(arguments.seed)
+    network, source = starting_network(arguments.init)
     photographs = data.load_photographs(chosen, workers, "decoding training images")
     squares = data.load_squares(held_out, workers, "decoding validation images")
     labels = np.array([e.label for e in chosen])
     held_out_labels = np.array([e.label for e in held_out])
-    print(f"{len(chosen)} images to learn from, {len(held_out)} of other lesions to validate on: "
-          + ", ".join(f"{name} {n}" for name, n in data.class_counts(examples).items()))
-
-    torch.manual_seed(arguments.seed)
-    network, source = starting_network(arguments.init)
+    counts = ", ".join(f"{name} {n}" for name, n in data.class_counts(examples).items())
+    print(f"{len(chosen)} images to learn from, {len(held_out)} of other lesions to validate on: {counts}")
     print(f"starting from {source}, on {device}")
     network.to(device, memory_format=torch.channels_last)
     average = ExponentialAverage(network, RECIPE["ema_decay"])
@@ -114,9 +118,15 @@ def train(arguments: argparse.Namespace) -> Checkpoint:
     steps = max(1, len(chosen) // batch)
     dtype = autocast_dtype(device)
 
-    identity = {"epochs": arguments.epochs, "seed": arguments.seed, "recipe": RECIPE, "images": len(chosen), "init": source}
+    identity = {
+        "epochs": arguments.epochs,
+        "seed": arguments.seed,
+        "recipe": RECIPE,
+        "images": len(chosen),
+        "init": source,
+    }
     first, best, history = 0, -math.inf, []
-    if (saved := load_resume(resume_file, identity)) is not None:
+    if target.is_file() and (saved := load_resume(resume_file, identity)) is not None:
         network.load_state_dict(saved["network"])
         average.load(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -198,8 +208,8 @@ def starting_network(init: str | None) -> tuple[nn.Module, str]:
     if init is None:
         try:
             weights = ResNet34_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
-        except OSError as error:  # urllib's and socket's errors
-            raise InitError(
+        except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: the hash does not fit
+            raise SetupError(
                 f"torchvision's ImageNet weights cannot be downloaded ({error}): give a file with --init"
             ) from None
         source = "torchvision ResNet34_Weights.IMAGENET1K_V1"
@@ -210,17 +220,17 @@ def starting_network(init: str | None) -> tuple[nn.Module, str]:
     try:
         missing, unexpected = network.load_state_dict(weights, strict=False)
     except RuntimeError:
-        raise InitError(f"{init} does not hold a ResNet34: its tensors have other shapes") from None
+        raise SetupError(f"--init {init} does not hold a ResNet34: its tensors have other shapes") from None
     if unexpected or any(not name.startswith("fc.") for name in missing):
         name = next(iter(unexpected), None) or next(n for n in missing if not n.startswith("fc."))
-        raise InitError(f"{init} does not hold a ResNet34 in torchvision's names ({name})")
+        raise SetupError(f"--init {init} does not hold a ResNet34 in torchvision's names ({name})")
     return network, source
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """The float32 tensors of a .safetensors file, a plain state dict, or a checkpoint of this command."""
     if not path.is_file():
-        raise InitError(f"--init {path} does not exist")
+        raise SetupError(f"--init {path} does not exist")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -228,9 +238,12 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             content = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InitError(f"--init {path} cannot be read ({str(error).splitlines()[0]})") from None
-    content = content.get("state_dict", content)
+    except Exception as error:  # torch raises pickle, zip and runtime errors alike
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise SetupError(f"--init {path} cannot be read ({reason[0]})") from None
+    content = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise SetupError(f"--init {path} does not hold weights by name")
     return {name: v.float() if v.is_floating_point() else v for name, v in content.items()}
 
 
@@ -321,8 +334,6 @@ class ExponentialAverage:
     """An exponential moving average of a network's weights (Polyak averaging), with a short memory at first."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        import copy
-
         self.decay = decay
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
 
@@ -431,15 +442,47 @@ def load_resume(path: Path, identity: dict) -> dict | None:
     except Exception:
         print(f"{path} cannot be read and is ignored")
         return None
-    if content["identity"] != identity:
+    if not isinstance(content, dict) or content.get("identity") != identity:
         print(f"{path} belongs to another run (other images, epochs, seed or recipe) and is ignored")
         return None
     return content
 
 
+def usable_device(name: str | None) -> torch.device:
+    """The device of that name, tried out; without one, CUDA where there is one."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SetupError(f"--device {name} cannot be used ({str(error).splitlines()[0]})") from None
+    return device
+
+
+def writable(path: Path) -> Path:
+    """``path``, after making its folder and trying that a file can be put there."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trial = path.with_name(path.name + ".partial")
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise SetupError(f"--modelname {path} cannot be written ({error.strerror})") from None
+    return path
+
+
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return _whole(text, 1)
+
+
+def _not_negative(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
     return int(text)
 
 
