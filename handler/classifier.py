@@ -107,6 +107,9 @@ class Checkpoint:
             raise CheckpointError(f"{path} is not a checkpoint of train/main_train.py")
         if content.get("format") != FORMAT:
             raise CheckpointError(f"{path} has format {content.get('format')}; this version reads {FORMAT}")
+        missing = [name for name in ("classes", "temperature", "preprocessing", "training") if name not in content]
+        if missing:
+            raise CheckpointError(f"{path} is incomplete: it has no {missing[0]}")
         unknown = [c for c in content["classes"] if c not in CLASSES]
         if unknown:
             raise CheckpointError(f"{path} knows the class {unknown[0]}, which has no documented name")
@@ -122,9 +125,16 @@ class Checkpoint:
         )
 
     def network(self) -> nn.Module:
-        """A float32 ResNet34 with these weights, in evaluation mode."""
+        """A float32 ResNet34 with these weights, in evaluation mode.
+
+        Raises:
+            CheckpointError: the weights are those of another network.
+        """
         network = resnet34(num_classes=len(self.classes))
-        network.load_state_dict(self.state)
+        try:
+            network.load_state_dict(self.state)
+        except RuntimeError:
+            raise CheckpointError("the checkpoint's weights do not fit a ResNet34 of its classes") from None
         return network.eval()
 
 

@@ -188,7 +188,7 @@ def _quote(value: Any) -> str:
     """The beginning of ``value`` as JSON, short enough to be read in a message, however large it is."""
     text = ""
     try:
-        for piece in json.JSONEncoder(ensure_ascii=False).iterencode(value[:60] if isinstance(value, str) else value):
+        for piece in json.JSONEncoder(ensure_ascii=False).iterencode(value):
             text += piece[:60]
             if len(text) > 60:
                 break

@@ -129,17 +129,10 @@ def _load(examples, workers, description, shape):
         except (ImageError, OSError) as error:
             raise DataError(f"{example.path}: {error}") from None
 
-    pool = ThreadPoolExecutor(workers)
-    try:
+    with ThreadPoolExecutor(workers) as pool:
+        read_all = pool.map(read, examples)
         # No bar where nobody looks at it (disable=None), so that an error stands alone.
-        with tqdm(total=len(examples), desc=description, unit="img", leave=False, disable=None) as bar:
-            photographs = []
-            for photograph in pool.map(read, examples):
-                photographs.append(photograph)
-                bar.update()
-            return photographs
-    finally:
-        pool.shutdown(cancel_futures=True)  # an error, or Ctrl-C, does not wait for the other ten thousand
+        return list(tqdm(read_all, total=len(examples), desc=description, unit="img", leave=False, disable=None))
 
 
 def _stored(photograph: Image.Image) -> np.ndarray:

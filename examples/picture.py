@@ -1,0 +1,44 @@
+"""Draw explanation.png, the README's picture: drawn examples above, what speaks for their diagnoses below.
+
+python examples/picture.py
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from handler.classifier import Checkpoint, Classifier
+from handler.contract import CLASSES
+from handler.explainer import SAMPLES, Explainer
+from handler.images import SIZE, network_square, open_photograph
+
+GAP, CAPTION = 8, 40
+
+
+def main() -> None:
+    classifier = Classifier(Checkpoint.load(HERE.parent / "model_store/model_mlbio.pth"))
+    explainer = Explainer(classifier.sample_probabilities)
+    paths = sorted(HERE.glob("drawn_*.jpg"))
+    sheet = Image.new("RGB", (len(paths) * (SIZE + GAP) + GAP, 2 * SIZE + 3 * GAP + CAPTION), "white")
+    write = ImageDraw.Draw(sheet)
+    for i, path in enumerate(paths):
+        square = network_square(open_photograph(path.read_bytes()))
+        row = classifier.probabilities(square[None])[0]
+        label = int(row.argmax())
+        overlay = explainer.explain(square, label, SAMPLES["Importante"]).overlay
+        left = GAP + i * (SIZE + GAP)
+        sheet.paste(Image.fromarray(square), (left, GAP))
+        sheet.paste(Image.fromarray(overlay), (left, SIZE + 2 * GAP))
+        caption = f"{CLASSES[classifier.classes[label]]}\n{row[label]:.0%}"
+        write.multiline_text((left, 2 * SIZE + 3 * GAP), caption, "black", ImageFont.load_default(14))
+    sheet.save(HERE / "explanation.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
