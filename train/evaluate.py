@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"evaluate.py: error: {error}", file=sys.stderr)
         return 2
     # The engine that answers POST /predict, on the pixels that it would be given.
-    starts = tqdm(range(0, len(squares), BATCH), desc="classifying", leave=False)
+    starts = tqdm(range(0, len(squares), BATCH), desc="classifying", leave=False, disable=None)
     probabilities = np.concatenate([classifier.probabilities(squares[s : s + BATCH]) for s in starts])
     print(report(probabilities, np.array([e.label for e in examples])))
     return 0
