@@ -90,9 +90,10 @@ def test_torchserve_by_itself(tmp_path: Path):
     # A person waits until the workers are there; this is that.
     answered = f"curl -sf -T examples/drawn_nevus.jpg http://127.0.0.1:{port}/predictions/mlbio >/dev/null"
     wait = f"for i in $(seq 300); do {answered} && break; sleep 0.5; done"
-    script = script.replace("--models mlbio.mar\n", f"--models mlbio.mar\n{wait}\n").replace(
-        "curl -T", "echo; curl -sS -T"
-    )
+    started = re.compile(r"(torchserve --start .*\n)")
+    assert started.search(script)
+    script = started.sub(lambda line: f"{line[1]}{wait}\n", script)
+    script = script.replace("curl -", "echo; curl -sS -").replace("torchserve --stop", "echo; torchserve --stop")
     addresses = zip(("INFERENCE", "MANAGEMENT", "METRICS"), range(port, port + 3), strict=True)
     (tmp_path / "tmp").mkdir()
     finished = shell(
