@@ -47,7 +47,7 @@ model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard h
 .venv/run.stamp: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 is needed, this is " + sys.version)'
 	@test -x $(PY) || $(PYTHON) -m venv .venv
-	@echo "installing the pinned packages into .venv (some minutes, about 6 GB) ..."
+	@echo "installing the pinned packages into .venv (some minutes, about 7 GB) ..."
 	@$(PIP) -r requirements.txt
 	@touch $@
 
