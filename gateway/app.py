@@ -19,7 +19,7 @@ from swagger_ui_bundle import swagger_ui_path
 
 from gateway.openapi import DOCS_PAGE, PIXEL, document
 from gateway.settings import MAX_BODY, Settings
-from gateway.torchserve import POOL, RETRY_SECONDS, Answer, TorchServe
+from gateway.torchserve import POOL, RETRY_SECONDS, TorchServe
 from handler import contract
 
 DRAIN = 8 * MAX_BODY
@@ -65,7 +65,7 @@ async def predict(request: Request) -> Response:
         body = await read_body(request)
         checked = await run_in_threadpool(contract.parse_request, body)
     except contract.ContractError as error:
-        return respond(Answer(error.status, contract.dump(contract.failure(str(error)))))
+        return respond(contract.refuse(error.status, str(error)))
     except ClientDisconnect:
         return Response(status_code=499)  # nobody reads it
     return respond(await request.app.state.torchserve.predict(body, checked.explain))
@@ -112,7 +112,7 @@ async def readyz(request: Request) -> Response:
         state.ready = (time.monotonic(), ready)
     if ready:
         return JSONResponse({"status": "ready"})
-    return respond(Answer(503, contract.dump(contract.failure("no prediction can be made at present")), retry=True))
+    return respond(contract.refuse(503, "no prediction can be made at present"))
 
 
 async def openapi(request: Request) -> Response:
@@ -126,14 +126,13 @@ async def docs(request: Request) -> Response:
 async def http_error(request: Request, error: HTTPException) -> Response:
     """No such path, or no such method there, in the documented form."""
     known = {404: "there is nothing here: POST /predict, or GET /docs", 405: f"{request.method} is not possible here"}
-    answer = Answer(error.status_code, contract.dump(contract.failure(known.get(error.status_code, error.detail))))
-    return respond(answer, error.headers)
+    return respond(contract.refuse(error.status_code, known.get(error.status_code, error.detail)), error.headers)
 
 
 async def any_error(request: Request, error: Exception) -> Response:
-    return respond(Answer(500, contract.dump(contract.failure("a fault of the gateway: see its log"))))
+    return respond(contract.refuse(500, "a fault of the gateway: see its log"))
 
 
-def respond(answer: Answer, headers: dict[str, str] | None = None) -> Response:
+def respond(answer: contract.Answer, headers: dict[str, str] | None = None) -> Response:
     headers = dict(headers or {}) | ({"retry-after": str(RETRY_SECONDS)} if answer.retry else {})
     return Response(answer.body, answer.status, headers, media_type="application/json")

@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(command: list[str], settings: Settings) -> int:
     """Run ``command``, told by ``MLBIO_URL`` where the service is; returns its exit code."""
-    return subprocess.call(command, env=os.environ | {"MLBIO_URL": f"http://{settings.host}:{settings.port}"})
+    return subprocess.call(command, env=os.environ | {"MLBIO_URL": settings.url})
 
 
 @contextlib.contextmanager
@@ -81,7 +81,7 @@ def running(settings: Settings, model_store: Path, logs: Path) -> Iterator[dict[
     """
     if not (model_store / ARCHIVE).is_file():
         raise ServeError(f"{model_store / ARCHIVE} is missing: make it with `make archive`")
-    for url in (f"http://{settings.host}:{settings.port}", *torchserve_addresses(settings).values()):
+    for url in (settings.url, *torchserve_addresses(settings).values()):
         refuse_taken_port(url)
     logs.mkdir(parents=True, exist_ok=True)
     processes: dict[str, subprocess.Popen] = {}
@@ -93,9 +93,9 @@ def running(settings: Settings, model_store: Path, logs: Path) -> Iterator[dict[
         processes["torchserve"] = start_torchserve(settings, model_store, logs, folder)
         processes["gateway"] = start_gateway(settings, logs)
         wait_until_ready(settings, processes, logs)
-        base = f"http://{settings.host}:{settings.port}"
-        print(f"a prediction works after {time.monotonic() - started:.0f} s: POST {base}/predict, docs at {base}/docs")
-        sys.stdout.flush()
+        seconds = time.monotonic() - started
+        where = f"POST {settings.url}/predict, docs at {settings.url}/docs"
+        print(f"a prediction works after {seconds:.0f} s: {where}", flush=True)
         yield processes
     finally:
         # A second Ctrl-C must not leave half of it running.
@@ -159,7 +159,7 @@ def wait_until_ready(settings: Settings, processes: dict[str, subprocess.Popen],
     """
     deadline = time.monotonic() + START_SECONDS
     waiting = [
-        f"http://{settings.host}:{settings.port}/readyz",
+        f"{settings.url}/readyz",
         f"{settings.torchserve_url}/predictions/{EXPLAIN_POOL}",
     ]
     with httpx.Client(timeout=10, trust_env=False) as client:
@@ -243,7 +243,7 @@ def refuse_taken_port(url: str) -> None:
 def already_ready(settings: Settings) -> bool:
     """Is a service running there already, and able to predict?"""
     with contextlib.suppress(httpx.HTTPError):
-        url = f"http://{settings.host}:{settings.port}/readyz"
+        url = f"{settings.url}/readyz"
         return httpx.get(url, timeout=10, trust_env=False).json() == {"status": "ready"}
     return False
 

@@ -21,6 +21,11 @@ class Settings:
     explain_queue: int = 8
     """Explanations in work or waiting; one more is refused at once, instead of after minutes."""
 
+    @property
+    def url(self) -> str:
+        """Where the gateway answers."""
+        return f"http://{self.host}:{self.port}"
+
     @classmethod
     def from_environment(cls) -> Settings:
         """Read the environment; what is not there keeps its default."""

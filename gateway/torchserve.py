@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 import httpx
 
 from gateway.settings import Settings
-from handler.contract import dump, failure
+from handler.contract import Answer, refuse
 
 POOL, EXPLAIN_POOL = "mlbio", "mlbio_explain"
 
 RETRY_SECONDS = 5
 """What ``Retry-After`` says: a worker that died is back in about that time."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An HTTP answer in the documented form. ``retry`` asks for a ``Retry-After`` header."""
-
-    status: int
-    body: bytes
-    retry: bool = False
 
 
 class TorchServe:
@@ -42,7 +32,7 @@ class TorchServe:
         if not explain:
             return await self.ask(POOL, body, self.settings.predict_seconds)
         if self.explaining >= self.settings.explain_queue:
-            return _failure(503, "too many explanations are waiting: try again in a moment", retry=True)
+            return refuse(503, "too many explanations are waiting: try again in a moment")
         self.explaining += 1
         try:
             answer = await self.ask(EXPLAIN_POOL, body, self.settings.explain_seconds)
@@ -62,11 +52,11 @@ class TorchServe:
                 timeout=httpx.Timeout(seconds, connect=5),
             )
         except httpx.ConnectError:
-            return _failure(503, "the model server is not running or still starting: try again in a moment", retry=True)
+            return refuse(503, "the model server is not running or still starting: try again in a moment")
         except httpx.TimeoutException:
-            return _failure(504, f"no answer within {seconds:g} seconds: the service is too busy, try again later")
+            return refuse(504, f"no answer within {seconds:g} seconds: the service is too busy, try again later")
         except httpx.HTTPError:
-            return _failure(503, "the model server broke off while it worked on this: try again", retry=True)
+            return refuse(503, "the model server broke off while it worked on this: try again")
         if _is_ours(response):
             return Answer(response.status_code, response.content)
         return _translate(response.status_code)
@@ -84,17 +74,13 @@ def _is_ours(response: httpx.Response) -> bool:
 def _translate(status: int) -> Answer:
     """TorchServe's own errors, whose bodies are not of the documented form."""
     if status == 404:
-        return _failure(404, "the model server has no model of that name: start it with mlbio.mar")
+        return refuse(404, "the model server has no model of that name: start it with mlbio.mar")
     if status == 413:
-        return _failure(413, "the photograph is too large: make it smaller")
+        return refuse(413, "the photograph is too large: make it smaller")
     if status in (408, 504):
-        return _failure(504, "the model server ran out of time: try again later")
+        return refuse(504, "the model server ran out of time: try again later")
     if status == 503:
-        return _failure(503, "the service is full or its model is still loading: try again in a moment", retry=True)
+        return refuse(503, "the service is full or its model is still loading: try again in a moment")
     if status in (500, 507):  # a worker that died or ran out of memory; TorchServe starts another
-        return _failure(503, "the model stopped while it worked on this and is being restarted: try again", retry=True)
-    return _failure(502, f"the model server answered {status}, which was not expected: see its log")
-
-
-def _failure(status: int, message: str, retry: bool = False) -> Answer:
-    return Answer(status, dump(failure(message)), retry)
+        return refuse(503, "the model stopped while it worked on this and is being restarted: try again")
+    return refuse(502, f"the model server answered {status}, which was not expected: see its log")

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,23 @@ Engine = Callable[[np.ndarray], np.ndarray]
 
 class CheckpointError(ValueError):
     """The file is no checkpoint of this project. Its message says why."""
+
+
+def save_whole(content: dict[str, Any], path: Path) -> None:
+    """``torch.save`` that leaves either the old file or the whole new one, whenever it is interrupted."""
+    partial = path.with_name(path.name + ".partial")
+    torch.save(content, partial)
+    os.replace(partial, path)
+
+
+def as_float32(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights as they compute; counters stay whole numbers."""
+    return {name: v.float() if v.is_floating_point() else v for name, v in state.items()}
+
+
+def first_line(error: Exception) -> str:
+    """What torch says of a file that it cannot load, without the essay behind it."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @dataclass
@@ -85,9 +102,7 @@ class Checkpoint:
         }
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        torch.save(content, partial)
-        os.replace(partial, path)
+        save_whole(content, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Checkpoint:
@@ -101,8 +116,7 @@ class Checkpoint:
         except FileNotFoundError:
             raise CheckpointError(f"{path} does not exist") from None
         except Exception as error:  # torch raises pickle, zip and runtime errors alike
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise CheckpointError(f"{path} is not a checkpoint ({reason[0]})") from None
+            raise CheckpointError(f"{path} is not a checkpoint ({first_line(error)})") from None
         if not isinstance(content, dict) or content.get("architecture") != "resnet34" or "state_dict" not in content:
             raise CheckpointError(f"{path} is not a checkpoint of train/main_train.py")
         if content.get("format") != FORMAT:
@@ -117,7 +131,7 @@ class Checkpoint:
         if not math.isfinite(temperature) or temperature <= 0:
             raise CheckpointError(f"{path} has temperature {temperature}; it must be positive")
         return cls(
-            state={name: v.float() if v.is_floating_point() else v for name, v in content["state_dict"].items()},
+            state=as_float32(content["state_dict"]),
             classes=list(content["classes"]),
             temperature=temperature,
             preprocessing=content["preprocessing"],
@@ -138,6 +152,18 @@ class Checkpoint:
         return network.eval()
 
 
+class Normalise(nn.Module):
+    """Pixels 0–255 of shape (N, 3, H, W) as the network expects them, in training as in serving."""
+
+    def __init__(self, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels - self.mean) / self.std
+
+
 class PixelsToProbabilities(nn.Module):
     """Pixels in, calibrated probabilities out: normalisation, network, temperature and softmax in one graph.
 
@@ -148,12 +174,10 @@ class PixelsToProbabilities(nn.Module):
         super().__init__()
         self.network = checkpoint.network()
         self.temperature = checkpoint.temperature
-        mean, std = checkpoint.preprocessing["mean"], checkpoint.preprocessing["std"]
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
+        self.normalise = Normalise(checkpoint.preprocessing["mean"], checkpoint.preprocessing["std"])
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        x = self.normalise(pixels.permute(0, 3, 1, 2).float())
         return torch.softmax(self.network(x).float() / self.temperature, dim=1)
 
 

@@ -57,6 +57,19 @@ class Request:
     details: bool = False
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What one request gets: an HTTP status and the documented JSON."""
+
+    status: int
+    body: bytes
+
+    @property
+    def retry(self) -> bool:
+        """Whether trying again soon makes sense, which ``Retry-After`` then says."""
+        return self.status == 503
+
+
 def parse_request(body: Any) -> Request:
     """Parse and check a request's JSON: bytes, text, or already an object.
 
@@ -69,12 +82,7 @@ def parse_request(body: Any) -> Request:
     _refuse_unknown(fields)
     if "image" not in fields:
         raise ContractError('the field "image" is missing: it holds the photograph in base64')
-    return Request(
-        image=_decode_image(fields["image"]),
-        explain=_boolean(fields, "explain"),
-        precision=parse_precision(fields.get("precision", DEFAULT_PRECISION)),
-        details=_boolean(fields, "details"),
-    )
+    return _request(_decode_image(fields["image"]), fields)
 
 
 def parse_form(image: bytes, fields: dict[str, Any]) -> Request:
@@ -90,12 +98,7 @@ def parse_form(image: bytes, fields: dict[str, Any]) -> Request:
         for name, value in texts.items()
     }
     _refuse_unknown(checked)
-    return Request(
-        image=image,
-        explain=_boolean(checked, "explain"),
-        precision=parse_precision(checked.get("precision", DEFAULT_PRECISION)),
-        details=_boolean(checked, "details"),
-    )
+    return _request(image, checked)
 
 
 def parse_precision(word: Any) -> str:
@@ -132,6 +135,11 @@ def failure(error: str) -> dict[str, Any]:
     return {"success": False, "error": error}
 
 
+def refuse(status: int, error: str) -> Answer:
+    """The failure envelope with an HTTP status."""
+    return Answer(status, dump(failure(error)))
+
+
 def dump(answer: dict[str, Any]) -> bytes:
     """``answer`` as compact UTF-8 JSON.
 
@@ -153,6 +161,15 @@ def _parse_json(body: bytes | bytearray | str) -> Any:
         raise ContractError("the body is not JSON (it is not UTF-8 text)") from None
     except ValueError:  # Python's limit on the digits of an integer
         raise ContractError("the body holds a number that is too long to be read") from None
+
+
+def _request(image: bytes, fields: dict[str, Any]) -> Request:
+    return Request(
+        image=image,
+        explain=_boolean(fields, "explain"),
+        precision=parse_precision(fields.get("precision", DEFAULT_PRECISION)),
+        details=_boolean(fields, "details"),
+    )
 
 
 def _refuse_unknown(fields: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,11 @@ import numpy as np
 
 from handler import contract
 from handler.classifier import Checkpoint, Classifier
-from handler.contract import CLASSES, ContractError, Request
+from handler.contract import CLASSES, Answer, ContractError, Request, refuse
 from handler.explainer import SAMPLES, Explainer, Explanation
 from handler.images import SIZE, ImageError, network_square, open_photograph
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one request gets: an HTTP status and the documented JSON."""
-
-    status: int
-    body: bytes
 
 
 class Predictor:
@@ -108,8 +99,3 @@ class Predictor:
 def _fault() -> Answer:
     logger.exception("a request failed")
     return refuse(500, "the photograph could not be classified or explained: a fault of the service, see its log")
-
-
-def refuse(status: int, error: str) -> Answer:
-    """The documented failure with an HTTP status."""
-    return Answer(status, contract.dump(contract.failure(error)))

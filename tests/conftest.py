@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +19,8 @@ import pytest
 import requests
 from PIL import Image
 
-from gateway.serve import free_port
+from gateway.serve import free_port, torchserve_addresses
+from gateway.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -38,18 +41,13 @@ class Service:
         return requests.post(f"{self.url}/predict", json=fields, **({"timeout": 300} | options))
 
 
-def start_service(folder: Path, port: int | None = None, **environment: str) -> Service:
+def start_service(folder: Path) -> Service:
     """``python -m gateway.serve`` on free ports. It is the caller's to stop."""
-    port, inference = port or free_port(), free_ports_in_a_row(3)
-    environment = os.environ | {
-        "MLBIO_PORT": str(port),
-        "MLBIO_TORCHSERVE_URL": f"http://127.0.0.1:{inference}",
-        **environment,
-    }
+    ports = free_addresses()
     process = subprocess.Popen(
         [sys.executable, "-m", "gateway.serve", "--logs", str(folder)],
         cwd=ROOT,
-        env=environment,
+        env=os.environ | ports,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -62,7 +60,7 @@ def start_service(folder: Path, port: int | None = None, **environment: str) -> 
         printed.append(line)
         if "a prediction works" in line:
             watchdog.cancel()
-            return Service(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{inference}", process, folder)
+            return Service(f"http://127.0.0.1:{ports['MLBIO_PORT']}", ports["MLBIO_TORCHSERVE_URL"], process, folder)
     watchdog.cancel()
     log = folder / "torchserve.log"
     pytest.fail(f"the service did not start:\n{''.join(printed)}\n{log.read_text()[-3000:] if log.exists() else ''}")
@@ -77,11 +75,28 @@ def stop_service(service: Service) -> int:
         service.process.stdout.close()
 
 
+def free_addresses() -> dict[str, str]:
+    """For the environment of a service: ports that nobody uses."""
+    return {
+        "MLBIO_PORT": str(free_port()),
+        "MLBIO_TORCHSERVE_URL": f"http://127.0.0.1:{free_ports_in_a_row(3)}",
+    }
+
+
+def bare_environment(folder: Path, settings: Settings) -> dict[str, str]:
+    """For TorchServe started without us: addresses, and a temporary folder of its own, which is made."""
+    (folder / "tmp").mkdir()
+    return {
+        "TEMP": str(folder / "tmp"),
+        "TMPDIR": str(folder / "tmp"),
+        "TS_GRPC_INFERENCE_PORT": str(free_port()),
+        "TS_GRPC_MANAGEMENT_PORT": str(free_port()),
+        **{f"TS_{name.upper()}": url for name, url in torchserve_addresses(settings).items()},
+    }
+
+
 def free_ports_in_a_row(count: int) -> int:
     """The first of ``count`` free ports; TorchServe's management and metrics stand behind its inference."""
-    import socket
-    from contextlib import ExitStack
-
     while True:
         first = free_port()
         try:

@@ -21,10 +21,10 @@ import requests
 import uvicorn
 
 from gateway.app import create_app
-from gateway.serve import ServeError, free_port, java_home, refuse_taken_port, torchserve_addresses
+from gateway.serve import ServeError, free_port, java_home, refuse_taken_port
 from gateway.settings import Settings
 from gateway.torchserve import _translate
-from tests.conftest import ROOT, encode, free_ports_in_a_row
+from tests.conftest import ROOT, bare_environment, encode, free_addresses, free_ports_in_a_row
 from tests.test_gateway import refused
 
 
@@ -54,18 +54,13 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
         assert shipped in config
         config = config.replace(shipped, short)
     (folder / "config.properties").write_text(config)
-    (folder / "tmp").mkdir()
     settings = Settings(torchserve_url=f"http://127.0.0.1:{free_ports_in_a_row(3)}")
     environment = os.environ | {
         "TS_CONFIG_FILE": "config.properties",
         "JAVA_HOME": java_home(),
-        "TEMP": str(folder / "tmp"),
-        "TMPDIR": str(folder / "tmp"),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "TS_GRPC_INFERENCE_PORT": str(free_port()),
-        "TS_GRPC_MANAGEMENT_PORT": str(free_port()),
+        **bare_environment(folder, settings),
     }
-    environment |= {f"TS_{name.upper()}": url for name, url in torchserve_addresses(settings).items()}
     torchserve = shutil.which("torchserve", path=environment["PATH"])
     with (folder / "log").open("w") as log:
         subprocess.run(
@@ -257,7 +252,7 @@ def test_a_model_that_cannot_be_loaded_is_said_soon(tmp_path: Path):
     finished = subprocess.run(
         [sys.executable, "-m", "gateway.serve", "--model-store", str(tmp_path), "--logs", str(tmp_path / "logs")],
         cwd=ROOT,
-        env=free_ports(),
+        env=os.environ | free_addresses(),
         capture_output=True,
         text=True,
         timeout=120,
@@ -266,20 +261,12 @@ def test_a_model_that_cannot_be_loaded_is_said_soon(tmp_path: Path):
     assert "CheckpointError" in finished.stderr and "Traceback" not in finished.stderr
 
 
-def free_ports() -> dict[str, str]:
-    """The environment with ports that nobody uses."""
-    return os.environ | {
-        "MLBIO_PORT": str(free_port()),
-        "MLBIO_TORCHSERVE_URL": f"http://127.0.0.1:{free_ports_in_a_row(3)}",
-    }
-
-
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_while_starting_leaves_nothing_behind(tmp_path: Path, name: str):
     process = subprocess.Popen(
         [sys.executable, "-m", "gateway.serve", "--logs", str(tmp_path)],
         cwd=ROOT,
-        env=free_ports(),
+        env=os.environ | free_addresses(),
         stdout=subprocess.PIPE,
         text=True,
     )

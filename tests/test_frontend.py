@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+
+from gateway.serve import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120  # seconds; a busy machine of two cores computes the explanation in them
@@ -225,12 +226,6 @@ def test_the_page_asks_nothing_of_the_internet_and_logs_no_warning(browser, page
 
 
 # What the tests are written in
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def is_healthy(port: int) -> bool:

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.serve import free_port
 from gateway.settings import Settings
 from handler.explainer import SAMPLES
-from tests.conftest import ROOT, Service, free_ports_in_a_row
+from tests.conftest import ROOT, Service, bare_environment, free_addresses, free_ports_in_a_row
 
 README = (ROOT / "README.md").read_text()
 
@@ -94,17 +93,11 @@ def test_torchserve_by_itself(tmp_path: Path):
     assert started.search(script)
     script = started.sub(lambda line: f"{line[1]}{wait}\n", script)
     script = script.replace("curl -", "echo; curl -sS -").replace("torchserve --stop", "echo; torchserve --stop")
-    addresses = zip(("INFERENCE", "MANAGEMENT", "METRICS"), range(port, port + 3), strict=True)
-    (tmp_path / "tmp").mkdir()
     finished = shell(
         script,
         tmp_path,
-        TMPDIR=str(tmp_path / "tmp"),
-        TEMP=str(tmp_path / "tmp"),
         VIRTUAL_ENV=str(Path(sys.executable).parent.parent),
-        TS_GRPC_INFERENCE_PORT=str(free_port()),
-        TS_GRPC_MANAGEMENT_PORT=str(free_port()),
-        **{f"TS_{name}_ADDRESS": f"http://127.0.0.1:{p}" for name, p in addresses},
+        **bare_environment(tmp_path, Settings(torchserve_url=f"http://127.0.0.1:{port}")),
     )
     assert finished.returncode == 0, finished.stderr
     answers = [json.loads(line) for line in finished.stdout.splitlines() if line.startswith("{")]
@@ -119,9 +112,8 @@ def test_make_demo(example_images: list[Path], tmp_path: Path):
     shutil.copy(example_images[0], picture)
     finished = shell(
         f"make demo IMAGE={picture} PRECISION=Faible",
-        MLBIO_PORT=str(free_port()),
-        MLBIO_TORCHSERVE_URL=f"http://127.0.0.1:{free_ports_in_a_row(3)}",
         MAKEFLAGS="",
+        **free_addresses(),
     )
     assert finished.returncode == 0, finished.stderr
     assert "a prediction works" in finished.stdout

@@ -795,7 +795,7 @@ def test_a_resume_file_that_does_not_fit_is_ignored(tmp_path, capsys, content):
 
 def test_a_resume_file_of_the_same_run_is_read(tmp_path):
     identity = {"seed": 0, "recipe": main_train.RECIPE}
-    main_train.save_resume(tmp_path / "m.resume.pth", {"identity": identity, "best": -math.inf})
+    main_train.save_whole({"identity": identity, "best": -math.inf}, tmp_path / "m.resume.pth")
     assert main_train.load_resume(tmp_path / "m.resume.pth", identity)["best"] == -math.inf
     assert main_train.load_resume(tmp_path / "none.pth", identity) is None
     assert [p.name for p in tmp_path.iterdir()] == ["m.resume.pth"]

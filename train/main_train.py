@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that `python train/main_train.py` finds handler
 
-from handler.classifier import MEAN, STD, Checkpoint
+from handler.classifier import Checkpoint, Normalise, as_float32, first_line, save_whole
 from handler.contract import CLASSES
 from train import data
 from train.augment import random_batch
@@ -112,6 +112,7 @@ def train(arguments: argparse.Namespace) -> Checkpoint:
     print(f"{len(chosen)} images to learn from, {len(held_out)} of other lesions to validate on: {counts}")
     print(f"starting from {source}, on {device}")
     network.to(device, memory_format=torch.channels_last)
+    normalise = Normalise().to(device)
     average = ExponentialAverage(network, RECIPE["ema_decay"])
     optimizer = make_optimizer(network)
     batch = min(RECIPE["batch"], len(chosen))
@@ -180,8 +181,7 @@ def train(arguments: argparse.Namespace) -> Checkpoint:
             best = score
             checkpoint = describe(average.network, logits, held_out_labels, identity, history)
             checkpoint.save(target)
-        save_resume(
-            resume_file,
+        save_whole(
             {
                 "identity": identity,
                 "network": network.state_dict(),
@@ -191,6 +191,7 @@ def train(arguments: argparse.Namespace) -> Checkpoint:
                 "best": best,
                 "history": history,
             },
+            resume_file,
         )
 
     resume_file.unlink(missing_ok=True)
@@ -239,12 +240,11 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle, zip and runtime errors alike
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise SetupError(f"--init {path} cannot be read ({reason[0]})") from None
+        raise SetupError(f"--init {path} cannot be read ({first_line(error)})") from None
     content = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise SetupError(f"--init {path} does not hold weights by name")
-    return {name: v.float() if v.is_floating_point() else v for name, v in content.items()}
+    return as_float32(content)
 
 
 def make_optimizer(network: nn.Module) -> torch.optim.Optimizer:
@@ -354,17 +354,10 @@ class ExponentialAverage:
         self.network.load_state_dict(state)
 
 
-def normalise(pixels: torch.Tensor) -> torch.Tensor:
-    """0–255 pixels of shape (N, 3, H, W) as the network expects them."""
-    mean = torch.tensor(MEAN, device=pixels.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(STD, device=pixels.device).view(1, 3, 1, 1) * 255
-    return (pixels - mean) / std
-
-
 @torch.inference_mode()
 def predict(network: nn.Module, squares: np.ndarray, device: torch.device, dtype: torch.dtype | None) -> np.ndarray:
     """Logits of shape (N, classes) for ``uint8`` squares (N, 224, 224, 3)."""
-    logits = []
+    logits, normalise = [], Normalise().to(device)
     for start in range(0, len(squares), 64):
         pixels = torch.from_numpy(squares[start : start + 64]).permute(0, 3, 1, 2).to(device).float()
         pixels = normalise(pixels).contiguous(memory_format=torch.channels_last)
@@ -425,12 +418,6 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None
-
-
-def save_resume(path: Path, content: dict) -> None:
-    partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    os.replace(partial, path)
 
 
 def load_resume(path: Path, identity: dict) -> dict | None:
