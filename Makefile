@@ -27,7 +27,7 @@ archive: model_store/mlbio.mar ## pack model_store/model_mlbio.pth and handler/ 
 test: .venv/test.stamp archive ## run every test
 	$(PY) -m pytest $(PYTEST)
 
-evaluate: setup ## figures of the shipped model on the test images under ROOT
+evaluate: setup ## the shipped model's score card on the test images under ROOT
 	@$(PY) train/evaluate.py $(ROOT)
 
 bench: .venv/test.stamp ## speed of inference and explanation, beside the plain way, in one run

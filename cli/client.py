@@ -3,7 +3,9 @@
     python cli/client.py photo.jpg
     python cli/client.py --explain --precision Importante *.jpg
 
-With --explain the picture of why is saved beside each photograph, as NAME_explained.png.
+With --explain the picture of why is saved beside each photograph, as NAME_explained.png. A line says so when the
+malignant diagnoses together are too probable to be passed over, and when the photograph is of a kind that the model
+does not know.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         for path in map(Path, arguments.image):
             try:
                 answer = ask(session, url, path, arguments.explain, arguments.precision)
-                line = f"{path}: {answer['prediction']} ({answer['probability']:.1%})"
+                line = f"{path}: {answer['prediction']} ({answer['probability']:.1%}){warnings(answer)}"
                 if arguments.explain:
                     picture = picture_path(path, taken)
                     save(answer["explain"], picture)
@@ -77,7 +79,7 @@ def ask(session: requests.Session, url: str, path: Path, explain: bool, precisio
     try:
         response = session.post(
             f"{url}/predict",
-            json={"image": image, "explain": explain, "precision": precision},
+            json={"image": image, "explain": explain, "precision": precision, "details": True},
             timeout=(5, SECONDS[explain]),
         )
     except requests.Timeout:
@@ -92,6 +94,17 @@ def ask(session: requests.Session, url: str, path: Path, explain: bool, precisio
     except (ValueError, KeyError, TypeError):
         raise ClientError(f"{url} is not an MLBIO service (it answered {response.status_code})") from None
     raise ClientError(reason)
+
+
+def warnings(answer: dict) -> str:
+    """What a reader of the diagnosis should know beside it, as the end of its line."""
+    details = answer.get("details") or {}
+    text = ""
+    if (malignant := details.get("malignant") or {}).get("flagged"):
+        text += f"; malignant diagnoses together {malignant['probability']:.1%}"
+    if (details.get("out_of_distribution") or {}).get("flagged"):
+        text += "; unlike the photographs that the model knows: not to be trusted"
+    return text
 
 
 def picture_path(path: Path, taken: set[Path]) -> Path:

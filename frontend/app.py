@@ -137,8 +137,23 @@ def show(name: str, picture: bytes | None, result: Result | None, settings: Sett
                 st.error(plain(result.error))
             else:
                 st.html(verdict(result))
+                show_warnings(result)
         if result is not None and result.settings != settings:
             st.info(f"This result was made {plain(str(result.settings))}. Press Classify for one {settings}.")
+
+
+def show_warnings(result: Result) -> None:
+    """What a reader of the diagnosis should know beside it."""
+    if result.unlike:
+        st.warning(
+            "This picture is unlike the dermatoscopic photographs that the model was trained on: do not trust the "
+            "diagnosis."
+        )
+    if result.malignant is not None:
+        st.warning(
+            f"Melanoma, basal cell carcinoma and actinic keratoses together: {result.malignant:.0%}. "
+            "That is as high as in photographs of malignant lesions."
+        )
 
 
 def show_explanation(name: str, result: Result) -> None:

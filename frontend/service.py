@@ -55,6 +55,10 @@ class Result:
     explanation: bytes | None = None
     """PNG, at the size at which the service computed it."""
     fit: float | None = None
+    malignant: float | None = None
+    """The malignant diagnoses' summed probability, where it is too high to be passed over."""
+    unlike: bool = False
+    """Whether the photograph is unlike those that the model was trained on."""
 
 
 def service_url() -> str:
@@ -101,6 +105,7 @@ def _read(response: requests.Response, settings: Settings) -> Result:
     if not isinstance(prediction, str) or probability is None:
         return Result(settings, error="The service's answer holds no prediction and probability: update this page.")
     details = _mapping(answer.get("details"))
+    malignant = _mapping(details.get("malignant"))
     explanation = answer.get("explain")
     return Result(
         settings,
@@ -113,6 +118,8 @@ def _read(response: requests.Response, settings: Settings) -> Result:
         },
         explanation=None if explanation is None else _png(explanation),
         fit=_number(_mapping(details.get("explanation")).get("r2")),
+        malignant=_number(malignant.get("probability")) if malignant.get("flagged") is True else None,
+        unlike=_mapping(details.get("out_of_distribution")).get("flagged") is True,
     )
 
 

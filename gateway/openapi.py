@@ -160,6 +160,28 @@ _DETAILS = {
             "type": "object",
             "properties": {name: {"type": "number", "minimum": 0, "maximum": 1} for name in CLASSES.values()},
         },
+        "malignant": {
+            "type": "object",
+            "nullable": True,
+            "description": "Actinic keratoses, basal cell carcinoma and melanoma together.",
+            "properties": {
+                "probability": {"type": "number", "minimum": 0, "maximum": 1},
+                "threshold": {
+                    "type": "number",
+                    "description": "95 % of the malignant photographs held out from training reach it.",
+                },
+                "flagged": {"type": "boolean", "description": "Whether the probability reaches the threshold."},
+            },
+        },
+        "out_of_distribution": {
+            "type": "object",
+            "nullable": True,
+            "description": "How unlike the photographs is that the model was trained on.",
+            "properties": {
+                "score": {"type": "number", "description": "2 % of the photographs held out exceed 1."},
+                "flagged": {"type": "boolean", "description": "Score above 1: do not believe the diagnosis."},
+            },
+        },
         "model": {
             "type": "object",
             "properties": {

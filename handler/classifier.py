@@ -38,8 +38,8 @@ PREPROCESSING: dict[str, Any] = {
 FORMAT = 1
 """Version of the checkpoint's layout."""
 
-Engine = Callable[[np.ndarray], np.ndarray]
-"""Contiguous ``uint8`` (N, 224, 224, 3) in, float32 (N, classes) out."""
+Engine = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Contiguous ``uint8`` (N, 224, 224, 3) in, float32 (N, classes) and (N,) out, as :class:`PixelsToProbabilities`."""
 
 
 class CheckpointError(ValueError):
@@ -63,6 +63,43 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+class Novelty(nn.Module):
+    """How unlike the training images a photograph is: above 1, its diagnosis should not be believed.
+
+    The squared Mahalanobis distance of middle features (Lee et al., NeurIPS 2018), one Gaussian for all classes.
+
+    Args:
+        mean: of the training images' features, shape (D,).
+        whiten: makes their differences from it uncorrelated and of about unit variance, shape (D, D).
+        limit: the squared distance that counts as 1; few validation photographs exceed it.
+    """
+
+    def __init__(self, mean: torch.Tensor, whiten: torch.Tensor, limit: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("whiten", whiten)
+        self.limit = limit
+
+    def forward(self, middle: torch.Tensor) -> torch.Tensor:
+        """The score (N,) of features (N, D)."""
+        return ((middle - self.mean) @ self.whiten).square().sum(1) / self.limit
+
+    def content(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"mean": self.mean.cpu(), "whiten": self.whiten.cpu(), "limit": self.limit}
+
+
+def middle_and_logits(network: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a ResNet of torchvision computes, half-way and in the end.
+
+    ``x`` is a normalised batch; returned are layer 3's mean over the picture (N, D) and the logits (N, classes).
+    """
+    x = network.maxpool(network.relu(network.bn1(network.conv1(x))))
+    x = network.layer3(network.layer2(network.layer1(x)))
+    middle = x.mean(dim=(2, 3))
+    return middle, network.fc(torch.flatten(network.avgpool(network.layer4(x)), 1))
+
+
 @dataclass
 class Checkpoint:
     """What :mod:`train.main_train` writes and serving reads.
@@ -74,6 +111,9 @@ class Checkpoint:
             Networks", ICML 2017); fitted on validation.
         preprocessing: see :data:`PREPROCESSING`.
         training: facts of the run that made it: epochs, recipe, seed, figures on validation.
+        malignant_threshold: the malignant diagnoses' summed probability from which a photograph is flagged; None
+            before the run has ended.
+        novelty: how unlike the training images a photograph is; None before the run has ended.
     """
 
     state: dict[str, torch.Tensor]
@@ -81,6 +121,8 @@ class Checkpoint:
     temperature: float = 1.0
     preprocessing: dict[str, Any] = field(default_factory=lambda: dict(PREPROCESSING))
     training: dict[str, Any] = field(default_factory=dict)
+    malignant_threshold: float | None = None
+    novelty: Novelty | None = None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to ``path``, weights as float16 and batch-norm statistics as float32, all or nothing."""
@@ -99,6 +141,8 @@ class Checkpoint:
             "temperature": float(self.temperature),
             "preprocessing": self.preprocessing,
             "training": self.training,
+            "malignant_threshold": self.malignant_threshold,
+            "novelty": None if self.novelty is None else self.novelty.content(),
         }
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +180,8 @@ class Checkpoint:
             temperature=temperature,
             preprocessing=content["preprocessing"],
             training=content["training"],
+            malignant_threshold=content.get("malignant_threshold"),
+            novelty=Novelty(**content["novelty"]) if content.get("novelty") else None,
         )
 
     def network(self) -> nn.Module:
@@ -165,20 +211,23 @@ class Normalise(nn.Module):
 
 
 class PixelsToProbabilities(nn.Module):
-    """Pixels in, calibrated probabilities out: normalisation, network, temperature and softmax in one graph.
+    """Pixels in, calibrated probabilities and novelty out: normalisation, network, temperature, softmax in one graph.
 
-    Input (N, 224, 224, 3) with values 0–255, output (N, classes).
+    Input (N, 224, 224, 3) with values 0–255; output (N, classes) and (N,), the latter NaN for a checkpoint that
+    cannot tell.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         self.network = checkpoint.network()
         self.temperature = checkpoint.temperature
+        self.novelty = checkpoint.novelty or (lambda middle: middle[:, 0] * math.nan)
         self.normalise = Normalise(checkpoint.preprocessing["mean"], checkpoint.preprocessing["std"])
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = self.normalise(pixels.permute(0, 3, 1, 2).float())
-        return torch.softmax(self.network(x).float() / self.temperature, dim=1)
+        middle, logits = middle_and_logits(self.network, x)
+        return torch.softmax(logits.float() / self.temperature, dim=1), self.novelty(middle.float())
 
 
 class Classifier:
@@ -201,19 +250,26 @@ class Classifier:
         engines = _cuda_engines(module, device) if device.startswith("cuda") else _cpu_engines(module, threads)
         self._exact, self._fast = engines
 
-    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Probabilities of shape (N, classes), float32, for ``uint8`` squares of shape (N, 224, 224, 3)."""
+    def assess(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities (N, classes) and novelty (N,), float32, for ``uint8`` squares of shape (N, 224, 224, 3).
+
+        Novelty is :class:`Novelty`'s score; NaN for a checkpoint that cannot tell.
+        """
         return self._run(self._exact, pixels)
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Those of :meth:`assess`."""
+        return self.assess(pixels)[0]
 
     def sample_probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """As :meth:`probabilities`, faster and to about two digits."""
-        return self._run(self._fast, pixels)
+        return self._run(self._fast, pixels)[0]
 
-    def _run(self, engine: Engine, pixels: np.ndarray) -> np.ndarray:
+    def _run(self, engine: Engine, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (SIZE, SIZE, 3):
             raise ValueError(f"expected uint8 (N, {SIZE}, {SIZE}, 3), got {pixels.dtype} {pixels.shape}")
         if not len(pixels):
-            return np.zeros((0, len(self.classes)), np.float32)
+            return np.zeros((0, len(self.classes)), np.float32), np.zeros(0, np.float32)
         return engine(np.ascontiguousarray(pixels))
 
 
@@ -234,16 +290,22 @@ def _openvino_engine(core: ov.Core, model: ov.Model, precision: ov.Type, threads
     if threads:
         config[ov.properties.inference_num_threads] = threads
     compiled = core.compile_model(model, "CPU", config)
-    return lambda pixels: np.array(compiled(pixels, share_inputs=True)[0], dtype=np.float32)
+
+    def run(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = compiled(pixels, share_inputs=True)
+        return np.array(outputs[0], np.float32), np.array(outputs[1], np.float32)
+
+    return run
 
 
 def _cuda_engines(module: nn.Module, device: str) -> tuple[Engine, Engine]:
     module = module.to(device, memory_format=torch.channels_last)
 
     def engine(half: bool) -> Engine:
-        def run(pixels: np.ndarray) -> np.ndarray:
+        def run(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             with torch.inference_mode(), torch.autocast("cuda", dtype=torch.float16, enabled=half):
-                return module(torch.from_numpy(pixels).to(device)).float().cpu().numpy()
+                outputs = module(torch.from_numpy(pixels).to(device))
+            return outputs[0].float().cpu().numpy(), outputs[1].float().cpu().numpy()
 
         return run
 

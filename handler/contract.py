@@ -24,6 +24,9 @@ CLASSES: dict[str, str] = {
 }
 """HAM10000's ``dx`` codes in the order of the network's outputs, and the names that are answered."""
 
+MALIGNANT = ("akiec", "bcc", "mel")
+"""Diagnoses that are cancer or may become one."""
+
 PRECISIONS = ("Faible", "Moyenne", "Importante")
 DEFAULT_PRECISION = "Moyenne"
 _PRECISION_ALIASES = {"low": "Faible", "medium": "Moyenne", "high": "Importante"} | {p.lower(): p for p in PRECISIONS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from handler import contract
 from handler.classifier import Checkpoint, Classifier
-from handler.contract import CLASSES, Answer, ContractError, Request, refuse
+from handler.contract import CLASSES, MALIGNANT, Answer, ContractError, Request, refuse
 from handler.explainer import SAMPLES, Explainer, Explanation
 from handler.images import SIZE, ImageError, network_square, open_photograph
 
@@ -57,12 +58,12 @@ class Predictor:
             except Exception:
                 answers[i] = _fault()
         if squares:
-            probabilities = self.classifier.probabilities(np.stack(list(squares.values())))
-            for (i, square), row in zip(squares.items(), probabilities, strict=True):
-                answers[i] = self._answer_one(requests[i], square, row)
+            assessed = zip(*self.classifier.assess(np.stack(list(squares.values()))), strict=True)
+            for (i, square), (row, novelty) in zip(squares.items(), assessed, strict=True):
+                answers[i] = self._answer_one(requests[i], square, row, float(novelty))
         return [answers[i] for i in range(len(requests))]
 
-    def _answer_one(self, request: Request, square: np.ndarray, row: np.ndarray) -> Answer:
+    def _answer_one(self, request: Request, square: np.ndarray, row: np.ndarray, novelty: float) -> Answer:
         try:
             label = int(row.argmax())
             explanation = None
@@ -72,17 +73,23 @@ class Predictor:
                 self.classifier.classes[label],
                 row[label],
                 explain=None if explanation is None else explanation.overlay.tolist(),
-                details=self._details(row, request, explanation) if request.details else None,
+                details=self._details(row, novelty, request, explanation) if request.details else None,
             )
             return Answer(200, contract.dump(answer))
         except Exception:
             return _fault()
 
-    def _details(self, row: np.ndarray, request: Request, explanation: Explanation | None) -> dict[str, Any]:
+    def _details(
+        self, row: np.ndarray, novelty: float, request: Request, explanation: Explanation | None
+    ) -> dict[str, Any]:
         details: dict[str, Any] = {
             "probabilities": {
                 CLASSES[c]: round(float(p), contract.DIGITS) for c, p in zip(self.classifier.classes, row, strict=True)
             },
+            "malignant": self._malignant(row),
+            "out_of_distribution": None
+            if math.isnan(novelty)
+            else {"score": round(novelty, contract.DIGITS), "flagged": novelty > 1},
             "model": self.model,
             "explanation": None,
         }
@@ -94,6 +101,18 @@ class Predictor:
                 "r2": round(explanation.fit, 4),
             }
         return details
+
+    def _malignant(self, row: np.ndarray) -> dict[str, Any] | None:
+        """The malignant diagnoses together: many a melanoma is not the most probable class, and still no trifle."""
+        threshold = self.classifier.checkpoint.malignant_threshold
+        if threshold is None:
+            return None
+        together = float(row[[c in MALIGNANT for c in self.classifier.classes]].sum())
+        return {
+            "probability": round(together, contract.DIGITS),
+            "threshold": round(threshold, contract.DIGITS),
+            "flagged": together >= threshold,
+        }
 
 
 def _fault() -> Answer:

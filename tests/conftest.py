@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 import requests
+import torch
 from PIL import Image
+from torchvision.models import resnet34
 
 from gateway.serve import free_port, torchserve_addresses
 from gateway.settings import Settings
@@ -139,3 +141,12 @@ def encode(image: Image.Image | bytes, kind: str = "JPEG", **options) -> str:
         image.save(file, kind, **options)
         image = file.getvalue()
     return base64.b64encode(image).decode()
+
+
+@pytest.fixture(scope="session")
+def init(tmp_path_factory) -> Path:
+    """Random weights of a ResNet34 with a thousand classes, as torchvision's are."""
+    torch.manual_seed(5)
+    path = tmp_path_factory.mktemp("init") / "random.pth"
+    torch.save({name: v.half() if v.is_floating_point() else v for name, v in resnet34().state_dict().items()}, path)
+    return path

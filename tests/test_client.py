@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cli.client import warnings
 from gateway.serve import free_port
 from handler.contract import CLASSES
 from tests.conftest import ROOT, Service, encode
@@ -42,7 +43,7 @@ def test_a_line_per_image(service: Service, example_images: list[Path]):
     lines = finished.stdout.splitlines()
     assert len(lines) == len(example_images)
     for line, path in zip(lines, example_images, strict=True):
-        name, percent = re.fullmatch(re.escape(str(path)) + r": (.+) \((\d+\.\d)%\)", line).groups()
+        name, percent = re.fullmatch(re.escape(str(path)) + r": (.+?) \((\d+\.\d)%\)(?:;.*)?", line).groups()
         answer = service.predict({"image": encode(path.read_bytes())}).json()
         assert name == answer["prediction"] and float(percent) == pytest.approx(100 * answer["probability"], abs=0.06)
 
@@ -71,6 +72,33 @@ def test_one_that_fails_does_not_stop_the_others(service: Service, example_image
     assert [str(broken) in errors[0], str(missing) in errors[1], str(tmp_path) in errors[2]] == [True] * 3
     assert "JPEG" in errors[0] and "No such file" in errors[1] and "directory" in errors[2]
     assert len(errors) == 3
+
+
+def test_a_picture_that_is_no_skin_is_said_to_be(service: Service, tmp_path: Path):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    finished = run(service.url, tmp_path / "noise.png")
+    assert finished.returncode == 0
+    assert finished.stdout.rstrip().endswith("; unlike the photographs that the model knows: not to be trusted")
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        (None, ""),
+        ({}, ""),
+        ({"malignant": None, "out_of_distribution": None}, ""),
+        ({"malignant": {"probability": 0.4, "flagged": False}, "out_of_distribution": {"flagged": False}}, ""),
+        ({"malignant": {"probability": 0.4, "flagged": True}}, "; malignant diagnoses together 40.0%"),
+        (
+            {"malignant": {"probability": 0.4, "flagged": True}, "out_of_distribution": {"flagged": True}},
+            "; malignant diagnoses together 40.0%; unlike the photographs that the model knows: not to be trusted",
+        ),
+    ],
+)
+def test_a_line_says_what_should_not_be_passed_over(details: dict | None, expected: str):
+    assert warnings({"details": details}) == expected
+    assert warnings({}) == ""
 
 
 def test_a_wrong_precision_is_explained(service: Service, example_images: list[Path]):

@@ -39,7 +39,8 @@ FLAGS = [
 ]
 
 RESULT = ".mlbio-prediction"
-ALERT = '[data-testid="stAlert"]'
+ALERT = '[data-testid="stAlertContentError"]'
+WARNING = '[data-testid="stAlertContentWarning"]'
 
 
 @pytest.fixture(scope="session")
@@ -170,6 +171,16 @@ def test_a_broken_file_shows_the_services_words_and_the_others_go_on(
     assert wait_for(browser, ALERT, 1) == [refused["error"]]
     assert "This file cannot be shown" in body(browser)
     assert "Traceback" not in body(browser)
+
+
+def test_a_picture_that_is_no_skin_is_warned_of(browser, page, tmp_path_factory):
+    picture = tmp_path_factory.mktemp("noise") / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(picture)
+    open_page(browser, page)
+    upload(browser, [picture])
+    click_classify(browser)
+    wait_for(browser, RESULT, 1)
+    wait(browser).until(lambda b: any("do not trust the diagnosis" in text for text in texts(b, WARNING)))
 
 
 def test_turned_and_unusual_photographs_are_shown_upright(browser, page, tmp_path_factory):

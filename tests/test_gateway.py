@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import http.client
+import io
 import json
 import socket
 import textwrap
@@ -21,7 +22,7 @@ from openapi_spec_validator import validate
 from PIL import Image
 
 from gateway.settings import MAX_BODY
-from handler.contract import CLASSES
+from handler.contract import CLASSES, MALIGNANT
 from handler.images import network_square, open_photograph
 from tests.conftest import Service, encode
 
@@ -91,6 +92,21 @@ def test_details_come_under_one_key(service: Service, photograph: str):
     assert answer["probability"] == max(probabilities.values()) == probabilities[answer["prediction"]]
     assert answer["details"]["explanation"]["samples"] == 256
     assert answer["details"]["explanation"]["precision"] == "Faible"
+    malignant = answer["details"]["malignant"]
+    together = sum(probabilities[CLASSES[dx]] for dx in MALIGNANT)
+    assert malignant["probability"] == pytest.approx(together, abs=0.0002)
+    assert malignant["flagged"] == (malignant["probability"] >= malignant["threshold"])
+    assert 0 < malignant["threshold"] < 0.5
+    unlike = answer["details"]["out_of_distribution"]
+    assert unlike["score"] > 0 and unlike["flagged"] == (unlike["score"] > 1)
+
+
+def test_a_picture_that_is_no_skin_is_flagged(service: Service):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    answer = service.predict({"image": encode(buffer.getvalue()), "details": True}).json()
+    assert answer["success"] and answer["details"]["out_of_distribution"]["flagged"] is True
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import math
+import os
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from handler.contract import CLASSES
@@ -19,9 +21,6 @@ METADATA = "HAM10000_metadata.csv"
 FOLDERS = {"train": "HAM10000_images_train", "test": "HAM10000_images_test"}
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
-STORED = 256
-"""Shorter side in pixels that training keeps in memory: room for crops above :data:`handler.images.SIZE`."""
-
 
 class DataError(ValueError):
     """The data folder is not as documented. Its message names the file and what to change."""
@@ -29,11 +28,17 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Example:
-    """One image of the data set; ``label`` is an index into ``CLASSES``."""
+    """One image of a data set; ``label`` is an index into ``CLASSES``.
+
+    ``lesion``, ``sex`` and ``site`` (where on the body) are empty and ``age`` (years) is None where they are not known.
+    """
 
     path: Path
     label: int
     lesion: str
+    age: float | None = None
+    sex: str = ""
+    site: str = ""
 
 
 def find_examples(root: str | Path, split: str) -> list[Example]:
@@ -58,13 +63,42 @@ def find_examples(root: str | Path, split: str) -> list[Example]:
             raise DataError(f"{path} and {previous} are the same image_id: keep one")
         if path.stem not in rows:
             raise DataError(f"{path} has no row in {root / METADATA} (image_id {path.stem})")
-        dx, lesion = rows[path.stem]
+        dx, lesion, *person = rows[path.stem]
         if dx not in CLASSES:
             raise DataError(f"{root / METADATA}: image {path.stem} has dx {dx!r}; known are {', '.join(CLASSES)}")
         if not lesion:
             raise DataError(f"{root / METADATA}: image {path.stem} has no lesion_id, so it cannot be kept to one side")
-        examples.append(Example(path, list(CLASSES).index(dx), lesion))
+        examples.append(Example(path, list(CLASSES).index(dx), lesion, *person))
     return examples
+
+
+def find_labelled(folder: str | Path, labels: str | Path) -> list[Example]:
+    """The images of ``folder`` that the CSV file ``labels`` names, in its order: any set with a known diagnosis.
+
+    Columns ``file`` (path inside ``folder``) and ``dx``; ``lesion_id``, ``age``, ``sex`` and ``localization`` may be
+    there.
+
+    Raises:
+        DataError: the folder, a column or a file is missing, a class is unknown, or a file is named twice or outside.
+    """
+    folder, labels = Path(folder), Path(labels)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder: give the one that holds the images")
+    examples: dict[Path, Example] = {}
+    for row in read_rows(labels, ("file", "dx")):
+        name, dx = Path(_text(row, "file")), _text(row, "dx")
+        if name.is_absolute() or ".." in name.parts or name == Path():
+            raise DataError(f"{labels}: {str(name)!r} is no file inside {folder}: give its path from there")
+        if dx not in CLASSES:
+            raise DataError(f"{labels}: {name} has dx {dx!r}; known are {', '.join(CLASSES)}")
+        if not os.path.isfile(folder / name):  # it takes any text, where Path's own raises on some
+            raise DataError(f"{folder / name} is missing: {labels} names it")
+        if name in examples:
+            raise DataError(f"{labels} has two rows for {name}: keep one")
+        examples[name] = Example(folder / name, list(CLASSES).index(dx), _text(row, "lesion_id"), *person_of(row))
+    if not examples:
+        raise DataError(f"{labels} has no row: it holds one for each image")
+    return list(examples.values())
 
 
 def split_by_lesion(examples: list[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
@@ -101,64 +135,73 @@ def class_counts(examples: list[Example]) -> dict[str, int]:
     return {name: counts[i] for i, name in enumerate(CLASSES)}
 
 
-def load_photographs(examples: list[Example], workers: int, description: str) -> list[np.ndarray]:
-    """Decode every example once: ``uint8`` (height, width, 3) with a shorter side of at most :data:`STORED`.
+def load_squares(examples: list[Example], workers: int, description: str, side: int = SIZE) -> np.ndarray:
+    """The centre squares of all examples: ``uint8`` (N, side, side, 3), made by :mod:`handler.images` as in serving.
 
     Raises:
         DataError: an image cannot be read.
     """
-    return _load(examples, workers, description, _stored)
+    squares = np.empty((len(examples), side, side, 3), np.uint8)
 
-
-def load_squares(examples: list[Example], workers: int, description: str) -> np.ndarray:
-    """What serving would give the network: ``uint8`` (N, 224, 224, 3), made by :mod:`handler.images`.
-
-    Raises:
-        DataError: an image cannot be read.
-    """
-    squares = np.empty((len(examples), SIZE, SIZE, 3), np.uint8)
-    for i, square in enumerate(_load(examples, workers, description, network_square)):
-        squares[i] = square
-    return squares
-
-
-def _load(examples, workers, description, shape):
-    def read(example: Example) -> np.ndarray:
+    def read(number: int) -> None:
+        example = examples[number]
         try:
-            return shape(open_photograph(example.path.read_bytes()))
+            squares[number] = network_square(open_photograph(example.path.read_bytes()), side)
         except (ImageError, OSError) as error:
             raise DataError(f"{example.path}: {error}") from None
 
     with ThreadPoolExecutor(workers) as pool:
-        read_all = pool.map(read, examples)
         # No bar where nobody looks at it (disable=None), so that an error stands alone.
-        return list(tqdm(read_all, total=len(examples), desc=description, unit="img", leave=False, disable=None))
+        done = pool.map(read, range(len(examples)))
+        for _ in tqdm(done, total=len(examples), desc=description, unit="img", leave=False, disable=None):
+            pass
+    return squares
 
 
-def _stored(photograph: Image.Image) -> np.ndarray:
-    scale = STORED / min(photograph.size)
-    if scale < 1:
-        size = tuple(max(STORED, round(side * scale)) for side in photograph.size)
-        photograph = photograph.resize(size, Image.Resampling.BICUBIC)
-    return np.array(photograph)
+def _read_metadata(path: Path) -> dict[str, tuple]:
+    rows: dict[str, tuple] = {}
+    for row in read_rows(path, ("image_id", "dx", "lesion_id")):
+        fields = (row["dx"], row["lesion_id"], *person_of(row))
+        if rows.setdefault(row["image_id"], fields)[:2] != fields[:2]:
+            raise DataError(f"{path} has two rows for image_id {row['image_id']} that do not agree: keep one")
+    return rows
 
 
-def _read_metadata(path: Path) -> dict[str, tuple[str, str]]:
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str | None]]:
+    """The rows of a CSV file by the names of its columns; a value that a short row lacks is None.
+
+    Raises:
+        DataError: no such file, not CSV in UTF-8, or one of ``columns`` is missing.
+    """
     if not path.is_file():
-        raise DataError(f"{path} is missing: it holds a row per image (columns image_id, dx, lesion_id)")
+        raise DataError(f"{path} is missing: it holds a row per image (columns {', '.join(columns)})")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            for column in ("image_id", "dx", "lesion_id"):
+            for column in columns:
                 if column not in (reader.fieldnames or []):
                     raise DataError(f"{path} has no column {column!r}; it has {', '.join(reader.fieldnames or [])}")
-            rows: dict[str, tuple[str, str]] = {}
-            for row in reader:
-                fields = (row["dx"], row["lesion_id"])
-                if rows.setdefault(row["image_id"], fields) != fields:
-                    raise DataError(f"{path} has two rows for image_id {row['image_id']} that do not agree: keep one")
-            return rows
+            return list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8 ({error})") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def person_of(row: dict[str, str | None]) -> tuple[float | None, str, str]:
+    """``(age, sex, site)`` of a row, as :class:`Example` keeps them; what is no number of years is no known age."""
+    try:
+        age = float(_text(row, "age"))
+    except ValueError:
+        age = math.nan
+    sex, site = (_text(row, column).lower() for column in ("sex", "localization"))
+    unknown = ("unknown", "na", "n/a", "nan", "none")
+    return (
+        age if 0 <= age < math.inf else None,
+        "" if sex in unknown else sex,
+        "" if site in unknown else site,
+    )
+
+
+def _text(row: dict[str, str | None], column: str) -> str:
+    return (row.get(column) or "").strip()

@@ -2,6 +2,7 @@
 
     python train/main_train.py ../shared/ham10000 --init ../shared/weights/resnet34_imagenet_init.safetensors
     python train/main_train.py DATA --epochs 30 --modelname model_store/mine.pth
+    torchrun --nproc_per_node=2 train/main_train.py DATA
 
 ``root`` holds HAM10000_metadata.csv, HAM10000_images_train/ and HAM10000_images_test/ (subfolders are searched). Only
 the train folder is read: a tenth of its lesions is held out to choose the epoch and to fit the temperature. The test
@@ -11,8 +12,6 @@ folder is for train/evaluate.py alone. An interrupted run goes on where it stopp
 from __future__ import annotations
 
 import argparse
-import copy
-import http.client
 import json
 import math
 import os
@@ -20,21 +19,25 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models import ResNet34_Weights, resnet34
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that `python train/main_train.py` finds handler
 
-from handler.classifier import Checkpoint, Normalise, as_float32, first_line, save_whole
+from handler.classifier import Checkpoint, Normalise, save_whole
 from handler.contract import CLASSES
 from train import data
-from train.augment import random_batch
+from train.augment import mix, random_batch
+from train.calibrate import complete, fit_temperature, predict, softmax
 from train.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
+from train.processes import Processes
+from train.weights import ExponentialAverage, SetupError, starting_network
 
 RECIPE = {
     "batch": 64,
@@ -46,22 +49,35 @@ RECIPE = {
     "label_smoothing": 0.05,
     "sampling_power": 0.5,  # an image is drawn with weight (images of its class) ** -power; 0 as they come, 1 balanced
     "ema_decay": 0.998,
-    "sizes": [[0.45, 160], [0.75, 192], [1.0, 224]],  # up to this share of the epochs, this side in pixels
+    "sizes": [[0.25, 128], [0.6, 160], [0.85, 192], [1.0, 224]],  # up to this share of the epochs, this side in pixels
     "validation": 0.1,  # share of each class's lesions
+    "split_seed": 0,  # the same lesions are held out whatever --seed says, so that several runs can be compared
 }
+
+STORED = 256
+"""Side in pixels of the squares that training keeps in memory: room for crops above what the network is shown."""
+
+CORES = os.cpu_count() or 1
+
+NOVELTY_IMAGES = 4000
+"""Most training images that a photograph's novelty is measured against."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
+    group = Processes.from_environment()
     try:
-        train(arguments)
+        train(arguments, group)
     except (data.DataError, SetupError) as error:
-        print(f"main_train.py: error: {error}", file=sys.stderr)
+        if group.lead:
+            print(f"main_train.py: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted: the same command goes on after the last whole epoch", file=sys.stderr)
         return 130
+    finally:
+        group.leave()
     return 0
 
 
@@ -77,19 +93,13 @@ def parser() -> argparse.ArgumentParser:
         help="file to write (default: model_store/model_mlbio.pth)",
     )
     p.add_argument("--init", help="weights to start from (.safetensors or .pth; default: torchvision's ImageNet ones)")
-    p.add_argument(
-        "--seed", type=_not_negative, default=0, help="seed of the split, the order and the augmentation (default: 0)"
-    )
+    p.add_argument("--seed", type=_not_negative, default=0, help="seed of the order and the augmentation (default: 0)")
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     return p
 
 
-class SetupError(ValueError):
-    """Starting weights, a device or a place to write cannot be had. The message says what to do."""
-
-
-def train(arguments: argparse.Namespace) -> Checkpoint:
-    """Train as asked; the best epoch lies in ``arguments.modelname`` afterwards and is returned.
+def train(arguments: argparse.Namespace, group: Processes) -> Checkpoint | None:
+    """Train as asked; the best epoch lies in ``arguments.modelname`` afterwards and is returned (by the lead).
 
     Raises:
         data.DataError: the folder is not as documented.
@@ -97,154 +107,177 @@ def train(arguments: argparse.Namespace) -> Checkpoint:
     """
     # Everything that can be wrong is found here, cheapest first, before anything is computed.
     examples = data.find_examples(arguments.root, "train")
-    chosen, held_out = data.split_by_lesion(examples, RECIPE["validation"], arguments.seed)
-    target = writable(Path(arguments.modelname))
+    chosen, held_out = data.split_by_lesion(examples, RECIPE["validation"], RECIPE["split_seed"])
+    target = writable(Path(arguments.modelname)) if group.lead else Path(arguments.modelname)
     resume_file = target.with_suffix(".resume.pth")
-    device = usable_device(arguments.device)
-    workers = os.cpu_count() or 1
+    device = group.device(arguments.device)
     torch.manual_seed(arguments.seed)
     network, source = starting_network(arguments.init)
-    photographs = data.load_photographs(chosen, workers, "decoding training images")
-    squares = data.load_squares(held_out, workers, "decoding validation images")
     labels = np.array([e.label for e in chosen])
-    held_out_labels = np.array([e.label for e in held_out])
-    counts = ", ".join(f"{name} {n}" for name, n in data.class_counts(examples).items())
-    print(f"{len(chosen)} images to learn from, {len(held_out)} of other lesions to validate on: {counts}")
-    print(f"starting from {source}, on {device}")
-    network.to(device, memory_format=torch.channels_last)
-    normalise = Normalise().to(device)
-    average = ExponentialAverage(network, RECIPE["ema_decay"])
-    optimizer = make_optimizer(network)
-    batch = min(RECIPE["batch"], len(chosen))
-    steps = max(1, len(chosen) // batch)
-    dtype = autocast_dtype(device)
-
+    photographs = torch.from_numpy(data.load_squares(chosen, CORES, "decoding training images", STORED)).to(device)
     identity = {
         "epochs": arguments.epochs,
         "seed": arguments.seed,
         "recipe": RECIPE,
         "images": len(chosen),
         "init": source,
+        "processes": group.count,
     }
-    first, best, history = 0, -math.inf, []
-    if target.is_file() and (saved := load_resume(resume_file, identity)) is not None:
-        network.load_state_dict(saved["network"])
+    network = group.join(network, device)
+    core = network.module if group.count > 1 else network
+    average = ExponentialAverage(core, RECIPE["ema_decay"])
+    optimizer = make_optimizer(core)
+    validation = Validation(held_out, device, identity, target) if group.lead else None
+    if group.lead:
+        counts = ", ".join(f"{name} {n}" for name, n in data.class_counts(examples).items())
+        print(f"{len(chosen)} images to learn from, {len(held_out)} of other lesions to validate on: {counts}")
+        print(f"starting from {source}, on {device}" + (f", {group.count} processes" if group.count > 1 else ""))
+
+    first = 0
+    if target.is_file() and (saved := load_resume(resume_file, identity, group.lead)) is not None:
+        core.load_state_dict(saved["network"])
         average.load(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
-        first, best, history = saved["epoch"], saved["best"], saved["history"]
-        print(f"going on after epoch {first} of {arguments.epochs} ({resume_file})")
+        first = saved["epoch"]
+        if validation:
+            validation.best, validation.history = saved["best"], saved["history"]
+            print(f"going on after epoch {first} of {arguments.epochs} ({resume_file})")
 
     for epoch in range(first, arguments.epochs):
-        size = image_size(epoch, arguments.epochs)
-        rng = np.random.default_rng([arguments.seed, epoch])  # an epoch is the same whether resumed or not
-        order = draw(labels, steps * batch, RECIPE["sampling_power"], rng)
-        network.train()
-        seen, loss_sum, hits, started = 0, 0.0, np.zeros((2, len(CLASSES))), time.monotonic()
-        with tqdm(total=steps * batch, desc=f"epoch {epoch + 1}/{arguments.epochs} at {size} px", unit="img") as bar:
-            for step, (pixels, target_labels) in enumerate(batches(photographs, labels, order, batch, size, rng)):
-                set_learning_rate(optimizer, epoch * steps + step, arguments.epochs * steps)
-                pixels, wanted = pixels.to(device), target_labels.to(device)
-                pixels = normalise(pixels).contiguous(memory_format=torch.channels_last)
-                with torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-                    logits = network(pixels)
-                loss = nn.functional.cross_entropy(logits.float(), wanted, label_smoothing=RECIPE["label_smoothing"])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                average.update(network, epoch * steps + step)
-
-                right = (logits.argmax(1) == wanted).cpu().numpy()
-                np.add.at(hits, (0, target_labels.numpy()), right)
-                np.add.at(hits, (1, target_labels.numpy()), 1)
-                seen, loss_sum = seen + len(right), loss_sum + loss.item() * len(right)
-                bar.update(len(right))
-                bar.set_postfix(
-                    loss=f"{loss_sum / seen:.3f}", acc=f"{hits[0].sum() / seen:.3f}", bal_acc=f"{balanced(hits):.3f}"
-                )
-        speed = seen / (time.monotonic() - started)
-
-        logits = predict(average.network, squares, device, dtype)
-        probabilities = softmax(logits)
-        score = balanced_accuracy(probabilities, held_out_labels)
-        history.append(
-            {
-                "epoch": epoch + 1,
-                "size": size,
-                "loss": round(loss_sum / seen, 4),
-                "images_per_second": round(speed, 1),
-                "validation_accuracy": round(accuracy(probabilities, held_out_labels), 4),
-                "validation_balanced_accuracy": round(score, 4),
-            }
-        )
-        print("  validation: " + json.dumps(history[-1]), flush=True)
-        if score > best:
-            best = score
-            checkpoint = describe(average.network, logits, held_out_labels, identity, history)
-            checkpoint.save(target)
-        save_whole(
-            {
-                "identity": identity,
-                "network": network.state_dict(),
-                "average": average.state(),
-                "optimizer": optimizer.state_dict(),
-                "epoch": epoch + 1,
-                "best": best,
-                "history": history,
-            },
-            resume_file,
-        )
-
+        facts = train_epoch(network, average, optimizer, photographs, labels, epoch, arguments, group)
+        if validation:
+            validation.judge(average.network, facts)
+            save_whole(
+                {
+                    "identity": identity,
+                    "network": core.state_dict(),
+                    "average": average.state(),
+                    "optimizer": optimizer.state_dict(),
+                    "epoch": epoch + 1,
+                    "best": validation.best,
+                    "history": validation.history,
+                },
+                resume_file,
+            )
+    if not validation:
+        return None
+    checkpoint = validation.complete(chosen)
     resume_file.unlink(missing_ok=True)
-    checkpoint = Checkpoint.load(target)
-    facts = checkpoint.training
-    print(
-        f"best epoch {facts['epoch']}: validation balanced accuracy {facts['validation']['balanced_accuracy']:.4f}, "
-        f"accuracy {facts['validation']['accuracy']:.4f}, temperature {checkpoint.temperature:.3f} -> {target}"
-    )
     return checkpoint
 
 
-def starting_network(init: str | None) -> tuple[nn.Module, str]:
-    """A ResNet34 with a fresh head of seven classes, and a word on where the rest comes from."""
-    if init is None:
-        try:
-            weights = ResNet34_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
-        except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: the hash does not fit
-            raise SetupError(
-                f"torchvision's ImageNet weights cannot be downloaded ({error}): give a file with --init"
-            ) from None
-        source = "torchvision ResNet34_Weights.IMAGENET1K_V1"
-    else:
-        weights, source = read_weights(Path(init)), Path(init).name
-    network = resnet34(num_classes=len(CLASSES))
-    weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
-    try:
-        missing, unexpected = network.load_state_dict(weights, strict=False)
-    except RuntimeError:
-        raise SetupError(f"--init {init} does not hold a ResNet34: its tensors have other shapes") from None
-    if unexpected or any(not name.startswith("fc.") for name in missing):
-        name = next(iter(unexpected), None) or next(n for n in missing if not n.startswith("fc."))
-        raise SetupError(f"--init {init} does not hold a ResNet34 in torchvision's names ({name})")
-    return network, source
+def train_epoch(
+    network: nn.Module,
+    average: ExponentialAverage,
+    optimizer: torch.optim.Optimizer,
+    photographs: torch.Tensor,
+    labels: np.ndarray,
+    epoch: int,
+    arguments: argparse.Namespace,
+    group: Processes,
+) -> dict[str, Any]:
+    """One pass over as many images as there are; the epoch's facts.
+
+    ``photographs`` is ``uint8`` (N, :data:`STORED`, :data:`STORED`, 3) on the device to compute on, ``labels`` (N,).
+    """
+    device, dtype = photographs.device, autocast_dtype(photographs.device)
+    size = image_size(epoch, arguments.epochs)
+    batch = max(1, min(RECIPE["batch"], len(labels)) // group.count) * group.count
+    steps = max(1, len(labels) // batch)
+    rng = np.random.default_rng([arguments.seed, epoch])  # an epoch is the same whether resumed or not
+    order = draw(labels, steps * batch, RECIPE["sampling_power"], rng)
+    mine = order.reshape(steps, batch)[:, group.rank :: group.count]
+    rng = np.random.default_rng([arguments.seed, epoch, 1 + group.rank])
+    normalise = Normalise().to(device)
+    network.train()
+    tally = torch.zeros(2, len(CLASSES), device=device)  # images right, images seen, by class
+    loss_sum, started = torch.zeros(1, device=device), time.monotonic()
+    description = f"epoch {epoch + 1}/{arguments.epochs} at {size} px"
+    with tqdm(total=order.size, desc=description, unit="img", disable=not group.lead) as bar:
+        for step, (views, wanted, true) in enumerate(batches(photographs, labels, mine, size, rng)):
+            set_learning_rate(optimizer, epoch * steps + step, arguments.epochs * steps)
+            pixels = normalise(views).contiguous(memory_format=torch.channels_last)
+            with torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+                logits = network(pixels)
+            loss = nn.functional.cross_entropy(logits.float(), wanted, label_smoothing=RECIPE["label_smoothing"])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            average.update(network.module if group.count > 1 else network, epoch * steps + step)
+
+            right = (logits.argmax(1) == true).float()
+            tally.index_add_(1, true, torch.stack([right, torch.ones_like(right)]))
+            loss_sum += loss.detach()
+            bar.update(batch)
+            if step % 10 == 9 or step == steps - 1:  # reading a figure makes a GPU wait
+                bar.set_postfix(loss=f"{loss_sum.item() / (step + 1):.3f}", bal_acc=f"{balanced(tally):.3f}")
+    seconds = time.monotonic() - started
+    tally, loss_sum = group.sum(tally), group.sum(loss_sum)
+    return {
+        "epoch": epoch + 1,
+        "size": size,
+        "loss": round(loss_sum.item() / steps / group.count, 4),
+        "balanced_accuracy": round(balanced(tally), 4),
+        "images_per_second": round(order.size / seconds, 1),
+    }
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The float32 tensors of a .safetensors file, a plain state dict, or a checkpoint of this command."""
-    if not path.is_file():
-        raise SetupError(f"--init {path} does not exist")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+class Validation:
+    """The images held out, the best network so far on them, and the file that it is kept in."""
 
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises pickle, zip and runtime errors alike
-        raise SetupError(f"--init {path} cannot be read ({first_line(error)})") from None
-    content = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise SetupError(f"--init {path} does not hold weights by name")
-    return as_float32(content)
+    def __init__(self, held_out: list[data.Example], device: torch.device, identity: dict, target: Path) -> None:
+        self.squares = data.load_squares(held_out, CORES, "decoding validation images")
+        self.labels = np.array([e.label for e in held_out])
+        self.device, self.dtype = device, autocast_dtype(device)
+        self.identity, self.target = identity, target
+        self.best, self.history = -math.inf, []
+
+    def judge(self, network: nn.Module, facts: dict[str, Any]) -> None:
+        """Add the epoch to the history, and keep its network if no earlier one was better."""
+        _, logits = predict(network, self.squares, self.device, self.dtype)
+        probabilities = softmax(logits)
+        score = balanced_accuracy(probabilities, self.labels)
+        facts = facts | {
+            "validation_accuracy": round(accuracy(probabilities, self.labels), 4),
+            "validation_balanced_accuracy": round(score, 4),
+        }
+        self.history.append(facts)
+        print("  validation: " + json.dumps(facts), flush=True)
+        if score > self.best:
+            self.best = score
+            training = self.identity | {"epoch": facts["epoch"], "torch": str(torch.__version__)}
+            checkpoint = Checkpoint(network.state_dict(), temperature=fit_temperature(logits, self.labels))
+            checkpoint.training = training | self._facts(softmax(logits / checkpoint.temperature))
+            checkpoint.save(self.target)
+
+    def complete(self, chosen: list[data.Example]) -> Checkpoint:
+        """Fit what serving needs beside the weights of the best epoch, and save it with them."""
+        checkpoint = Checkpoint.load(self.target)
+        some = np.random.default_rng(0).permutation(len(chosen))[:NOVELTY_IMAGES]
+        known = data.load_squares([chosen[i] for i in some], CORES, "decoding images to compare with")
+        complete(checkpoint, known, self.squares, self.labels, self.device, self.dtype)
+        _, logits = predict(checkpoint.network().to(self.device), self.squares, self.device, self.dtype)
+        checkpoint.training |= self._facts(softmax(logits / checkpoint.temperature))
+        checkpoint.save(self.target)
+        facts = checkpoint.training["validation"]
+        print(
+            f"best epoch {checkpoint.training['epoch']}: "
+            f"validation balanced accuracy {facts['balanced_accuracy']:.4f}, accuracy {facts['accuracy']:.4f}, "
+            f"temperature {checkpoint.temperature:.3f} -> {self.target}"
+        )
+        return checkpoint
+
+    def _facts(self, probabilities: np.ndarray) -> dict[str, Any]:
+        return {
+            "validation": {
+                "images": len(self.labels),
+                "accuracy": accuracy(probabilities, self.labels),
+                "balanced_accuracy": balanced_accuracy(probabilities, self.labels),
+                "sensitivity": {c: float(r) for c, r in zip(CLASSES, recalls(probabilities, self.labels), strict=True)},
+                "expected_calibration_error": expected_calibration_error(probabilities, self.labels),
+            },
+            "history": list(self.history),
+        }
 
 
 def make_optimizer(network: nn.Module) -> torch.optim.Optimizer:
@@ -275,7 +308,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, total: int) -
 
 
 def image_size(epoch: int, epochs: int) -> int:
-    """Progressive resolution: small pictures first, 224 at the end (Touvron et al., NeurIPS 2019; fast.ai)."""
+    """Progressive resolution: small pictures first (fast.ai).
+
+    The last ones stay below the 224 of serving, because crops show lesions larger than they will be then (Touvron et
+    al., "Fixing the train-test resolution discrepancy", NeurIPS 2019).
+    """
     return next(size for share, size in RECIPE["sizes"] if (epoch + 1) / epochs <= share)
 
 
@@ -293,10 +330,18 @@ def draw(labels: np.ndarray, count: int, power: float, rng: np.random.Generator)
     return rng.permutation(np.repeat(np.arange(len(labels)), taken))
 
 
-def batches(photographs, labels, order, batch, size, rng):
-    """Augmented batches in ``order``, made one ahead of the network in a thread of their own."""
+def batches(
+    photographs: torch.Tensor, labels: np.ndarray, order: np.ndarray, size: int, rng: np.random.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Augmented batches, made one ahead of the network in a thread of their own.
+
+    ``order`` (steps, batch) holds indices. Each step yields views (batch, 3, size, size), the probabilities wanted of
+    them (batch, classes) and the classes that they were drawn for (batch,).
+    """
     ready: queue.Queue = queue.Queue(maxsize=2)
     stop = threading.Event()
+    device = photographs.device
+    classes = torch.from_numpy(labels).to(device)
 
     def offer(item) -> bool:
         while not stop.is_set():
@@ -309,10 +354,10 @@ def batches(photographs, labels, order, batch, size, rng):
 
     def fill() -> None:
         try:
-            for start in range(0, len(order), batch):
-                index = order[start : start + batch]
-                pixels = random_batch([photographs[i] for i in index], size, rng)
-                if not offer((pixels, torch.from_numpy(labels[index]))):
+            for index in torch.from_numpy(order).to(device):
+                true = classes[index]
+                wanted = nn.functional.one_hot(true, len(CLASSES)).float()
+                if not offer((*mix(random_batch(photographs[index], size, rng), wanted, rng), true)):
                     return
             offer(None)
         except BaseException as error:  # handed to the training thread, which raises it
@@ -330,87 +375,9 @@ def batches(photographs, labels, order, batch, size, rng):
         thread.join()
 
 
-class ExponentialAverage:
-    """An exponential moving average of a network's weights (Polyak averaging), with a short memory at first."""
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        ours, theirs = self.network.state_dict(), network.state_dict()
-        for name, value in ours.items():
-            if value.is_floating_point():
-                value.lerp_(theirs[name], 1 - decay)
-            else:
-                value.copy_(theirs[name])
-
-    def state(self) -> dict[str, torch.Tensor]:
-        return self.network.state_dict()
-
-    def load(self, state: dict[str, torch.Tensor]) -> None:
-        self.network.load_state_dict(state)
-
-
-@torch.inference_mode()
-def predict(network: nn.Module, squares: np.ndarray, device: torch.device, dtype: torch.dtype | None) -> np.ndarray:
-    """Logits of shape (N, classes) for ``uint8`` squares (N, 224, 224, 3)."""
-    logits, normalise = [], Normalise().to(device)
-    for start in range(0, len(squares), 64):
-        pixels = torch.from_numpy(squares[start : start + 64]).permute(0, 3, 1, 2).to(device).float()
-        pixels = normalise(pixels).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-            logits.append(network(pixels).float().cpu().numpy())
-    return np.concatenate(logits)
-
-
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature of least cross-entropy (Guo et al., ICML 2017), found by golden-section search in its log."""
-
-    def loss(log_temperature: float) -> float:
-        probabilities = softmax(logits / math.exp(log_temperature))
-        return float(-np.log(probabilities[np.arange(len(labels)), labels] + 1e-12).mean())
-
-    low, high, golden = math.log(0.2), math.log(5.0), (math.sqrt(5) - 1) / 2
-    for _ in range(40):
-        a, b = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, b) if loss(a) < loss(b) else (a, high)
-    return math.exp((low + high) / 2)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
-
-
-def describe(network: nn.Module, logits: np.ndarray, labels: np.ndarray, identity: dict, history: list) -> Checkpoint:
-    """The checkpoint of this epoch, with its temperature and the facts of the run so far."""
-    temperature = fit_temperature(logits, labels)
-    probabilities = softmax(logits / temperature)
-    return Checkpoint(
-        state=network.state_dict(),
-        temperature=temperature,
-        training={
-            **identity,
-            "epoch": history[-1]["epoch"],
-            "validation": {
-                "images": len(labels),
-                "accuracy": accuracy(probabilities, labels),
-                "balanced_accuracy": balanced_accuracy(probabilities, labels),
-                "sensitivity": {c: float(r) for c, r in zip(CLASSES, recalls(probabilities, labels), strict=True)},
-                "expected_calibration_error": expected_calibration_error(probabilities, labels),
-            },
-            "history": list(history),
-            "torch": str(torch.__version__),
-        },
-    )
-
-
-def balanced(hits: np.ndarray) -> float:
-    seen = hits[1] > 0
-    return float((hits[0][seen] / hits[1][seen]).mean())
+def balanced(tally: torch.Tensor) -> float:
+    right, seen = tally[:, tally[1] > 0]
+    return float((right / seen).mean())
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
@@ -420,29 +387,20 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None
 
 
-def load_resume(path: Path, identity: dict) -> dict | None:
-    """What an interrupted run of the same command left, or None."""
+def load_resume(path: Path, identity: dict, tell: bool = True) -> dict | None:
+    """What an interrupted run of the same command left, or None; ``tell`` whether a word is said of another's."""
     if not path.is_file():
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        reason = "belongs to another run (other images, epochs, seed or recipe)"
     except Exception:
-        print(f"{path} cannot be read and is ignored")
-        return None
-    if not isinstance(content, dict) or content.get("identity") != identity:
-        print(f"{path} belongs to another run (other images, epochs, seed or recipe) and is ignored")
-        return None
-    return content
-
-
-def usable_device(name: str | None) -> torch.device:
-    """The device of that name, tried out; without one, CUDA where there is one."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SetupError(f"--device {name} cannot be used ({str(error).splitlines()[0]})") from None
-    return device
+        content, reason = None, "cannot be read"
+    if isinstance(content, dict) and content.get("identity") == identity:
+        return content
+    if tell:
+        print(f"{path} {reason} and is ignored")
+    return None
 
 
 def writable(path: Path) -> Path:

@@ -1,0 +1,124 @@
+"""What is fitted after training: the temperature, the malignant threshold, and what is unlike the training images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models import resnet34
+
+from handler.classifier import Checkpoint, middle_and_logits
+from handler.contract import CLASSES, MALIGNANT
+from train import calibrate
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return resnet34(num_classes=len(CLASSES)).eval()
+
+
+def test_predict_gives_logits_and_middle_features_in_the_order_of_the_squares(network):
+    squares = np.random.default_rng(0).integers(0, 256, (66, 32, 32, 3), dtype=np.uint8)
+    middle, logits = calibrate.predict(network, squares, CPU, None)
+    assert middle.shape == (66, 256) and logits.shape == (66, 7) and logits.dtype == np.float32
+    alone = calibrate.predict(network, squares[65:], CPU, None)
+    np.testing.assert_allclose(middle[65:], alone[0], atol=1e-4)
+    np.testing.assert_allclose(logits[65:], alone[1], atol=1e-4)
+
+
+def test_middle_and_logits_are_torchvisions_own(network):
+    x = torch.randn(2, 3, 64, 64)
+    seen = []
+    handle = network.layer3.register_forward_hook(lambda *arguments: seen.append(arguments[2].mean((2, 3))))
+    with torch.inference_mode():
+        expected = network(x)
+        middle, logits = middle_and_logits(network, x)
+    handle.remove()
+    torch.testing.assert_close(logits, expected)
+    torch.testing.assert_close(middle, seen[0])
+
+
+@pytest.mark.parametrize("temperature", [0.4, 0.8, 1.0, 1.5, 3.0])
+def test_the_temperature_of_the_data_is_found(temperature):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2.5, (20_000, 7))
+    labels = (logits / temperature + rng.gumbel(size=logits.shape)).argmax(1)  # draws from the softmax
+    assert calibrate.fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_softmax_of_large_logits_is_finite():
+    probabilities = calibrate.softmax(np.array([[1000.0, 0.0, -1000.0]]))
+    assert probabilities.tolist() == [[1, 0, 0]]
+
+
+# The malignant threshold
+
+
+def probabilities(sums: list[float]) -> np.ndarray:
+    """Rows whose malignant diagnoses have these sums, spread over all three."""
+    rows = np.zeros((len(sums), len(CLASSES)))
+    for column, dx in enumerate(CLASSES):
+        rows[:, column] = np.array(sums) / 3 if dx in MALIGNANT else (1 - np.array(sums)) / 4
+    return rows
+
+
+def test_the_malignant_threshold_is_the_largest_that_finds_95_of_100():
+    rng = np.random.default_rng(0)
+    labels = np.array([list(CLASSES).index(MALIGNANT[i % 3]) for i in range(100)] + [list(CLASSES).index("nv")] * 300)
+    sums = np.concatenate([rng.uniform(0.1, 1, 100), rng.uniform(0, 0.4, 300)])
+    threshold = calibrate.fit_malignant_threshold(probabilities(sums), labels)
+    together = probabilities(sums)[:, [c in MALIGNANT for c in CLASSES]].sum(1)
+    assert (together[:100] >= threshold).mean() == 0.95
+    assert (together[:100] >= np.nextafter(threshold, 1)).mean() < 0.95
+
+
+@pytest.mark.parametrize("count, found", [(1, 1), (19, 19), (20, 19), (39, 38)])
+def test_few_malignant_images_lose_none_beyond_their_share(count, found):
+    labels = np.full(count, list(CLASSES).index("mel"))
+    rows = probabilities(list(np.linspace(0.2, 0.8, count)))
+    threshold = calibrate.fit_malignant_threshold(rows, labels)
+    assert (rows[:, [c in MALIGNANT for c in CLASSES]].sum(1) >= threshold).sum() == found
+
+
+# Novelty
+
+
+def test_novelty_is_the_mahalanobis_distance_in_units_of_its_limit():
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(5, 5))
+    known, validation = rng.normal(size=(5000, 5)) @ mixing + 3, rng.normal(size=(1000, 5)) @ mixing + 3
+    novelty = calibrate.fit_novelty(known, validation)
+    scores = novelty(torch.from_numpy(validation).float()).numpy()
+    assert (scores > 1).mean() == pytest.approx(0.02, abs=0.002)
+    covariance = np.cov(known.T)
+    covariance += calibrate.SHRINKAGE * np.trace(covariance) / 5 * np.eye(5)
+    far = validation - known.mean(0)
+    expected = np.einsum("ni,ij,nj->n", far, np.linalg.inv(covariance), far)
+    np.testing.assert_allclose(scores * novelty.limit, expected, rtol=1e-3)
+
+
+def test_a_feature_that_never_varies_breaks_nothing():
+    known = np.random.default_rng(0).normal(size=(50, 4))
+    known[:, 2] = 7.0
+    novelty = calibrate.fit_novelty(known, known)
+    scores = novelty(torch.tensor([[0.0, 0, 7, 0], [0, 0, 17, 0]]))
+    assert torch.isfinite(scores).all() and scores[1] > 10 * scores[0]
+
+
+def test_everything_fitted_is_saved_with_the_checkpoint(network, tmp_path):
+    rng = np.random.default_rng(0)
+    squares = rng.integers(0, 256, (14, 32, 32, 3), dtype=np.uint8)
+    checkpoint = Checkpoint(network.state_dict())
+    assert checkpoint.malignant_threshold is None and checkpoint.novelty is None
+    calibrate.complete(checkpoint, squares, squares, np.arange(14) % 7, CPU, None)
+    checkpoint.save(tmp_path / "m.pth")
+    loaded = Checkpoint.load(tmp_path / "m.pth")
+    assert loaded.temperature == checkpoint.temperature != 1
+    assert loaded.malignant_threshold == checkpoint.malignant_threshold and 0 < loaded.malignant_threshold < 1
+    middle, _ = calibrate.predict(network, squares, CPU, None)
+    torch.testing.assert_close(
+        loaded.novelty(torch.from_numpy(middle)), checkpoint.novelty(torch.from_numpy(middle)), rtol=1e-4, atol=1e-4
+    )
