@@ -23,6 +23,7 @@ from torchvision.models import resnet34
 
 from handler.contract import CLASSES
 from handler.images import SIZE
+from handler.quantise import Ranges, fold_batch_norm, quantise
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's channel statistics, for pixels scaled to 0–1."""
@@ -109,20 +110,28 @@ class Checkpoint:
         classes: ``dx`` codes in the order of the network's outputs.
         temperature: logits are divided by it before softmax (Guo et al., "On Calibration of Modern Neural
             Networks", ICML 2017); fitted on validation.
+        bias: added to the logits before that, a number per class (Menon et al., "Long-tail learning via logit
+            adjustment", ICLR 2021); fitted on validation.
         preprocessing: see :data:`PREPROCESSING`.
         training: facts of the run that made it: epochs, recipe, seed, figures on validation.
         malignant_threshold: the malignant diagnoses' summed probability from which a photograph is flagged; None
             before the run has ended.
         novelty: how unlike the training images a photograph is; None before the run has ended.
+        ranges: of the network's inner values, for computing with 8-bit integers; None before the run has ended.
     """
 
     state: dict[str, torch.Tensor]
     classes: list[str] = field(default_factory=lambda: list(CLASSES))
     temperature: float = 1.0
+    bias: list[float] = field(default_factory=list)
     preprocessing: dict[str, Any] = field(default_factory=lambda: dict(PREPROCESSING))
     training: dict[str, Any] = field(default_factory=dict)
     malignant_threshold: float | None = None
     novelty: Novelty | None = None
+    ranges: Ranges | None = None
+
+    def __post_init__(self) -> None:
+        self.bias = self.bias or [0.0] * len(self.classes)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to ``path``, weights as float16 and batch-norm statistics as float32, all or nothing."""
@@ -139,10 +148,12 @@ class Checkpoint:
             "classes": list(self.classes),
             "names": [CLASSES[c] for c in self.classes],
             "temperature": float(self.temperature),
+            "bias": [float(b) for b in self.bias],
             "preprocessing": self.preprocessing,
             "training": self.training,
             "malignant_threshold": self.malignant_threshold,
             "novelty": None if self.novelty is None else self.novelty.content(),
+            "ranges": self.ranges,
         }
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,10 +189,12 @@ class Checkpoint:
             state=as_float32(content["state_dict"]),
             classes=list(content["classes"]),
             temperature=temperature,
+            bias=content.get("bias", []),
             preprocessing=content["preprocessing"],
             training=content["training"],
             malignant_threshold=content.get("malignant_threshold"),
             novelty=Novelty(**content["novelty"]) if content.get("novelty") else None,
+            ranges=content.get("ranges"),
         )
 
     def network(self) -> nn.Module:
@@ -211,7 +224,7 @@ class Normalise(nn.Module):
 
 
 class PixelsToProbabilities(nn.Module):
-    """Pixels in, calibrated probabilities and novelty out: normalisation, network, temperature, softmax in one graph.
+    """Pixels in, calibrated probabilities and novelty out: all in one graph.
 
     Input (N, 224, 224, 3) with values 0–255; output (N, classes) and (N,), the latter NaN for a checkpoint that
     cannot tell.
@@ -221,20 +234,21 @@ class PixelsToProbabilities(nn.Module):
         super().__init__()
         self.network = checkpoint.network()
         self.temperature = checkpoint.temperature
+        self.register_buffer("bias", torch.tensor(checkpoint.bias))
         self.novelty = checkpoint.novelty or (lambda middle: middle[:, 0] * math.nan)
         self.normalise = Normalise(checkpoint.preprocessing["mean"], checkpoint.preprocessing["std"])
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = self.normalise(pixels.permute(0, 3, 1, 2).float())
         middle, logits = middle_and_logits(self.network, x)
-        return torch.softmax(logits.float() / self.temperature, dim=1), self.novelty(middle.float())
+        return torch.softmax((logits.float() + self.bias) / self.temperature, dim=1), self.novelty(middle.float())
 
 
 class Classifier:
     """Batched inference with a checkpoint, by two engines.
 
-    ``probabilities`` computes in float32, for the figure that is answered. ``sample_probabilities`` computes in the
-    16-bit type that the hardware has (float32 where it has none), for LIME's thousands of perturbations.
+    ``probabilities`` computes in float32, for the figure that is answered. ``sample_probabilities`` is for LIME's
+    thousands of perturbations: 8-bit integers on a CPU, 16-bit floating point on CUDA.
 
     Args:
         checkpoint: the trained weights.
@@ -246,8 +260,8 @@ class Classifier:
         self.checkpoint = checkpoint
         self.classes = checkpoint.classes
         self.device = device
-        module = PixelsToProbabilities(checkpoint).eval()
-        engines = _cuda_engines(module, device) if device.startswith("cuda") else _cpu_engines(module, threads)
+        cuda = device.startswith("cuda")
+        engines = _cuda_engines(checkpoint, device) if cuda else _cpu_engines(checkpoint, threads)
         self._exact, self._fast = engines
 
     def assess(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -273,20 +287,25 @@ class Classifier:
         return engine(np.ascontiguousarray(pixels))
 
 
-def _cpu_engines(module: nn.Module, threads: int | None) -> tuple[Engine, Engine]:
+def _cpu_engines(checkpoint: Checkpoint, threads: int | None) -> tuple[Engine, Engine]:
     core = ov.Core()
+    module = PixelsToProbabilities(checkpoint).eval()
+    exact = _openvino_engine(core, module, threads, {ov.properties.hint.inference_precision: ov.Type.f32})
+    if checkpoint.ranges is not None:
+        quantise(fold_batch_norm(module.network), checkpoint.ranges)
+        return exact, _openvino_engine(core, module, threads, {})
+    if "BF16" in core.get_property("CPU", ov.properties.device.capabilities):
+        return exact, _openvino_engine(core, module, threads, {ov.properties.hint.inference_precision: ov.Type.bf16})
+    return exact, exact
+
+
+def _openvino_engine(core: ov.Core, module: nn.Module, threads: int | None, config: dict[str, Any]) -> Engine:
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls the tracing that OpenVINO uses deprecated
         example = torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)
         model = ov.convert_model(module, example_input=example, input=[-1, SIZE, SIZE, 3])
-    has_bf16 = "BF16" in core.get_property("CPU", ov.properties.device.capabilities)
-    exact = _openvino_engine(core, model, ov.Type.f32, threads)
-    return exact, _openvino_engine(core, model, ov.Type.bf16, threads) if has_bf16 else exact
-
-
-def _openvino_engine(core: ov.Core, model: ov.Model, precision: ov.Type, threads: int | None) -> Engine:
     hint = ov.properties.hint
-    config = {hint.performance_mode: hint.PerformanceMode.LATENCY, hint.inference_precision: precision}
+    config = {hint.performance_mode: hint.PerformanceMode.LATENCY} | config
     if threads:
         config[ov.properties.inference_num_threads] = threads
     compiled = core.compile_model(model, "CPU", config)
@@ -298,8 +317,8 @@ def _openvino_engine(core: ov.Core, model: ov.Model, precision: ov.Type, threads
     return run
 
 
-def _cuda_engines(module: nn.Module, device: str) -> tuple[Engine, Engine]:
-    module = module.to(device, memory_format=torch.channels_last)
+def _cuda_engines(checkpoint: Checkpoint, device: str) -> tuple[Engine, Engine]:
+    module = PixelsToProbabilities(checkpoint).eval().to(device, memory_format=torch.channels_last)
 
     def engine(half: bool) -> Engine:
         def run(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from torchvision.models import resnet34
 
 from handler.classifier import Checkpoint, middle_and_logits
 from handler.contract import CLASSES, MALIGNANT
-from train import calibrate
+from train import calibrate, metrics
 
 CPU = torch.device("cpu")
 
@@ -52,6 +52,50 @@ def test_the_temperature_of_the_data_is_found(temperature):
 def test_softmax_of_large_logits_is_finite():
     probabilities = calibrate.softmax(np.array([[1000.0, 0.0, -1000.0]]))
     assert probabilities.tolist() == [[1, 0, 0]]
+
+
+# The bias
+
+
+def drawn(classes: list[int], spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, 7) of a fair classifier that has learned how frequent its classes are, and labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(7), classes)
+    evidence = rng.normal(0, spread, (len(labels), 7))
+    evidence[np.arange(len(labels)), labels] += spread**2
+    return evidence + np.log(np.maximum(classes, 1) / len(labels)), labels
+
+
+def test_the_bias_lifts_rare_classes_and_raises_what_it_should():
+    logits, labels = drawn([40, 40, 40, 40, 40, 4000, 40], 1.6)
+    bias = np.array(calibrate.fit_bias(logits, labels))
+    assert (np.delete(bias, 5) > bias[5]).all() and bias[5] >= 0
+
+    def worth(b) -> float:
+        return metrics.accuracy(logits + b, labels) + metrics.balanced_accuracy(logits + b, labels)
+
+    rarity = -np.log(np.bincount(labels) / len(labels))
+    assert worth(bias) == max(worth(t * rarity) for t in calibrate.TILTS) > worth(0)
+
+
+def test_classes_as_frequent_need_no_bias():
+    logits, labels = drawn([200] * 7, 1.5)
+    bias = calibrate.fit_bias(logits, labels)
+    assert len(set(bias)) == 1
+
+
+def test_a_class_without_images_breaks_nothing():
+    logits, labels = drawn([50, 50, 50, 0, 50, 500, 50], 1.5)
+    assert np.isfinite(calibrate.fit_bias(logits, labels)).all()
+
+
+def test_the_temperature_is_fitted_to_the_biased_logits(network):
+    logits, labels = drawn([300] * 7, 1.0)
+    checkpoint = Checkpoint(network.state_dict(), bias=[2.0, 0, 0, 0, 0, 0, 0])
+    probabilities = calibrate.calibrate(checkpoint, logits, labels)
+    assert checkpoint.temperature == calibrate.fit_temperature(logits + checkpoint.bias, labels) != 1
+    expected = calibrate.softmax((logits + np.array(checkpoint.bias)) / checkpoint.temperature)
+    np.testing.assert_allclose(probabilities, expected)
 
 
 # The malignant threshold
@@ -116,7 +160,8 @@ def test_everything_fitted_is_saved_with_the_checkpoint(network, tmp_path):
     calibrate.complete(checkpoint, squares, squares, np.arange(14) % 7, CPU, None)
     checkpoint.save(tmp_path / "m.pth")
     loaded = Checkpoint.load(tmp_path / "m.pth")
-    assert loaded.temperature == checkpoint.temperature != 1
+    assert loaded.temperature == checkpoint.temperature != 1 and loaded.bias == checkpoint.bias
+    assert loaded.ranges == checkpoint.ranges and len(loaded.ranges) == 36
     assert loaded.malignant_threshold == checkpoint.malignant_threshold and 0 < loaded.malignant_threshold < 1
     middle, _ = calibrate.predict(network, squares, CPU, None)
     torch.testing.assert_close(

@@ -61,6 +61,7 @@ def mix(views: torch.Tensor, wanted: torch.Tensor, rng: np.random.Generator) -> 
     if rng.random() >= MIXED:
         return views, wanted
     share = float(rng.beta(MIXED_ALPHA, MIXED_ALPHA))
+    share = max(share, 1 - share)  # a view stays mostly what it was, so that hits can be counted
     partner = torch.from_numpy(rng.permutation(len(views))).to(views.device)
     return torch.lerp(views[partner], views, share), torch.lerp(wanted[partner], wanted, share)
 

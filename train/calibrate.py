@@ -10,12 +10,20 @@ from torch import nn
 
 from handler.classifier import Checkpoint, Normalise, Novelty, middle_and_logits
 from handler.contract import CLASSES, MALIGNANT
+from handler.quantise import activation_ranges, fold_batch_norm
+from train.metrics import accuracy, balanced_accuracy
 
 SENSITIVITY = 0.95
 """Share of malignant validation images that the malignant flag must raise."""
 
 FAMILIAR = 0.98
 """Share of validation images that must not look novel."""
+
+TILTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+"""How far :func:`fit_bias` may go; at 1 all classes would count as equally frequent."""
+
+RANGED, RANGED_TOGETHER = 256, 8
+"""Training images, and how many of them at a time, that the ranges of the 8-bit network are taken from."""
 
 SHRINKAGE = 0.1
 """Share of the mean variance that is added to each direction's, so that none that hardly varies decides alone."""
@@ -28,20 +36,24 @@ def complete(
     labels: np.ndarray,
     device: torch.device,
     dtype: torch.dtype | None,
-) -> Checkpoint:
+) -> np.ndarray:
     """Fit everything that serving needs beside the weights, into ``checkpoint``.
 
     ``train_squares`` (M, 224, 224, 3) are images that the network learned from, ``validation_squares``
-    (N, 224, 224, 3) and ``labels`` (N,) others; ``dtype`` is autocast's, None for float32.
+    (N, 224, 224, 3) and ``labels`` (N,) others; ``dtype`` is autocast's, None for float32. Returned are the
+    calibrated probabilities (N, classes) of the validation images.
     """
     network = checkpoint.network().to(device, memory_format=torch.channels_last)
     known, _ = predict(network, train_squares, device, dtype)
     middle, logits = predict(network, validation_squares, device, dtype)
-    checkpoint.temperature = fit_temperature(logits, labels)
-    probabilities = softmax(logits / checkpoint.temperature)
+    checkpoint.bias = fit_bias(logits, labels)
+    probabilities = calibrate(checkpoint, logits, labels)
     checkpoint.malignant_threshold = fit_malignant_threshold(probabilities, labels)
     checkpoint.novelty = fit_novelty(known, middle)
-    return checkpoint
+    normalise = Normalise()
+    some = torch.from_numpy(train_squares[:RANGED]).permute(0, 3, 1, 2).float().split(RANGED_TOGETHER)
+    checkpoint.ranges = activation_ranges(fold_batch_norm(checkpoint.network()), (normalise(b) for b in some))
+    return probabilities
 
 
 @torch.inference_mode()
@@ -58,6 +70,30 @@ def predict(
         middle.append(features.float().cpu().numpy())
         logits.append(outputs.float().cpu().numpy())
     return np.concatenate(middle), np.concatenate(logits)
+
+
+def calibrate(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Fit ``checkpoint``'s temperature to its bias and these logits; the probabilities (N, C) that follow."""
+    checkpoint.temperature = fit_temperature(logits + checkpoint.bias, labels)
+    return softmax((logits + checkpoint.bias) / checkpoint.temperature)
+
+
+def fit_bias(logits: np.ndarray, labels: np.ndarray) -> list[float]:
+    """What is added to the logits (N, C) so that rare classes are not passed over.
+
+    The bias is in proportion to the logarithm of how rare a class is among ``labels`` (logit adjustment: Menon et al.,
+    ICLR 2021). Of :data:`TILTS` the one with the best mean of accuracy and balanced accuracy is taken: a larger one
+    would find yet more of the rare classes, at the price of many a common one.
+    """
+    counts = np.bincount(labels, minlength=logits.shape[1])
+    rarity = np.log(counts.sum() / np.maximum(counts, 1))
+
+    def worth(tilt: float) -> float:
+        adjusted = logits + tilt * rarity
+        return accuracy(adjusted, labels) + balanced_accuracy(adjusted, labels)
+
+    best = max(TILTS, key=worth)  # the first, and so the smallest, where several are as good
+    return [float(b) for b in best * rarity]
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -34,7 +34,7 @@ from handler.classifier import Checkpoint, Normalise, save_whole
 from handler.contract import CLASSES
 from train import data
 from train.augment import mix, random_batch
-from train.calibrate import complete, fit_temperature, predict, softmax
+from train.calibrate import calibrate, complete, predict, softmax
 from train.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
 from train.processes import Processes
 from train.weights import ExponentialAverage, SetupError, starting_network
@@ -246,8 +246,8 @@ class Validation:
         if score > self.best:
             self.best = score
             training = self.identity | {"epoch": facts["epoch"], "torch": str(torch.__version__)}
-            checkpoint = Checkpoint(network.state_dict(), temperature=fit_temperature(logits, self.labels))
-            checkpoint.training = training | self._facts(softmax(logits / checkpoint.temperature))
+            checkpoint = Checkpoint(network.state_dict())
+            checkpoint.training = training | self._facts(calibrate(checkpoint, logits, self.labels))
             checkpoint.save(self.target)
 
     def complete(self, chosen: list[data.Example]) -> Checkpoint:
@@ -255,9 +255,9 @@ class Validation:
         checkpoint = Checkpoint.load(self.target)
         some = np.random.default_rng(0).permutation(len(chosen))[:NOVELTY_IMAGES]
         known = data.load_squares([chosen[i] for i in some], CORES, "decoding images to compare with")
-        complete(checkpoint, known, self.squares, self.labels, self.device, self.dtype)
-        _, logits = predict(checkpoint.network().to(self.device), self.squares, self.device, self.dtype)
-        checkpoint.training |= self._facts(softmax(logits / checkpoint.temperature))
+        checkpoint.training |= self._facts(
+            complete(checkpoint, known, self.squares, self.labels, self.device, self.dtype)
+        )
         checkpoint.save(self.target)
         facts = checkpoint.training["validation"]
         print(
