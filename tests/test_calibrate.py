@@ -9,7 +9,7 @@ from torchvision.models import resnet34
 
 from handler.classifier import Checkpoint, middle_and_logits
 from handler.contract import CLASSES, MALIGNANT
-from train import calibrate, metrics
+from train import calibrate
 
 CPU = torch.device("cpu")
 
@@ -72,10 +72,17 @@ def test_the_bias_lifts_rare_classes_and_raises_what_it_should():
     assert (np.delete(bias, 5) > bias[5]).all() and bias[5] >= 0
 
     def worth(b) -> float:
-        return metrics.accuracy(logits + b, labels) + metrics.balanced_accuracy(logits + b, labels)
+        return calibrate.worth(logits + b, labels)
 
     rarity = -np.log(np.bincount(labels) / len(labels))
     assert worth(bias) == max(worth(t * rarity) for t in calibrate.TILTS) > worth(0)
+
+
+def test_worth_is_the_mean_of_accuracy_and_balanced_accuracy():
+    logits, labels = np.eye(7)[[0, 0, 0, 1]], np.array([0, 0, 1, 1])
+    assert calibrate.worth(logits, labels) == 0.75  # both are 3/4 here
+    labels = np.array([0, 0, 0, 2])
+    assert calibrate.worth(logits, labels) == (3 / 4 + 1 / 2) / 2
 
 
 def test_classes_as_frequent_need_no_bias():

@@ -34,7 +34,7 @@ from handler.classifier import Checkpoint, Normalise, save_whole
 from handler.contract import CLASSES
 from train import data
 from train.augment import mix, random_batch
-from train.calibrate import calibrate, complete, predict, softmax
+from train.calibrate import calibrate, complete, fit_bias, predict, worth
 from train.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
 from train.processes import Processes
 from train.weights import ExponentialAverage, SetupError, starting_network
@@ -235,11 +235,11 @@ class Validation:
     def judge(self, network: nn.Module, facts: dict[str, Any]) -> None:
         """Add the epoch to the history, and keep its network if no earlier one was better."""
         _, logits = predict(network, self.squares, self.device, self.dtype)
-        probabilities = softmax(logits)
-        score = balanced_accuracy(probabilities, self.labels)
+        score = worth(logits + fit_bias(logits, self.labels), self.labels)
         facts = facts | {
-            "validation_accuracy": round(accuracy(probabilities, self.labels), 4),
-            "validation_balanced_accuracy": round(score, 4),
+            "validation_accuracy": round(accuracy(logits, self.labels), 4),
+            "validation_balanced_accuracy": round(balanced_accuracy(logits, self.labels), 4),
+            "validation_score": round(score, 4),
         }
         self.history.append(facts)
         print("  validation: " + json.dumps(facts), flush=True)
@@ -308,11 +308,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, total: int) -
 
 
 def image_size(epoch: int, epochs: int) -> int:
-    """Progressive resolution: small pictures first (fast.ai).
-
-    The last ones stay below the 224 of serving, because crops show lesions larger than they will be then (Touvron et
-    al., "Fixing the train-test resolution discrepancy", NeurIPS 2019).
-    """
+    """Progressive resolution: small pictures first, 224 at the end (Touvron et al., NeurIPS 2019; fast.ai)."""
     return next(size for share, size in RECIPE["sizes"] if (epoch + 1) / epochs <= share)
 
 
