@@ -4,7 +4,8 @@
 
 The plain loop decodes and augments file by file (torchvision's transforms in a DataLoader with a worker per core) and
 computes in float32. Ours is the epoch of ``train/main_train.py``. Same images, same size, same batch, same optimizer;
-medians of several epochs over some hundred images, decoding for ours not counted, since it happens once in a training.
+an epoch over some hundred images after one that warms up, decoding for ours not counted, since it happens once in a
+training.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from train import data, main_train
 from train.processes import Processes
 from train.weights import ExponentialAverage
 
-IMAGES, REPEATS = 512, 3
+IMAGES, REPEATS = 256, 1
 
 
 class Files(Dataset):
@@ -125,7 +126,7 @@ def our_speed(examples: list[data.Example], size: int, device: torch.device, gro
 
 
 def speed(epoch) -> float:
-    """Median images per second of some epochs after one that warms up. ``epoch()`` returns its images."""
+    """Median images per second of :data:`REPEATS` epochs after one that warms up. ``epoch()`` returns its images."""
     epoch()
     speeds = []
     for _ in range(REPEATS):

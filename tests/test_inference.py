@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +17,7 @@ from handler.classifier import Checkpoint, Classifier
 from handler.explainer import Explainer
 from handler.images import network_square, open_photograph
 from tests.conftest import ROOT
+from train import evaluate
 
 MODEL = ROOT / "model_store/model_mlbio.pth"
 
@@ -98,8 +101,20 @@ def test_the_shipped_model_is_what_the_documentation_says(checkpoint: Checkpoint
     stored = torch.load(MODEL, weights_only=True)["state_dict"]
     assert stored["conv1.weight"].dtype == torch.float16
     facts = checkpoint.training
-    assert facts["epochs"] == 15 and facts["init"] == "resnet34_imagenet_init.safetensors"
-    assert facts["validation"]["accuracy"] > 0.75
+    assert facts["epochs"] == 28 and facts["before"]["epochs"] == 15
+    assert facts["before"]["init"] == "resnet34_imagenet_init.safetensors"
+    assert facts["validation"]["accuracy"] > 0.8
+    assert checkpoint.novelty is not None and checkpoint.ranges is not None and checkpoint.malignant_threshold > 0
+
+
+def test_the_score_card_follows_from_the_kept_answers(tmp_path: Path):
+    """Without an image: the same bytes again, for the model that ships."""
+    kept = ROOT / "model_store/score_card"
+    assert evaluate.main(["--probabilities", str(kept / "probabilities.csv"), "--output", str(tmp_path)]) == 0
+    for name in ("score_card.json", "score_card.md", "probabilities.csv"):
+        assert (tmp_path / name).read_bytes() == (kept / name).read_bytes(), name
+    digest = hashlib.sha256(MODEL.read_bytes()).hexdigest()
+    assert json.loads((kept / "score_card.json").read_text())["model"]["sha256"] == digest[:12]
 
 
 def test_openvino_tells_its_maker_nothing():
@@ -123,9 +138,12 @@ def test_shipped_model_on_the_test_images(shared: Path, tmp_path: Path):
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr
     print(finished.stdout)
-    figures = {
-        line.split("|")[1].strip(): line.split("|")[2].strip() for line in finished.stdout.splitlines() if "|" in line
-    }
-    assert "2007 images" in finished.stdout
-    assert float(figures["accuracy"]) > 0.75
-    assert float(figures["balanced accuracy"]) > 0.70
+    made, kept = (
+        json.loads((folder / "score_card.json").read_text()) for folder in (tmp_path, ROOT / "model_store/score_card")
+    )
+    assert made["images"] == 2007 and made["model"] == kept["model"]
+    for name, figure in kept["metrics"].items():  # another processor may round a few images differently
+        assert made["metrics"][name]["value"] == pytest.approx(figure["value"], abs=0.003), name
+    assert made["metrics"]["accuracy"]["value"] > 0.78 and made["metrics"]["macro_auroc"]["value"] > 0.95
+    assert made["metrics"]["expected_calibration_error"]["value"] <= 0.03
+    assert made["novelty"]["flagged"]["value"] <= 0.05

@@ -136,3 +136,21 @@ def test_every_path_of_the_readme_exists():
 def test_facts():
     assert f"({', '.join(f'{n:,}' for n in SAMPLES.values())} perturbed photographs)" in README
     assert f"({Settings().port})" in README and Settings().torchserve_url in README
+
+
+def test_figures_are_those_of_the_score_card():
+    card = json.loads((ROOT / "model_store/score_card/score_card.json").read_text())
+    malignant = next(p for p in card["malignant"]["operating_points"] if p["rule"] == "malignant threshold")
+    figures = [
+        card["metrics"]["accuracy"],
+        card["metrics"]["balanced_accuracy"],
+        card["metrics"]["macro_auroc"],
+        card["metrics"]["expected_calibration_error"],
+        card["classes"]["mel"]["sensitivity"],
+        malignant["sensitivity"],
+        malignant["specificity"],
+        card["novelty"]["flagged"],
+    ]
+    for text in (README, (ROOT / "model_store/MODEL_CARD.md").read_text()):
+        for figure in figures:
+            assert "{value:.3f} ({low:.3f}–{high:.3f})".format(**figure) in text

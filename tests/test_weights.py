@@ -38,6 +38,14 @@ def test_the_average_follows_the_network_ever_more_slowly():
 
 def test_a_run_that_starts_from_another_keeps_its_head(tmp_path):
     state = resnet34(num_classes=7).state_dict()
-    Checkpoint(state).save(tmp_path / "checkpoint.pth")
+    Checkpoint(state, training={"epoch": 3}).save(tmp_path / "checkpoint.pth")
+    assert weights.earlier_training(str(tmp_path / "checkpoint.pth")) == {"epoch": 3}
     network, _ = weights.starting_network(str(tmp_path / "checkpoint.pth"))
     torch.testing.assert_close(network.fc.weight, state["fc.weight"], rtol=1e-3, atol=1e-4)
+
+
+def test_other_weights_come_from_no_run(tmp_path, init):
+    save_file(weights.read_weights(init), tmp_path / "w.safetensors")
+    assert weights.earlier_training(None) is None
+    assert weights.earlier_training(str(init)) is None
+    assert weights.earlier_training(str(tmp_path / "w.safetensors")) is None

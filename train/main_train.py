@@ -37,7 +37,7 @@ from train.augment import mix, random_batch
 from train.calibrate import calibrate, complete, fit_bias, predict, worth
 from train.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
 from train.processes import Processes
-from train.weights import ExponentialAverage, SetupError, starting_network
+from train.weights import ExponentialAverage, SetupError, earlier_training, starting_network
 
 RECIPE = {
     "batch": 64,
@@ -123,11 +123,13 @@ def train(arguments: argparse.Namespace, group: Processes) -> Checkpoint | None:
         "init": source,
         "processes": group.count,
     }
+    if before := earlier_training(arguments.init):
+        identity["before"] = before
     network = group.join(network, device)
     core = network.module if group.count > 1 else network
     average = ExponentialAverage(core, RECIPE["ema_decay"])
     optimizer = make_optimizer(core)
-    validation = Validation(held_out, device, identity, target) if group.lead else None
+    validation = Validation(held_out, device, target, identity) if group.lead else None
     if group.lead:
         counts = ", ".join(f"{name} {n}" for name, n in data.class_counts(examples).items())
         print(f"{len(chosen)} images to learn from, {len(held_out)} of other lesions to validate on: {counts}")
@@ -225,11 +227,13 @@ def train_epoch(
 class Validation:
     """The images held out, the best network so far on them, and the file that it is kept in."""
 
-    def __init__(self, held_out: list[data.Example], device: torch.device, identity: dict, target: Path) -> None:
+    def __init__(
+        self, held_out: list[data.Example], device: torch.device, target: Path, identity: dict[str, Any] | None = None
+    ) -> None:
         self.squares = data.load_squares(held_out, CORES, "decoding validation images")
         self.labels = np.array([e.label for e in held_out])
         self.device, self.dtype = device, autocast_dtype(device)
-        self.identity, self.target = identity, target
+        self.identity, self.target = identity or {}, target
         self.best, self.history = -math.inf, []
 
     def judge(self, network: nn.Module, facts: dict[str, Any]) -> None:
@@ -261,8 +265,8 @@ class Validation:
         checkpoint.save(self.target)
         facts = checkpoint.training["validation"]
         print(
-            f"best epoch {checkpoint.training['epoch']}: "
-            f"validation balanced accuracy {facts['balanced_accuracy']:.4f}, accuracy {facts['accuracy']:.4f}, "
+            (f"best epoch {checkpoint.training['epoch']}: " if self.history else "")
+            + f"validation balanced accuracy {facts['balanced_accuracy']:.4f}, accuracy {facts['accuracy']:.4f}, "
             f"temperature {checkpoint.temperature:.3f} -> {self.target}"
         )
         return checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import http.client
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -70,6 +71,14 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise SetupError(f"--init {path} does not hold weights by name")
     return as_float32(content)
+
+
+def earlier_training(init: str | None) -> dict[str, Any] | None:
+    """The facts of the run that made ``init``, if ``main_train.py`` did."""
+    if init is None or Path(init).suffix == ".safetensors":
+        return None
+    content = torch.load(init, map_location="cpu", weights_only=True)
+    return content.get("training") if "architecture" in content else None
 
 
 class ExponentialAverage:
