@@ -721,7 +721,7 @@ def test_the_test_images_are_asked_in_batches(capsys, tmp_path, drawn):
     answers = Predictions.read(tmp_path / "card/probabilities.csv")
     assert answers.examples[69] == Example(Path("69.png"), NV, "L69")
     assert answers.probabilities.argmax(1).tolist() == [6 - i % 7 for i in range(70)]
-    assert answers.novelty is None and answers.malignant_threshold is None
+    assert answers.novelty is None
 
 
 def test_what_the_checkpoint_knows_more_is_in_the_card(capsys, tmp_path, photographs, drawn, monkeypatch):

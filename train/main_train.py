@@ -432,4 +432,4 @@ def _whole(text: str, least: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    Processes.from_environment().exit(main())
