@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 from handler.classifier import Checkpoint, CheckpointError, Classifier
 from handler.contract import CLASSES
 from train import data, report
+from train.arguments import not_negative, positive
 from train.data import DataError
 from train.predictions import Predictions
 from train.score_card import as_json, score_card
@@ -70,8 +71,8 @@ def parser() -> argparse.ArgumentParser:
         help="folder to write (default: model_store/score_card; with --images score_card_NAME beside it, NAME being "
         "that folder's; with --probabilities the folder of that file)",
     )
-    p.add_argument("--resamples", type=_positive, default=1000, help="of the bootstrap (default: 1000)")
-    p.add_argument("--seed", type=_not_negative, default=0, help="of the bootstrap (default: 0)")
+    p.add_argument("--resamples", type=positive, default=1000, help="of the bootstrap (default: 1000)")
+    p.add_argument("--seed", type=not_negative, default=0, help="of the bootstrap (default: 0)")
     return p
 
 
@@ -153,20 +154,6 @@ def writable(folder: Path) -> None:
         trial.unlink()
     except OSError as error:
         raise UsageError(f"--output {folder} cannot be written ({error.strerror})") from None
-
-
-def _positive(text: str) -> int:
-    return _whole(text, 1)
-
-
-def _not_negative(text: str) -> int:
-    return _whole(text, 0)
-
-
-def _whole(text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that `pyth
 from handler.classifier import Checkpoint, Normalise, save_whole
 from handler.contract import CLASSES
 from train import data
+from train.arguments import not_negative, positive
 from train.augment import mix, random_batch
 from train.calibrate import calibrate, complete, fit_bias, predict, worth
 from train.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
@@ -86,14 +87,14 @@ def parser() -> argparse.ArgumentParser:
         description="Train the skin-lesion classifier on a folder laid out like HAM10000; the best epoch is kept."
     )
     p.add_argument("root", help=f"folder with {data.METADATA}, {data.FOLDERS['train']}/ and {data.FOLDERS['test']}/")
-    p.add_argument("--epochs", type=_positive, default=15, help="passes over the training images (default: 15)")
+    p.add_argument("--epochs", type=positive, default=15, help="passes over the training images (default: 15)")
     p.add_argument(
         "--modelname",
         default="model_store/model_mlbio.pth",
         help="file to write (default: model_store/model_mlbio.pth)",
     )
     p.add_argument("--init", help="weights to start from (.safetensors or .pth; default: torchvision's ImageNet ones)")
-    p.add_argument("--seed", type=_not_negative, default=0, help="seed of the order and the augmentation (default: 0)")
+    p.add_argument("--seed", type=not_negative, default=0, help="seed of the order and the augmentation (default: 0)")
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     return p
 
@@ -415,20 +416,6 @@ def writable(path: Path) -> Path:
     except OSError as error:
         raise SetupError(f"--modelname {path} cannot be written ({error.strerror})") from None
     return path
-
-
-def _positive(text: str) -> int:
-    return _whole(text, 1)
-
-
-def _not_negative(text: str) -> int:
-    return _whole(text, 0)
-
-
-def _whole(text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
-    return int(text)
 
 
 if __name__ == "__main__":
