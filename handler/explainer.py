@@ -1,58 +1,54 @@
-"""LIME for photographs: which regions speak for a diagnosis.
+"""LIME for photographs: which regions speak for a diagnosis, and how far to trust that.
 
 Ribeiro, Singh, Guestrin: "'Why Should I Trust You?': Explaining the Predictions of Any Classifier", KDD 2016. The lime
-package defines the explanation (kernel, ridge regression, ``ImageExplanation``); what is ours is how the perturbed
-photographs are made: one table look-up per batch in place of its loop over samples and superpixels.
+package defines the explanation (kernel, ridge regression, ``ImageExplanation``). What is ours: the masks are designed
+(:mod:`handler.masks`), perturbed photographs are made and classified in batches, one regression serves all classes
+(:mod:`handler.surrogate`), and sampling stops when the ranking of the regions has settled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from lime.lime_image import ImageExplanation, LimeImageExplainer
-from skimage.segmentation import find_boundaries, slic
+from lime.lime_image import ImageExplanation
 
-SAMPLES = {"Faible": 256, "Moyenne": 1024, "Importante": 4096}
-"""Perturbed photographs per explanation, by precision."""
+from handler.masks import blocks
+from handler.regions import outline, paint, superpixels, surrounding_colour
+from handler.surrogate import Fit, fit
 
-SUPERPIXELS = 50
+
+@dataclass(frozen=True)
+class Precision:
+    """What is asked of an explanation: ``samples`` at most, fewer once the ``stability`` is reached."""
+
+    samples: int
+    stability: float
+
+
+PRECISIONS = {
+    "Faible": Precision(256, 0.90),
+    "Moyenne": Precision(1024, 0.95),
+    "Importante": Precision(4096, 0.99),
+}
+
 BATCH = 32
+LEAST_SAMPLES = 128
+"""Before so many, errors are not known well enough to stop."""
+
 SHOWN_REGIONS = 5
 SHOWN_SHARE = 0.1
 """A region is outlined if it is among the five strongest and at least a tenth as strong as the strongest."""
 
-GREEN = (0, 255, 0)
-
 Probabilities = Callable[[np.ndarray], np.ndarray]
 """``uint8`` (N, H, W, 3) in, (N, classes) out."""
 
-
-class BatchedLimeImageExplainer(LimeImageExplainer):
-    """lime's explainer with its perturbations made batch by batch.
-
-    Masks come in pairs, each with its opposite (antithetic sampling), which cancels part of the sampling noise.
-    """
-
-    def data_labels(self, image, fudged_image, segments, classifier_fn, num_samples, batch_size=BATCH):
-        """As in lime: ``(data, labels)`` with shapes (num_samples, superpixels) and (num_samples, classes).
-
-        The first row of ``data`` is the photograph itself.
-        """
-        data = self._masks(num_samples, int(segments.max()) + 1)
-        labels = []
-        for start in range(0, num_samples, batch_size):
-            shown = data[start : start + batch_size].astype(bool)[:, segments]
-            labels.append(classifier_fn(np.where(shown[..., None], image, fudged_image)))
-        return data, np.concatenate(labels)
-
-    def _masks(self, num_samples: int, superpixels: int) -> np.ndarray:
-        half = self.random_state.randint(0, 2, ((num_samples + 1) // 2, superpixels))
-        half[0] = 1
-        return np.stack([half, 1 - half], axis=1).reshape(-1, superpixels)[:num_samples]
+Progress = Callable[[float], None]
+"""Told the share of the samples done, from 0 to 1; what it raises ends the explanation."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +56,30 @@ class Explanation:
     """Why one class: lime's own result, the picture of it, and figures.
 
     Attributes:
-        lime: lime's ``ImageExplanation``; its ``get_image_and_mask`` works.
+        lime: lime's ``ImageExplanation`` with all classes; its ``get_image_and_mask`` works.
         label: index of the explained class.
         overlay: ``uint8`` (H, W, 3), the photograph with the regions that speak for the class outlined in green.
+        weights: (regions,), what showing a region adds to the probability.
+        standard_errors: (regions,), of the weights, from the sampling alone.
         samples: perturbed photographs that were classified.
         seconds: time taken.
+        r2: of the weighted local regression.
+        stability: expected Jaccard index of the five strongest regions with those of another set of masks.
+        target: the stability asked for.
+        stopped: why sampling ended: ``"settled"``, ``"budget"`` or ``"deadline"``.
     """
 
     lime: ImageExplanation
     label: int
     overlay: np.ndarray
+    weights: np.ndarray
+    standard_errors: np.ndarray
     samples: int
     seconds: float
-
-    @property
-    def fit(self) -> float:
-        """R² of the weighted local regression."""
-        return float(self.lime.score)
+    r2: float
+    stability: float
+    target: float
+    stopped: str
 
 
 class Explainer:
@@ -85,38 +88,73 @@ class Explainer:
     def __init__(self, probabilities: Probabilities) -> None:
         self.probabilities = probabilities
 
-    def explain(self, square: np.ndarray, label: int, samples: int = SAMPLES["Moyenne"]) -> Explanation:
-        """Explain class ``label`` of ``square``, ``uint8`` (H, W, 3). The same input gives the same result."""
+    def explain(
+        self,
+        square: np.ndarray,
+        label: int,
+        precision: Precision = PRECISIONS["Moyenne"],
+        progress: Progress | None = None,
+        seconds: float | None = None,
+        seed: int | None = None,
+    ) -> Explanation:
+        """Explain class ``label`` of ``square``, ``uint8`` (H, W, 3).
+
+        The same square and precision give the same explanation, unless the time limit of ``seconds`` ended it: then it
+        is the best so far. ``seed`` draws other masks than the square's own.
+        """
         started = time.perf_counter()
-        seed = int.from_bytes(hashlib.sha256(np.ascontiguousarray(square)).digest()[:4], "big")
-        result = BatchedLimeImageExplainer(random_state=seed).explain_instance(
-            square,
-            self.probabilities,
-            labels=(label,),
-            top_labels=None,
-            hide_color=surrounding_colour(square),
-            num_samples=samples,
-            batch_size=BATCH,
-            segmentation_fn=superpixels,
-            random_seed=seed,
+        segments, hidden = superpixels(square), surrounding_colour(square)
+        rng = np.random.default_rng(_seed(square) if seed is None else seed)
+        masks: list[np.ndarray] = []
+        outcomes: list[np.ndarray] = []
+        done, checked, stopped = 0, 0, "budget"
+        result, stability = None, 0.0
+        for batch, answers in self._sampled(square, hidden, segments, rng, precision.samples):
+            masks.append(batch)
+            outcomes.append(answers)
+            done += len(batch)
+            if progress:
+                progress(done / precision.samples)
+            late = seconds is not None and time.perf_counter() - started > seconds
+            # The check costs little, but not nothing: each time that there is a quarter more to go by.
+            if late or done >= precision.samples or done >= max(LEAST_SAMPLES, 1.25 * checked):
+                result = fit(np.concatenate(masks), np.concatenate(outcomes))
+                checked, stability = done, result.stability(label)
+                if stability >= precision.stability:
+                    stopped = "settled"
+                    break
+                if late:
+                    stopped = "deadline"
+                    break
+        explanation = as_lime(square, segments, result, label)
+        return Explanation(
+            lime=explanation,
+            label=label,
+            overlay=outline(square, supporting_regions(explanation, label)),
+            weights=result.weights[label],
+            standard_errors=result.standard_errors(label),
+            samples=done,
+            seconds=time.perf_counter() - started,
+            r2=float(result.r2[label]),
+            stability=stability,
+            target=precision.stability,
+            stopped=stopped,
         )
-        overlay = outline(square, supporting_regions(result, label))
-        return Explanation(result, label, overlay, samples, time.perf_counter() - started)
 
+    def _sampled(self, square, hidden, segments, rng, samples) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Batches of masks and what the classifier says of them; the next is painted while one is classified."""
+        batches = _batches(int(segments.max()) + 1, rng, samples)
+        with ThreadPoolExecutor(1) as painter:
 
-def superpixels(square: np.ndarray) -> np.ndarray:
-    """About :data:`SUPERPIXELS` regions that follow colour edges, numbered from 0 (SLIC, Achanta et al., PAMI 2012)."""
-    segments = slic(square, n_segments=SUPERPIXELS, compactness=10, start_label=0)
-    return np.unique(segments, return_inverse=True)[1].reshape(segments.shape)
+            def begin():
+                batch = next(batches, None)
+                return batch, None if batch is None else painter.submit(paint, square, hidden, segments, batch)
 
-
-def surrounding_colour(square: np.ndarray) -> np.ndarray:
-    """Median colour of the outer tenth of the square, mostly skin: what hidden regions are painted with."""
-    border = max(1, min(square.shape[:2]) // 10)
-    inside = np.zeros(square.shape[:2], bool)
-    inside[border:-border, border:-border] = True
-    outer = square[~inside] if inside.any() else square.reshape(-1, 3)
-    return np.median(outer, axis=0).astype(np.uint8)
+            batch, painted = begin()
+            while batch is not None:
+                following = begin()
+                yield batch, self.probabilities(painted.result())
+                batch, painted = following
 
 
 def supporting_regions(result: ImageExplanation, label: int) -> np.ndarray:
@@ -128,8 +166,30 @@ def supporting_regions(result: ImageExplanation, label: int) -> np.ndarray:
     return mask.astype(bool)
 
 
-def outline(square: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """``square`` with the border of ``mask`` in green, two pixels wide. The frame of the picture counts as outside."""
-    framed = np.pad(mask, 1)
-    border = find_boundaries(framed, mode="thick")[1:-1, 1:-1]
-    return np.where(border[..., None], np.array(GREEN, np.uint8), square)
+def as_lime(square: np.ndarray, segments: np.ndarray, result: Fit, label: int) -> ImageExplanation:
+    """lime's own type, filled as its ``explain_instance`` does, for all classes; ``label`` comes first."""
+    explanation = ImageExplanation(square, segments)
+    order = [label, *(c for c in range(len(result.weights)) if c != label)]
+    explanation.top_labels = order
+    for c in order:
+        explanation.intercept[c] = float(result.intercepts[c])
+        ranked = np.argsort(-np.abs(result.weights[c]), kind="stable")
+        explanation.local_exp[c] = [(int(r), float(result.weights[c][r])) for r in ranked]
+    explanation.score = float(result.r2[label])
+    explanation.local_pred = result.whole[label : label + 1]
+    return explanation
+
+
+def _batches(regions: int, rng: np.random.Generator, samples: int) -> Iterator[np.ndarray]:
+    left = samples
+    for block in blocks(regions, rng):
+        for start in range(0, len(block), BATCH):
+            batch = block[start : start + min(BATCH, left)]
+            yield batch
+            left -= len(batch)
+            if left <= 0:
+                return
+
+
+def _seed(square: np.ndarray) -> int:
+    return int.from_bytes(hashlib.sha256(np.ascontiguousarray(square)).digest()[:8], "big")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import logging
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from handler import contract
 from handler.classifier import Checkpoint, Classifier
 from handler.contract import CLASSES, MALIGNANT, Answer, ContractError, Request, refuse
-from handler.explainer import SAMPLES, Explainer, Explanation
+from handler.explainer import PRECISIONS, Explainer, Explanation
 from handler.images import SIZE, ImageError, network_square, open_photograph
 
 logger = logging.getLogger(__name__)
@@ -68,7 +71,7 @@ class Predictor:
             label = int(row.argmax())
             explanation = None
             if request.explain:
-                explanation = self.explainer.explain(square, label, SAMPLES[request.precision])
+                explanation = self.explainer.explain(square, label, PRECISIONS[request.precision])
             answer = contract.success(
                 self.classifier.classes[label],
                 row[label],
@@ -98,7 +101,16 @@ class Predictor:
                 "precision": request.precision,
                 "samples": explanation.samples,
                 "seconds": round(explanation.seconds, 3),
-                "r2": round(explanation.fit, 4),
+                "r2": round(explanation.r2, 4),
+                "stability": round(explanation.stability, 4),
+                "target": explanation.target,
+                "reached": explanation.stability >= explanation.target,
+                "stopped": explanation.stopped,
+                "regions": {
+                    "map": _png(explanation.lime.segments),
+                    "weights": [round(float(w), 6) for w in explanation.weights],
+                    "standard_errors": [round(float(e), 6) for e in explanation.standard_errors],
+                },
             }
         return details
 
@@ -113,6 +125,13 @@ class Predictor:
             "threshold": round(threshold, contract.DIGITS),
             "flagged": together >= threshold,
         }
+
+
+def _png(segments: np.ndarray) -> str:
+    """The regions' numbers (H, W), below 256, as a grey PNG file in base64: a few kilobytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(segments.astype(np.uint8)).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _fault() -> Answer:

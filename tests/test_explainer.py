@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from lime.lime_image import ImageExplanation, LimeImageExplainer
 
-from handler.explainer import (
-    GREEN,
-    BatchedLimeImageExplainer,
-    Explainer,
-    outline,
-    superpixels,
-    supporting_regions,
-    surrounding_colour,
-)
+from handler.explainer import PRECISIONS, Explainer, Precision, supporting_regions
+from handler.regions import GREEN, outline, paint, superpixels, surrounding_colour
 
 
 def picture(size: int = 64) -> np.ndarray:
@@ -41,33 +36,21 @@ def darkness_of(rows: slice, columns: slice):
 
 def test_perturbed_pictures_are_those_of_lime(monkeypatch: pytest.MonkeyPatch):
     """Same masks, same pictures, pixel for pixel, as lime's loop makes them."""
-    image, seen = picture(), {"ours": [], "lime": []}
+    image, seen = picture(), []
     segments = superpixels(image)
     hidden = np.broadcast_to(surrounding_colour(image), image.shape).copy()
-    ours = BatchedLimeImageExplainer(random_state=3)
-    data, _ = ours.data_labels(image, hidden, segments, lambda x: seen["ours"].append(x) or np.zeros((len(x), 2)), 41)
+    masks = np.random.default_rng(3).random((41, segments.max() + 1)) < 0.5
+    masks[0] = True
     lime = LimeImageExplainer(random_state=3)
 
     class Replay:
         def randint(self, low, high, size):
-            masks = data.copy()
-            return masks.ravel()
+            return masks.astype(int).ravel()
 
     lime.random_state = Replay()
     monkeypatch.setattr("lime.lime_image.tqdm", iter)
-    lime_data, _ = lime.data_labels(
-        image, hidden, segments, lambda x: seen["lime"].append(x) or np.zeros((len(x), 2)), 41
-    )
-    np.testing.assert_array_equal(data, lime_data)
-    np.testing.assert_array_equal(np.concatenate(seen["ours"]), np.concatenate(seen["lime"]))
-
-
-def test_masks_come_in_opposite_pairs_after_the_photograph_itself():
-    masks = BatchedLimeImageExplainer(random_state=0)._masks(101, 30)
-    assert masks.shape == (101, 30)
-    assert (masks[0] == 1).all()
-    np.testing.assert_array_equal(masks[0:100:2], 1 - masks[1:100:2])
-    assert 0.4 < masks[2:].mean() < 0.6
+    lime.data_labels(image, hidden, segments, lambda x: seen.append(x) or np.zeros((len(x), 2)), 41)
+    np.testing.assert_array_equal(paint(image, surrounding_colour(image), segments, masks), np.concatenate(seen))
 
 
 @pytest.mark.parametrize(
@@ -75,33 +58,33 @@ def test_masks_come_in_opposite_pairs_after_the_photograph_itself():
 )
 def test_the_part_that_decides_is_outlined(rows: slice, columns: slice):
     image = picture()
-    explanation = Explainer(darkness_of(rows, columns)).explain(image, 1, samples=400)
+    explanation = Explainer(darkness_of(rows, columns)).explain(image, 1, Precision(400, 1.1))
     regions = supporting_regions(explanation.lime, 1)
     inside = np.zeros(regions.shape, bool)
     inside[rows, columns] = True
     assert (regions & inside).sum() / regions.sum() > 0.8
-    assert explanation.fit > 0.9
+    assert explanation.r2 > 0.9
 
 
 def test_nothing_speaks_for_it_nothing_is_outlined():
     image = picture()
-    explanation = Explainer(lambda x: np.full((len(x), 2), 0.5)).explain(image, 1, samples=64)
+    explanation = Explainer(lambda x: np.full((len(x), 2), 0.5)).explain(image, 1, Precision(64, 1.1))
     assert not supporting_regions(explanation.lime, 1).any()
     np.testing.assert_array_equal(explanation.overlay, image)
 
 
 def test_same_picture_same_explanation_other_picture_another():
     explainer = Explainer(darkness_of(slice(8, 32), slice(8, 32)))
-    first, second = (explainer.explain(picture(), 1, samples=100) for _ in range(2))
+    first, second = (explainer.explain(picture(), 1, Precision(100, 1.1)) for _ in range(2))
     assert first.lime.local_exp == second.lime.local_exp
     np.testing.assert_array_equal(first.overlay, second.overlay)
     changed = picture()
     changed[0, 0] ^= 1
-    assert explainer.explain(changed, 1, samples=100).lime.local_exp != first.lime.local_exp
+    assert explainer.explain(changed, 1, Precision(100, 1.1)).lime.local_exp != first.lime.local_exp
 
 
 def test_the_result_is_limes_own_type():
-    explanation = Explainer(darkness_of(slice(8, 32), slice(8, 32))).explain(picture(), 1, samples=100)
+    explanation = Explainer(darkness_of(slice(8, 32), slice(8, 32))).explain(picture(), 1, Precision(100, 1.1))
     assert isinstance(explanation.lime, ImageExplanation)
     shown, mask = explanation.lime.get_image_and_mask(1, positive_only=True, num_features=3)
     assert shown.shape == (64, 64, 3) and mask.any()
@@ -111,7 +94,7 @@ def test_the_result_is_limes_own_type():
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_a_plain_picture_has_an_explanation_too(value: int):
     image = np.full((64, 64, 3), value, np.uint8)
-    explanation = Explainer(darkness_of(slice(0, 32), slice(0, 32))).explain(image, 1, samples=64)
+    explanation = Explainer(darkness_of(slice(0, 32), slice(0, 32))).explain(image, 1, Precision(64, 1.1))
     assert explanation.overlay.shape == image.shape
 
 
@@ -132,3 +115,59 @@ def test_outline_closes_at_the_edge_of_the_picture():
     drawn = (outline(np.zeros((20, 20, 3), np.uint8), mask) == GREEN).all(axis=2)
     assert drawn[0, :5].all() and drawn[:5, 0].all() and drawn[4, :5].all()
     assert not drawn[2, 2] and not drawn[10:, 10:].any()
+
+
+# Stopping
+
+
+def test_sampling_stops_when_the_ranking_has_settled():
+    explainer = Explainer(darkness_of(slice(8, 56), slice(8, 56)))
+    careful, hasty = (explainer.explain(picture(), 1, Precision(4096, target)) for target in (0.99, 0.5))
+    assert hasty.stopped == "settled" and hasty.samples < careful.samples <= 4096
+    assert careful.stability >= 0.99 or careful.stopped == "budget"
+    assert hasty.stability >= 0.5 and hasty.samples >= 128
+
+
+def test_a_target_out_of_reach_takes_the_whole_budget_and_no_more():
+    explanation = Explainer(darkness_of(slice(8, 32), slice(8, 32))).explain(picture(), 1, Precision(300, 1.1))
+    assert (explanation.samples, explanation.stopped) == (300, "budget")
+    assert explanation.stability < explanation.target
+
+
+def test_a_deadline_gives_the_best_so_far():
+    def slow(images: np.ndarray) -> np.ndarray:
+        time.sleep(0.05)
+        return darkness_of(slice(8, 32), slice(8, 32))(images)
+
+    explanation = Explainer(slow).explain(picture(), 1, Precision(100_000, 1.1), seconds=0.5)
+    assert explanation.stopped == "deadline" and 32 <= explanation.samples < 1000
+    assert explanation.seconds < 2 and supporting_regions(explanation.lime, 1).any()
+
+
+def test_progress_is_told_and_can_end_it():
+    told = []
+    explainer = Explainer(darkness_of(slice(8, 32), slice(8, 32)))
+    explainer.explain(picture(), 1, Precision(200, 1.1), progress=told.append)
+    assert told == sorted(told) and told[0] == 32 / 200 and told[-1] == 1
+
+    class Gone(Exception):
+        pass
+
+    def leave(share: float) -> None:
+        raise Gone
+
+    with pytest.raises(Gone):
+        explainer.explain(picture(), 1, Precision(200, 1.1), progress=leave)
+
+
+def test_precisions_ask_ever_more():
+    asked = [(p.samples, p.stability) for p in PRECISIONS.values()]
+    assert asked == sorted(asked) and list(PRECISIONS) == ["Faible", "Moyenne", "Importante"]
+
+
+def test_all_classes_are_explained_at_once():
+    explanation = Explainer(darkness_of(slice(8, 32), slice(8, 32))).explain(picture(), 1, Precision(128, 1.1))
+    first, second = (dict(explanation.lime.local_exp[c]) for c in (0, 1))
+    assert all(first[r] == pytest.approx(-second[r], abs=1e-9) for r in second)
+    assert explanation.lime.top_labels == [1, 0]
+    np.testing.assert_allclose(explanation.weights, [second[r] for r in range(len(second))])
