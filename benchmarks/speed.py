@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from lime.lime_image import LimeImageExplainer
 
 from handler.classifier import Checkpoint, Classifier, PixelsToProbabilities
-from handler.explainer import SAMPLES, Explainer
+from handler.explainer import PRECISIONS, Explainer, Precision
 from handler.images import network_square, open_photograph
 
 REPEATS = 3
@@ -54,7 +54,7 @@ def main() -> None:
         )
         print(f"| batch {batch} | {base:.1f} | {exact:.1f} | {exact / base:.1f} | {fast:.1f} | {fast / base:.1f} |")
 
-    samples = SAMPLES["Faible"]
+    samples = PRECISIONS["Faible"].samples
     label = int(ours.probabilities(squares[:1]).argmax())
     with contextlib.redirect_stderr(io.StringIO()):  # lime's progress bar
         theirs = median_seconds(
@@ -63,7 +63,9 @@ def main() -> None:
             ),
             repeats=1,
         )
-    mine = median_seconds(lambda: Explainer(ours.sample_probabilities).explain(squares[0], label, samples))
+    mine = median_seconds(
+        lambda: Explainer(ours.sample_probabilities).explain(squares[0], label, Precision(samples, 2))
+    )
     print(f"\n| seconds for {samples} perturbations | lime as it comes | ours | ratio |\n" + "| --- " * 4 + "|")
     print(f"| one explanation | {theirs:.2f} | {mine:.2f} | {theirs / mine:.1f} |")
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from handler.classifier import Checkpoint, Classifier
 from handler.contract import CLASSES
-from handler.explainer import SAMPLES, Explainer
+from handler.explainer import PRECISIONS, Explainer
 from handler.images import SIZE, network_square, open_photograph
 
 GAP, CAPTION = 8, 40
@@ -31,7 +31,7 @@ def main() -> None:
         square = network_square(open_photograph(path.read_bytes()))
         row = classifier.probabilities(square[None])[0]
         label = int(row.argmax())
-        overlay = explainer.explain(square, label, SAMPLES["Importante"]).overlay
+        overlay = explainer.explain(square, label, PRECISIONS["Importante"]).overlay
         left = GAP + i * (SIZE + GAP)
         sheet.paste(Image.fromarray(square), (left, GAP))
         sheet.paste(Image.fromarray(overlay), (left, SIZE + 2 * GAP))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -12,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
@@ -21,6 +24,9 @@ from gateway.openapi import DOCS_PAGE, PIXEL, document
 from gateway.settings import MAX_BODY, Settings
 from gateway.torchserve import POOL, RETRY_SECONDS, TorchServe
 from handler import contract
+from handler.jobs import STREAM_TYPE
+
+T = TypeVar("T")
 
 DRAIN = 8 * MAX_BODY
 """A body over the limit is read and thrown away up to here, so that its sender gets to see the answer."""
@@ -68,7 +74,52 @@ async def predict(request: Request) -> Response:
         return respond(contract.refuse(error.status, str(error)))
     except ClientDisconnect:
         return Response(status_code=499)  # nobody reads it
-    return respond(await request.app.state.torchserve.predict(body, checked.explain))
+    torchserve: TorchServe = request.app.state.torchserve
+    if not checked.explain:
+        return respond(await torchserve.predict(body))
+    stream = STREAM_TYPE in request.headers.get("accept", "")
+    parts = torchserve.explain(body, patience(request, torchserve.settings), stream)
+    # Whoever leaves early ends the work: the generator sees to that when it is closed.
+    first = await unless_gone(request, anext(parts))
+    if first is None:
+        await parts.aclose()
+        return Response(status_code=499)  # nobody reads it
+    if isinstance(first, contract.Answer):
+        await parts.aclose()
+        return respond(first, stream=stream)
+    # A compressed stream would arrive in lumps.
+    return StreamingResponse(lines(first, parts), media_type=STREAM_TYPE, headers={"content-encoding": "identity"})
+
+
+async def lines(first: bytes, parts: AsyncGenerator[bytes | contract.Answer]) -> AsyncIterator[bytes]:
+    """What a streaming client reads: progress, and the answer as the last line."""
+    async with contextlib.aclosing(parts):
+        yield first
+        async for part in parts:
+            yield part.body + b"\n" if isinstance(part, contract.Answer) else part
+
+
+async def unless_gone(request: Request, work: Awaitable[T]) -> T | None:
+    """The result of ``work``; None, and ``work`` is cancelled, if the client leaves before."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(request.receive())  # the body is read: all that can come is the end
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+def patience(request: Request, settings: Settings) -> float:
+    """Seconds after which an explanation ends with the best so far: the service's, or fewer if the client prefers.
+
+    ``Prefer: wait=10`` is how HTTP says that (RFC 7240).
+    """
+    if wait := re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", request.headers.get("prefer", ""), re.IGNORECASE):
+        return min(float(wait[1]), settings.explain_seconds)
+    return settings.explain_seconds
 
 
 async def read_body(request: Request) -> bytes:
@@ -133,6 +184,8 @@ async def any_error(request: Request, error: Exception) -> Response:
     return respond(contract.refuse(500, "a fault of the gateway: see its log"))
 
 
-def respond(answer: contract.Answer, headers: dict[str, str] | None = None) -> Response:
+def respond(answer: contract.Answer, headers: dict[str, str] | None = None, stream: bool = False) -> Response:
     headers = dict(headers or {}) | ({"retry-after": str(RETRY_SECONDS)} if answer.retry else {})
+    if stream:
+        return Response(answer.body + b"\n", answer.status, headers, media_type=STREAM_TYPE)
     return Response(answer.body, answer.status, headers, media_type="application/json")

@@ -67,10 +67,23 @@ def _predict() -> dict[str, Any]:
                 }
             },
         },
+        "parameters": [
+            {
+                "name": "Prefer",
+                "in": "header",
+                "schema": {"type": "string"},
+                "example": "wait=10",
+                "description": "Seconds after which an explanation ends with the best so far (RFC 7240).",
+            },
+        ],
         "responses": {
             "200": {
-                "description": "The diagnosis.",
+                "description": "The diagnosis. Accept `application/x-ndjson` to hear of an explanation's progress.",
                 "content": {
+                    "application/x-ndjson": {
+                        "schema": {"type": "string"},
+                        "example": '{"progress": 0.25}\n{"success": true, …}\n',
+                    },
                     "application/json": {
                         "schema": {"$ref": "#/components/schemas/Success"},
                         "example": {
@@ -79,7 +92,7 @@ def _predict() -> dict[str, Any]:
                             "probability": 0.95,
                             "explain": None,
                         },
-                    }
+                    },
                 },
             }
         }
@@ -198,6 +211,34 @@ _DETAILS = {
                 "samples": {"type": "integer", "description": "Perturbed photographs that were classified."},
                 "seconds": {"type": "number"},
                 "r2": {"type": "number", "description": "R² of LIME's weighted local regression."},
+                "stability": {
+                    "type": "number",
+                    "description": "Expected Jaccard index of the five strongest regions with those that another set "
+                    "of perturbations would find.",
+                },
+                "target": {"type": "number", "description": "The stability that the precision asks for."},
+                "reached": {"type": "boolean", "description": "Whether the stability reaches the target."},
+                "stopped": {
+                    "type": "string",
+                    "enum": ["settled", "budget", "deadline"],
+                    "description": "Why sampling ended; after a deadline the explanation is the best so far.",
+                },
+                "regions": {
+                    "type": "object",
+                    "properties": {
+                        "map": {
+                            "type": "string",
+                            "description": "A grey PNG file of 224 x 224 pixels in base64: the number of each pixel's "
+                            "region, for the centre square of the photograph.",
+                        },
+                        "weights": {
+                            "type": "array",
+                            "items": {"type": "number"},
+                            "description": "What showing each region adds to the probability.",
+                        },
+                        "standard_errors": {"type": "array", "items": {"type": "number"}},
+                    },
+                },
             },
         },
     },

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import time
+import uuid
+from collections.abc import AsyncIterator
 
 import httpx
 
 from gateway.settings import Settings
 from handler.contract import Answer, refuse
+from handler.jobs import CANCEL_HEADER, JOB_HEADER, STREAM_TYPE, UNTIL_HEADER
 
 POOL, EXPLAIN_POOL = "mlbio", "mlbio_explain"
 
 RETRY_SECONDS = 5
 """What ``Retry-After`` says: a worker that died is back in about that time."""
+
+GRACE_SECONDS = 10
+"""An explanation that has reached its deadline is on its way; so long it is waited for."""
 
 
 class TorchServe:
@@ -22,53 +31,110 @@ class TorchServe:
         self.settings = settings
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=20)
         self.explaining = 0
+        self.cancelling: set[asyncio.Task] = set()
         self.client = httpx.AsyncClient(base_url=settings.torchserve_url, limits=limits, trust_env=False)
 
     async def close(self) -> None:
         await self.client.aclose()
 
-    async def predict(self, body: bytes, explain: bool) -> Answer:
-        """Pass a checked request's JSON on: to the explanation pool if it asks for one and that pool exists."""
-        if not explain:
-            return await self.ask(POOL, body, self.settings.predict_seconds)
+    async def predict(self, body: bytes) -> Answer:
+        """Pass a checked request's JSON on, for a diagnosis only."""
+        return await self.ask(POOL, body, self.settings.predict_seconds)
+
+    async def explain(self, body: bytes, seconds: float, stream: bool) -> AsyncIterator[bytes | Answer]:
+        """Pass a checked request's JSON on, for an explanation within ``seconds``.
+
+        Yields lines of progress if ``stream``, and the answer at last. Leaving early (closing the generator, or
+        cancelling its task) ends the work in TorchServe, too.
+        """
         if self.explaining >= self.settings.explain_queue:
-            return refuse(503, "too many explanations are waiting: try again in a moment")
+            yield refuse(503, "too many explanations are waiting: try again in a moment")
+            return
+        job, answered = uuid.uuid4().hex, False
+        headers = {JOB_HEADER: job, UNTIL_HEADER: f"{time.time() + seconds:.3f}"}
+        headers |= {"accept": STREAM_TYPE} if stream else {}
         self.explaining += 1
         try:
-            answer = await self.ask(EXPLAIN_POOL, body, self.settings.explain_seconds)
-            # `torchserve --start --models mlbio.mar` has one pool, which explains as well.
-            return await self.ask(POOL, body, self.settings.explain_seconds) if answer.status == 404 else answer
+            for pool in (EXPLAIN_POOL, POOL):  # `torchserve --start --models mlbio.mar` has one, which explains as well
+                async with contextlib.aclosing(self._lines(pool, body, headers, seconds + GRACE_SECONDS)) as parts:
+                    async for part in parts:
+                        if isinstance(part, Answer):
+                            answered = part.status != 504
+                            if pool == EXPLAIN_POOL and part.status == 404:
+                                break
+                        yield part
+                    else:
+                        return
         finally:
             self.explaining -= 1
+            if not answered:
+                task = asyncio.create_task(self._cancel(job))
+                self.cancelling.add(task)
+                task.add_done_callback(self.cancelling.discard)
+
+    async def _cancel(self, job: str) -> None:
+        """Leave word that nobody waits for ``job``; nothing is lost if that fails, but time."""
+        with contextlib.suppress(httpx.HTTPError):
+            await self.client.post(f"/predictions/{POOL}", content=b"", headers={CANCEL_HEADER: job}, timeout=5)
+
+    async def _lines(
+        self, pool: str, body: bytes, headers: dict[str, str], seconds: float
+    ) -> AsyncIterator[bytes | Answer]:
+        """The lines of one pool's answer; the last one, or all of what is no answer of ours, as an answer."""
+        try:
+            async with self.client.stream("POST", **_request(pool, body, seconds, headers)) as response:
+                if response.status_code != 200:
+                    yield _answer(response.status_code, await response.aread())
+                    return
+                rest = b""
+                async for part in response.aiter_bytes():
+                    *whole, rest = (rest + part).split(b"\n")
+                    for line in whole:
+                        if not line.startswith(_PROGRESS):
+                            rest = line  # the answer, which is the last
+                            break
+                        yield line + b"\n"
+                yield _answer(200, rest)
+        except httpx.HTTPError as error:
+            yield _failure(error, seconds)
 
     async def ask(self, pool: str, body: bytes, seconds: float) -> Answer:
         """The answer of one pool to a request's JSON, within ``seconds``."""
         try:
-            response = await self.client.post(
-                f"/predictions/{pool}",
-                content=body,
-                # Not application/json: TorchServe would parse it, and only then we.
-                headers={"content-type": "application/octet-stream"},
-                timeout=httpx.Timeout(seconds, connect=5),
-            )
-        except httpx.ConnectError:
-            return refuse(503, "the model server is not running or still starting: try again in a moment")
-        except httpx.TimeoutException:
-            return refuse(504, f"no answer within {seconds:g} seconds: the service is too busy, try again later")
-        except httpx.HTTPError:
-            return refuse(503, "the model server broke off while it worked on this: try again")
-        if _is_ours(response):
-            return Answer(response.status_code, response.content)
-        return _translate(response.status_code)
+            response = await self.client.post(**_request(pool, body, seconds, {}))
+        except httpx.HTTPError as error:
+            return _failure(error, seconds)
+        return _answer(response.status_code, response.content)
 
 
-def _is_ours(response: httpx.Response) -> bool:
-    """Did our handler write this, or TorchServe itself?"""
+_PROGRESS = b'{"progress"'
+
+
+def _request(pool: str, body: bytes, seconds: float, headers: dict[str, str]) -> dict:
+    return {
+        "url": f"/predictions/{pool}",
+        "content": body,
+        # Not application/json: TorchServe would parse it, and only then we.
+        "headers": {"content-type": "application/octet-stream"} | headers,
+        "timeout": httpx.Timeout(seconds, connect=5),
+    }
+
+
+def _failure(error: httpx.HTTPError, seconds: float) -> Answer:
+    if isinstance(error, httpx.ConnectError):
+        return refuse(503, "the model server is not running or still starting: try again in a moment")
+    if isinstance(error, httpx.TimeoutException):
+        return refuse(504, f"no answer within {seconds:g} seconds: the service is too busy, try again later")
+    return refuse(503, "the model server broke off while it worked on this: try again")
+
+
+def _answer(status: int, body: bytes) -> Answer:
+    """Our handler's answer as it is; TorchServe's own errors in our words."""
     try:
-        content = json.loads(response.content)
+        content = json.loads(body)
     except ValueError:
-        return False
-    return isinstance(content, dict) and "success" in content
+        content = None
+    return Answer(status, body) if isinstance(content, dict) and "success" in content else _translate(status)
 
 
 def _translate(status: int) -> Answer:

@@ -18,6 +18,7 @@ from handler.classifier import Checkpoint, Classifier
 from handler.contract import CLASSES, MALIGNANT, Answer, ContractError, Request, refuse
 from handler.explainer import PRECISIONS, Explainer, Explanation
 from handler.images import SIZE, ImageError, network_square, open_photograph
+from handler.jobs import Cancelled, Job
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,12 @@ class Predictor:
         self.explainer = Explainer(self.classifier.sample_probabilities)
         self.classifier.probabilities(np.zeros((1, SIZE, SIZE, 3), np.uint8))  # the first user waits for nothing
 
-    def answer(self, requests: list[Request | ContractError]) -> list[Answer]:
-        """An answer for each request, in order. A request that fails does not touch the others."""
+    def answer(self, requests: list[Request | ContractError], jobs: list[Job] | None = None) -> list[Answer]:
+        """An answer for each request, in order. A request that fails does not touch the others.
+
+        ``jobs`` says how long each may take, who hears of its progress, and whether anybody still waits for it.
+        """
+        jobs = jobs or [Job()] * len(requests)
         squares: dict[int, np.ndarray] = {}
         answers: dict[int, Answer] = {}
         for i, request in enumerate(requests):
@@ -63,15 +68,18 @@ class Predictor:
         if squares:
             assessed = zip(*self.classifier.assess(np.stack(list(squares.values()))), strict=True)
             for (i, square), (row, novelty) in zip(squares.items(), assessed, strict=True):
-                answers[i] = self._answer_one(requests[i], square, row, float(novelty))
+                answers[i] = self._answer_one(requests[i], jobs[i], square, row, float(novelty))
         return [answers[i] for i in range(len(requests))]
 
-    def _answer_one(self, request: Request, square: np.ndarray, row: np.ndarray, novelty: float) -> Answer:
+    def _answer_one(self, request: Request, job: Job, square: np.ndarray, row: np.ndarray, novelty: float) -> Answer:
         try:
             label = int(row.argmax())
             explanation = None
             if request.explain:
-                explanation = self.explainer.explain(square, label, PRECISIONS[request.precision])
+                job.progress(0.0)
+                explanation = self.explainer.explain(
+                    square, label, PRECISIONS[request.precision], job.progress, job.seconds_left()
+                )
             answer = contract.success(
                 self.classifier.classes[label],
                 row[label],
@@ -79,6 +87,8 @@ class Predictor:
                 details=self._details(row, novelty, request, explanation) if request.details else None,
             )
             return Answer(200, contract.dump(answer))
+        except Cancelled:
+            return refuse(503, "nobody waited for the answer any more")
         except Exception:
             return _fault()
 

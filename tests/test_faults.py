@@ -128,11 +128,24 @@ def test_one_pool_explains_as_well(bare: Bare, photograph: str):
     assert len(answer["explain"]) == 224
 
 
-def test_out_of_time_is_504(bare: Bare, photograph: str):
-    with Gateway(replace(bare.settings, explain_seconds=0.2)) as gateway:
-        error = refused(gateway.predict(image=photograph, explain=True, precision="Faible"), 504)
+def test_out_of_time_is_504(bare: Bare, photograph: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("gateway.torchserve.GRACE_SECONDS", 0.1)
+    with Gateway(replace(bare.settings, explain_seconds=0.1)) as gateway:
+        (worker,) = bare.workers()
+        worker.suspend()
+        try:
+            error = refused(gateway.predict(image=photograph, explain=True, precision="Faible"), 504)
+        finally:
+            worker.resume()
         assert "0.2 seconds" in error
         wait_for(lambda: gateway.predict(image=photograph).status_code == 200, 120)
+
+
+def test_a_short_time_gives_a_rough_explanation(bare: Bare, photograph: str):
+    with Gateway(replace(bare.settings, explain_seconds=0.2)) as gateway:
+        answer = gateway.predict(image=photograph, explain=True, precision="Importante", details=True).json()
+    assert answer["details"]["explanation"]["stopped"] == "deadline"
+    assert answer["details"]["explanation"]["samples"] < 1000 and len(answer["explain"]) == 224
 
 
 def test_full_is_503_with_retry_after_and_loses_nothing(bare: Bare, photograph: str):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import Settings
-from handler.explainer import SAMPLES
+from handler.explainer import PRECISIONS
 from tests.conftest import ROOT, Service, bare_environment, free_addresses, free_ports_in_a_row
 
 README = (ROOT / "README.md").read_text()
@@ -134,7 +134,7 @@ def test_every_path_of_the_readme_exists():
 
 
 def test_facts():
-    assert f"({', '.join(f'{n:,}' for n in SAMPLES.values())} perturbed photographs)" in README
+    assert f"({', '.join(f'{p.samples:,}' for p in PRECISIONS.values())} perturbed photographs)" in README
     assert f"({Settings().port})" in README and Settings().torchserve_url in README
 
 

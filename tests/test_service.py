@@ -90,6 +90,10 @@ class Context:
         self.system_properties = {"model_dir": str(ROOT / "model_store"), "gpu_id": None}
         self.manifest = {"model": {"serializedFile": "model_mlbio.pth"}}
         self.statuses = [None] * size
+        self.request_ids = {i: str(i) for i in range(size)}
+
+    def get_all_request_header(self, index: int) -> dict[str, str]:
+        return {"Accept": "*/*"}
 
     def set_response_status(self, code: int, phrase: str, index: int) -> None:
         self.statuses[index] = code

@@ -1,0 +1,77 @@
+"""Progress, deadlines and leaving early, through the real service."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import Service, encode
+
+NDJSON = {"accept": "application/x-ndjson"}
+
+
+@pytest.fixture
+def photograph(example_images: list[Path]) -> str:
+    return encode(example_images[0].read_bytes())
+
+
+def ask(service: Service, photograph: str, precision: str, headers: dict | None = None, **options) -> requests.Response:
+    body = {"image": photograph, "explain": True, "precision": precision, "details": True}
+    return service.predict(body, headers=headers, **options)
+
+
+def test_progress_comes_as_lines_and_the_answer_last(service: Service, photograph: str):
+    with ask(service, photograph, "Moyenne", NDJSON, stream=True) as response:
+        assert response.status_code == 200 and response.headers["content-type"].startswith("application/x-ndjson")
+        seen = [(time.monotonic(), json.loads(line)) for line in response.iter_lines()]
+    *progress, (_, answer) = seen
+    shares = [line["progress"] for _, line in progress]
+    assert all(list(line) == ["progress"] for _, line in progress)
+    assert shares == sorted(shares) and shares[0] == 0 and 0.1 < shares[-1] <= 1 and len(shares) > 4
+    assert progress[-1][0] - progress[0][0] > 0.1, "they come one by one"
+    plain = ask(service, photograph, "Moyenne").json()
+    for each in (answer, plain):
+        each["details"]["explanation"].pop("seconds")
+    assert answer == plain
+
+
+def test_without_an_explanation_there_is_one_document(service: Service, photograph: str):
+    response = service.predict({"image": photograph}, headers=NDJSON)
+    assert response.json()["success"] is True
+
+
+def test_a_refusal_is_one_line(service: Service):
+    response = ask(service, encode(b"no photograph"), "Faible", NDJSON)
+    assert response.status_code == 400
+    (line,) = response.text.splitlines()
+    assert json.loads(line)["success"] is False
+
+
+def test_a_deadline_gives_the_best_so_far(service: Service, photograph: str):
+    started = time.monotonic()
+    answer = ask(service, photograph, "Importante", {"prefer": "wait=1"}).json()
+    assert time.monotonic() - started < 20
+    explanation = answer["details"]["explanation"]
+    assert explanation["stopped"] in ("deadline", "settled") and 32 <= explanation["samples"] < 4096
+    assert len(answer["explain"]) == 224
+    assert explanation["reached"] == (explanation["stopped"] == "settled")
+
+
+@pytest.mark.parametrize("headers", [NDJSON, None], ids=["while it streams", "while it waits"])
+def test_leaving_stops_the_work(service: Service, photograph: str, headers: dict | None):
+    """The next explanation does not wait for one that nobody wants any more."""
+    started = time.monotonic()
+    alone = ask(service, photograph, "Faible").elapsed.total_seconds()
+    if headers:
+        with ask(service, photograph, "Importante", headers, stream=True) as response:
+            assert json.loads(next(response.iter_lines()))["progress"] == 0
+    else:
+        with pytest.raises(requests.Timeout):
+            ask(service, photograph, "Importante", timeout=0.5)
+    after = ask(service, photograph, "Faible").elapsed.total_seconds()
+    print(f"alone {alone:.2f} s, after one that was left {after:.2f} s, all {time.monotonic() - started:.2f} s")
+    assert after < alone + 4
