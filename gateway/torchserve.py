@@ -134,7 +134,8 @@ def _answer(status: int, body: bytes) -> Answer:
         content = json.loads(body)
     except ValueError:
         content = None
-    return Answer(status, body) if isinstance(content, dict) and "success" in content else _translate(status)
+    ours = isinstance(content, dict) and "success" in content
+    return Answer(status, body.rstrip(b"\n")) if ours else _translate(status)
 
 
 def _translate(status: int) -> Answer:

@@ -90,7 +90,13 @@ def test_details_come_under_one_key(service: Service, photograph: str):
     assert list(probabilities) == list(CLASSES.values())
     assert sum(probabilities.values()) == pytest.approx(1, abs=0.001)
     assert answer["probability"] == max(probabilities.values()) == probabilities[answer["prediction"]]
-    assert answer["details"]["explanation"]["samples"] == 256
+    explanation = answer["details"]["explanation"]
+    assert 128 <= explanation["samples"] <= 256
+    assert explanation["reached"] == (explanation["stability"] >= explanation["target"] == 0.9)
+    regions = explanation["regions"]
+    numbers = np.asarray(Image.open(io.BytesIO(base64.b64decode(regions["map"]))))
+    assert numbers.shape == (224, 224) and len(regions["map"]) < 20_000
+    assert len(regions["weights"]) == len(regions["standard_errors"]) == len(np.unique(numbers))
     assert answer["details"]["explanation"]["precision"] == "Faible"
     malignant = answer["details"]["malignant"]
     together = sum(probabilities[CLASSES[dx]] for dx in MALIGNANT)
