@@ -5,15 +5,17 @@
 
 With --explain the picture of why is saved beside each photograph, as NAME_explained.png. A line says so when the
 malignant diagnoses together are too probable to be passed over, and when the photograph is of a kind that the model
-does not know.
+does not know. In a terminal, the progress of an explanation is shown while it is computed.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         session.trust_env = False  # a proxy has no business between this and a service on the same machine
         for path in map(Path, arguments.image):
             try:
-                answer = ask(session, url, path, arguments.explain, arguments.precision)
+                with Progress(path) as progress:
+                    answer = ask(session, url, path, arguments.explain, arguments.precision, progress.show)
                 line = f"{path}: {answer['prediction']} ({answer['probability']:.1%}){warnings(answer)}"
                 if arguments.explain:
                     picture = picture_path(path, taken)
@@ -66,8 +69,35 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def ask(session: requests.Session, url: str, path: Path, explain: bool, precision: str) -> dict:
-    """The service's answer about the photograph in ``path``.
+class Progress:
+    """How far the explanation of ``path`` is: a line of the terminal that is gone afterwards."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.shown = path, False
+
+    def show(self, share: float) -> None:
+        """``share`` is between 0 and 1. Where stderr is no terminal, nothing is written."""
+        if sys.stderr.isatty():
+            print(f"\r{self.path}: explaining, {share:.0%}", end="\x1b[K", file=sys.stderr, flush=True)
+            self.shown = True
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.shown:
+            print("\r", end="\x1b[K", file=sys.stderr, flush=True)
+
+
+def ask(
+    session: requests.Session,
+    url: str,
+    path: Path,
+    explain: bool,
+    precision: str,
+    progress: Callable[[float], None],
+) -> dict:
+    """The service's answer about the photograph in ``path``; ``progress`` hears how far an explanation is.
 
     Raises:
         ClientError: the file cannot be read, the service cannot be reached, or it refuses the photograph.
@@ -77,23 +107,40 @@ def ask(session: requests.Session, url: str, path: Path, explain: bool, precisio
     except OSError as error:
         raise ClientError(f"cannot be read ({error.strerror})") from None
     try:
-        response = session.post(
+        with session.post(
             f"{url}/predict",
             json={"image": image, "explain": explain, "precision": precision, "details": True},
+            headers={"accept": "application/x-ndjson"},
             timeout=(5, SECONDS[explain]),
-        )
+            stream=True,
+        ) as response:
+            answer = last_line(response, progress)
     except requests.Timeout:
         raise ClientError(f"{url} did not answer in time") from None
-    except requests.RequestException:
+    except requests.ConnectionError:
         raise ClientError(f"no service at {url}: start it with `make serve`, or set MLBIO_URL") from None
+    except requests.RequestException:
+        raise ClientError(f"{url} broke off in the middle of its answer: try again") from None
     try:
-        answer = response.json()
         if answer["success"]:
             return answer
         reason = answer["error"]
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise ClientError(f"{url} is not an MLBIO service (it answered {response.status_code})") from None
     raise ClientError(reason)
+
+
+def last_line(response: requests.Response, progress: Callable[[float], None]) -> dict | None:
+    """The answer, after lines that say how far it is; None if what came is no JSON."""
+    answer = None
+    try:
+        for line in response.iter_lines(chunk_size=2**16):
+            answer = json.loads(line)
+            if isinstance(answer, dict) and "progress" in answer:
+                progress(answer["progress"])
+    except ValueError:
+        return None
+    return answer
 
 
 def warnings(answer: dict) -> str:

@@ -97,12 +97,16 @@ def ask(uploads: list, settings: Settings, results: dict[str, Result]) -> None:
     for number, upload in enumerate(pending):
         counted = f" ({number + 1} of {len(pending)})" if len(pending) > 1 else ""
         doing = "Explaining" if settings.explain else "Classifying"
+
+        def progress(share: float, number: int = number) -> None:
+            bar.progress(min(1.0, (number + share) / len(pending)))
+
         try:
-            if len(pending) > 1:
-                bar.progress(number / len(pending))
+            if len(pending) > 1 or settings.explain:
+                progress(0)
             with st.spinner(f"{doing} {plain(upload.name)}{counted} …", show_time=True):
                 # Stored at once: what is done stays when somebody clicks elsewhere in the meantime.
-                results[upload.file_id] = classify(upload.getvalue(), settings, url)
+                results[upload.file_id] = classify(upload.getvalue(), settings, url, progress)
         except Unreachable:
             logging.getLogger("mlbio.frontend").warning("the service at %s is not reachable", url)
             st.error(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,8 +68,12 @@ def service_url() -> str:
     return (os.environ.get("MLBIO_URL") or "http://127.0.0.1:8089").rstrip("/")
 
 
-def classify(image: bytes, settings: Settings, url: str) -> Result:
+def classify(
+    image: bytes, settings: Settings, url: str, progress: Callable[[float], None] = lambda share: None
+) -> Result:
     """Ask the service about one photograph; what it refuses comes back as a result with its own words.
+
+    ``progress`` hears how far an explanation is, from 0 to 1.
 
     Raises:
         Unreachable: nobody listens at ``url``.
@@ -80,18 +86,30 @@ def classify(image: bytes, settings: Settings, url: str) -> Result:
         with requests.Session() as session:
             session.trust_env = False  # a proxy of the environment has no business with photographs of patients
             response = session.post(
-                f"{url}/predict", json=body, timeout=(CONNECT_SECONDS, seconds), allow_redirects=False
+                f"{url}/predict",
+                json=body,
+                headers={"accept": "application/x-ndjson"},
+                timeout=(CONNECT_SECONDS, seconds),
+                allow_redirects=False,
+                stream=True,
             )
+            with response:
+                return _read(response, settings, progress)
     except requests.ReadTimeout:
         return Result(settings, error=f"The service did not answer within {seconds} seconds. Try again later.")
+    except requests.exceptions.ChunkedEncodingError:
+        return Result(settings, error="The service broke off in the middle of its answer. Try again.")
     except requests.RequestException as error:
         raise Unreachable(str(error)) from error
-    return _read(response, settings)
 
 
-def _read(response: requests.Response, settings: Settings) -> Result:
+def _read(response: requests.Response, settings: Settings, progress: Callable[[float], None]) -> Result:
+    answer = None
     try:
-        answer = response.json()
+        for line in response.iter_lines(chunk_size=2**16):
+            answer = json.loads(line)
+            if (share := _number(_mapping(answer).get("progress"))) is not None:
+                progress(share)
     except ValueError:
         answer = None
     if not isinstance(answer, dict) or "success" not in answer:
