@@ -3,7 +3,7 @@
 Ribeiro, Singh, Guestrin: "'Why Should I Trust You?': Explaining the Predictions of Any Classifier", KDD 2016. The lime
 package defines the explanation (kernel, ridge regression, ``ImageExplanation``). What is ours: the masks are designed
 (:mod:`handler.masks`), perturbed photographs are made and classified in batches, one regression serves all classes
-(:mod:`handler.surrogate`), and sampling stops when the ranking of the regions has settled.
+(:mod:`handler.surrogate`), which is of log-odds, and sampling stops when the ranking of the regions has settled.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from lime.lime_image import ImageExplanation
 
 from handler.masks import blocks
-from handler.regions import outline, paint, superpixels, surrounding_colour
-from handler.surrogate import Fit, fit
+from handler.regions import outline, paint, regions_of, surrounding_colour
+from handler.surrogate import Fit, fit, log_odds
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Precision:
 
 
 PRECISIONS = {
-    "Faible": Precision(256, 0.90),
+    "Faible": Precision(512, 0.90),
     "Moyenne": Precision(1024, 0.95),
     "Importante": Precision(4096, 0.99),
 }
@@ -39,6 +39,12 @@ PRECISIONS = {
 BATCH = 32
 LEAST_SAMPLES = 128
 """Before so many, errors are not known well enough to stop."""
+
+DESIGN_EFFECT = 0.5
+"""Variance of the weights relative to independent pairs of masks (Kish, "Survey Sampling", 1965).
+
+On ten validation photographs it was 0.84, 0.71 and 0.17 with 128, 256 and 512 masks: designed ones know more.
+"""
 
 SHOWN_REGIONS = 5
 SHOWN_SHARE = 0.1
@@ -59,7 +65,7 @@ class Explanation:
         lime: lime's ``ImageExplanation`` with all classes; its ``get_image_and_mask`` works.
         label: index of the explained class.
         overlay: ``uint8`` (H, W, 3), the photograph with the regions that speak for the class outlined in green.
-        weights: (regions,), what showing a region adds to the probability.
+        weights: (regions,), what showing a region adds to the class's log-odds.
         standard_errors: (regions,), of the weights, from the sampling alone.
         samples: perturbed photographs that were classified.
         seconds: time taken.
@@ -103,23 +109,22 @@ class Explainer:
         is the best so far. ``seed`` draws other masks than the square's own.
         """
         started = time.perf_counter()
-        segments, hidden = superpixels(square), surrounding_colour(square)
+        segments, hidden = regions_of(square), surrounding_colour(square)
         rng = np.random.default_rng(_seed(square) if seed is None else seed)
         masks: list[np.ndarray] = []
         outcomes: list[np.ndarray] = []
-        done, checked, stopped = 0, 0, "budget"
+        done, due, stopped = 0, LEAST_SAMPLES, "budget"
         result, stability = None, 0.0
         for batch, answers in self._sampled(square, hidden, segments, rng, precision.samples):
             masks.append(batch)
-            outcomes.append(answers)
+            outcomes.append(log_odds(answers))
             done += len(batch)
             if progress:
                 progress(done / precision.samples)
             late = seconds is not None and time.perf_counter() - started > seconds
-            # The check costs little, but not nothing: each time that there is a quarter more to go by.
-            if late or done >= precision.samples or done >= max(LEAST_SAMPLES, 1.25 * checked):
-                result = fit(np.concatenate(masks), np.concatenate(outcomes))
-                checked, stability = done, result.stability(label)
+            if late or done >= min(due, precision.samples):
+                result = fit(np.concatenate(masks), np.concatenate(outcomes), DESIGN_EFFECT)
+                due, stability = _next_check(due), result.stability(label)
                 if stability >= precision.stability:
                     stopped = "settled"
                     break
@@ -181,14 +186,13 @@ def as_lime(square: np.ndarray, segments: np.ndarray, result: Fit, label: int) -
 
 
 def _batches(regions: int, rng: np.random.Generator, samples: int) -> Iterator[np.ndarray]:
-    left = samples
-    for block in blocks(regions, rng):
-        for start in range(0, len(block), BATCH):
-            batch = block[start : start + min(BATCH, left)]
-            yield batch
-            left -= len(batch)
-            if left <= 0:
-                return
+    for block, done in zip(blocks(regions, rng, BATCH), range(0, samples, BATCH), strict=False):
+        yield block[: samples - done]
+
+
+def _next_check(due: int) -> int:
+    """128, 192, 256, 384, 512 …: where the masks so far are whole designs."""
+    return due * 3 // 2 if due & (due - 1) == 0 else due * 4 // 3
 
 
 def _seed(square: np.ndarray) -> int:

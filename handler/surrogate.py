@@ -1,4 +1,4 @@
-"""LIME's local model: a weighted ridge regression of the probabilities on which regions are shown."""
+"""LIME's local model: a weighted ridge regression of the log-odds of classes on which regions are shown."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 KERNEL_WIDTH = 0.25
 RIDGE = 1.0
 """The lime package's own settings for images."""
+
+LEAST_PROBABILITY = 1e-4
+"""Below it and above its complement, a class is as good as excluded or certain."""
 
 TOP = 5
 """Regions whose ranking counts."""
@@ -22,7 +25,7 @@ class Fit:
     """The local model of every class.
 
     Attributes:
-        weights: (classes, regions), how much showing a region raises the probability.
+        weights: (classes, regions), how much showing a region raises the log-odds.
         intercepts: (classes,).
         covariances: (classes, regions, regions), of the weights' sampling errors.
         r2: (classes,), share of the weighted variance that the model explains.
@@ -52,20 +55,27 @@ class Fit:
         return float(((first & second).sum(1) / np.maximum((first | second).sum(1), 1)).mean())
 
 
-def fit(masks: np.ndarray, outcomes: np.ndarray) -> Fit:
-    """Fit ``outcomes`` (N, classes) to ``masks`` (N, regions), whose rows 2k and 2k + 1 belong together.
+def log_odds(probabilities: np.ndarray) -> np.ndarray:
+    """Of probabilities, ``float64``. They add up where probabilities saturate, so that a linear model fits better."""
+    p = np.clip(probabilities.astype(np.float64), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    return np.log(p / (1 - p))
 
-    The weights are those of :class:`lime.lime_base.LimeBase`: ridge regression, weighted by an exponential kernel of
-    the cosine distance to the photograph itself. The covariances are the sandwich estimate, clustered by pairs
-    (White, Econometrica 1980; Liang and Zeger, Biometrika 1986).
+
+def fit(masks: np.ndarray, outcomes: np.ndarray, design_effect: float = 1.0) -> Fit:
+    """Fit ``outcomes`` (N, classes) to ``masks`` (N, regions), whose rows 2k and 2k + 1 are opposites.
+
+    The model is that of :class:`lime.lime_base.LimeBase`: ridge regression, weighted by an exponential kernel of the
+    cosine distance to the photograph itself. Opposites share the mean of their two weights, else effects of pairs of
+    regions, which cancel between them, would not quite. The covariances are the sandwich estimate, clustered by
+    pairs (White, Econometrica 1980; Liang and Zeger, Biometrika 1986), times ``design_effect``: 1 for random pairs.
     """
     n, regions = masks.shape
     z = np.concatenate([np.ones((n, 1)), masks], axis=1).astype(np.float64)
-    weight = kernel(masks)
+    weight = shared_by_pairs(kernel(masks))
     penalty = np.diag([0.0] + [RIDGE] * regions)
     inverse = np.linalg.inv((z * weight[:, None]).T @ z + penalty)
-    whole = outcomes[0].astype(np.float64)
-    changes = outcomes - whole  # exactly nothing where nothing changes
+    level = outcomes[0].astype(np.float64)
+    changes = outcomes - level  # exactly nothing where nothing changes
     coefficients = inverse @ ((z * weight[:, None]).T @ changes)  # (1 + regions, classes)
     residuals = changes - z @ coefficients
     mean = weight @ changes / weight.sum()
@@ -73,18 +83,26 @@ def fit(masks: np.ndarray, outcomes: np.ndarray) -> Fit:
     # Scores of pairs, (n / 2, classes, 1 + regions): an odd sample at the end is on its own.
     scores = (residuals * weight[:, None])[:, :, None] * z[:, None, :]
     scores = np.add.reduceat(scores, np.arange(0, n, 2), axis=0)
-    correction = n / max(n - regions - 1, 1)
+    correction = design_effect * n / max(n - regions - 1, 1)
     covariances = correction * np.einsum("pci,pcj->cij", scores, scores, optimize=True)
     covariances = (inverse @ covariances @ inverse)[:, 1:, 1:]
     with np.errstate(invalid="ignore", divide="ignore"):
         r2 = np.where(total > 0, 1 - unexplained / total, 1.0)
-    return Fit(coefficients[1:].T, coefficients[0] + whole, covariances, r2, coefficients.sum(0) + whole)
+    return Fit(coefficients[1:].T, coefficients[0] + level, covariances, r2, coefficients.sum(0) + level)
 
 
 def kernel(masks: np.ndarray) -> np.ndarray:
     """The weights (N,) of samples: the square root of a Gaussian of one minus the cosine to the mask of ones."""
     distance = 1 - np.sqrt(masks.mean(axis=1))
     return np.sqrt(np.exp(-(distance**2) / KERNEL_WIDTH**2))
+
+
+def shared_by_pairs(weight: np.ndarray) -> np.ndarray:
+    """Each two of the weights (N,) replaced by their mean; an odd one at the end stays."""
+    shared = weight.copy()
+    even = len(weight) // 2 * 2
+    shared[:even] = np.repeat(weight[:even].reshape(-1, 2).mean(axis=1), 2)
+    return shared
 
 
 def _strongest(weights: np.ndarray) -> np.ndarray:

@@ -1,0 +1,287 @@
+"""How good our explanations are, beside the lime package as it comes and Captum's Lime: same model, same photographs.
+
+    .venv/bin/python benchmarks/explain.py DATA            prints tables, writes benchmarks/explain.json
+    .venv/bin/python benchmarks/explain.py --photos 2 --json - DATA   a quick look; the JSON to stdout
+
+DATA is laid out like HAM10000, with HAM10000_segmentations/. Photographs are drawn from the test images, classes in
+turn. Speed is measured first, with the plain ways in float32 torch; whatever does not depend on speed is then computed
+with the service's 8-bit engine for all three alike. Each converged explanation is of the same method with
+CONVERGED_SAMPLES samples. What it takes: about 25 minutes of two cores for ten photographs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import explainers
+from benchmarks.explainers import PLAIN_SAMPLES, UNREACHABLE, Explained
+from benchmarks.explanation_metrics import (
+    deletion_and_insertion,
+    distance,
+    jaccard,
+    overlap,
+    randomised_weights,
+)
+from benchmarks.speed import median_seconds
+from handler.classifier import Checkpoint, Classifier, PixelsToProbabilities
+from handler.contract import CLASSES
+from handler.explainer import PRECISIONS, Precision
+from handler.images import network_square, open_photograph
+from train.data import find_examples
+
+CONVERGED_SAMPLES = 4096
+CONVERGED_SEED = 10**6
+SEEDS = {"Faible": 4, "Moyenne": 3, "Importante": 3}
+PLAIN_SEEDS = 3
+TIMED_PHOTOS = 3
+BATCHES = (8, 16, 32, 64)
+BUDGETS = (32, 64, 96, 128, 192, 256, 384, 512, 1024)
+RANDOMISED_SAMPLES = 128
+
+TITLES = {
+    "seconds": "seconds",
+    "samples": "samples",
+    "r2": "R² of the local model",
+    "jaccard": "Jaccard of the top 5 regions between seeds",
+    "foreseen": "… as the explanation foresees it",
+    "distance": "distance to the converged explanation",
+    "deletion": "deletion AUC (less is better)",
+    "insertion": "insertion AUC (more is better)",
+    "overlap": "share of the positive weight on the lesion",
+}
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description="Quality and speed of explanations, beside lime and Captum.")
+    p.add_argument("root", type=Path, help="HAM10000, with its segmentations")
+    p.add_argument("--photos", type=int, default=10, help="how many test photographs (default: 10)")
+    p.add_argument("--json", default=str(ROOT / "benchmarks/explain.json"), help="where the figures go; - is stdout")
+    arguments = p.parse_args()
+    torch.set_grad_enabled(False)
+    checkpoint = Checkpoint.load(ROOT / "model_store/model_mlbio.pth")
+    classifier, plain = Classifier(checkpoint), Plain(checkpoint).eval()
+    photographs, lesions = photographs_of(arguments.root, arguments.photos)
+    labels = classifier.probabilities(photographs).argmax(axis=1)
+
+    speed, plain_seconds = measure_speed(classifier, plain, photographs, labels)
+    rows, curve = measure_quality(classifier, photographs, lesions, labels, plain_seconds)
+    speed["seconds to the distance of lime"] = same_distance(curve, rows["lime"])
+    figures = {
+        "photographs": len(photographs),
+        "speed": speed,
+        "quality": rows,
+        "distance by samples": curve,
+        "8-bit against float32": agreement(classifier, photographs, labels),
+        "randomised weights, rank correlation": sanity(checkpoint, photographs, labels),
+    }
+    report(figures)
+    text = json.dumps(figures, indent=1)
+    if arguments.json == "-":
+        print(text)
+    else:
+        Path(arguments.json).write_text(text + "\n")
+
+
+class Plain(nn.Module):
+    """Pixels (N, 3, H, W), 0 to 255, to probabilities: torch in float32."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self.model = PixelsToProbabilities(checkpoint)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.model(pixels.permute(0, 2, 3, 1))[0]
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        return self(torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)).numpy()
+
+
+def photographs_of(root: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squares (N, 224, 224, 3) of test photographs, classes in turn, and where their lesions are, (N, 224, 224)."""
+    examples = find_examples(root, "test")
+    order = np.random.default_rng(0).permutation(len(examples))
+    by_class = [[examples[i] for i in order if examples[i].label == label] for label in range(len(CLASSES))]
+    chosen = [by_class[i % len(by_class)][i // len(by_class)] for i in range(count)]
+    squares = [network_square(open_photograph(e.path.read_bytes())) for e in chosen]
+    masks = [root / f"HAM10000_segmentations/{e.path.stem}_segmentation.png" for e in chosen]
+    lesions = [network_square(Image.open(mask).convert("RGB"))[..., 0] > 127 for mask in masks]
+    return np.stack(squares), np.stack(lesions)
+
+
+def measure_speed(
+    classifier: Classifier, plain: Plain, photographs: np.ndarray, labels: np.ndarray
+) -> tuple[dict, dict[str, float]]:
+    """What is measured with nothing else going on: perturbations per second, beside the engine's images per second."""
+    raw = {}
+    for batch in BATCHES:
+        images = np.resize(photographs, (batch, *photographs.shape[1:]))
+        raw[batch] = batch / median_seconds(lambda images=images: classifier.sample_probabilities(images), repeats=9)
+    timed = list(zip(photographs, labels, strict=True))[:TIMED_PHOTOS]
+    thousand = Precision(PLAIN_SAMPLES, UNREACHABLE)
+    mine = [
+        explainers.ours(classifier.sample_probabilities, square, int(label), thousand, seed).seconds
+        for square, label in timed
+        for seed in range(3)
+    ]
+    plain_seconds = {
+        name: float(np.median([explain(plain.probabilities, s, int(c), PLAIN_SAMPLES, 0).seconds for s, c in timed]))
+        for name, explain in (("lime", explainers.lime), ("captum", explainers.captum))
+    }
+    seconds = float(np.median(mine))
+    return {
+        "perturbations": PLAIN_SAMPLES,
+        "seconds": {"ours": seconds} | plain_seconds,
+        "raw images/s": raw,
+        "perturbations/s": PLAIN_SAMPLES / seconds,
+    }, plain_seconds
+
+
+def measure_quality(
+    classifier: Classifier,
+    photographs: np.ndarray,
+    lesions: np.ndarray,
+    labels: np.ndarray,
+    plain_seconds: dict[str, float],
+) -> tuple[dict[str, dict], list[dict]]:
+    """Means over the photographs for each method, and our distance to convergence by samples."""
+    engine = classifier.sample_probabilities
+    methods = {
+        "lime": (partial(_plain, explainers.lime, engine), PLAIN_SEEDS),
+        "captum": (partial(_plain, explainers.captum, engine), PLAIN_SEEDS),
+    } | {name: (partial(_ours, engine, PRECISIONS[name]), SEEDS[name]) for name in PRECISIONS}
+    found: dict[str, list[dict]] = {name: [] for name in [*methods, "random regions"]}
+    curve: dict[int, list[tuple[float, float]]] = {budget: [] for budget in BUDGETS}
+    for number, (square, lesion, label) in enumerate(zip(photographs, lesions, map(int, labels), strict=True)):
+        started = time.perf_counter()
+        converged = {
+            "lime": explainers.lime(engine, square, label, CONVERGED_SAMPLES, CONVERGED_SEED),
+            "captum": explainers.captum(engine, square, label, CONVERGED_SAMPLES, CONVERGED_SEED),
+        }
+        settled = explainers.ours(engine, square, label, Precision(CONVERGED_SAMPLES, UNREACHABLE), CONVERGED_SEED)
+        for name, (explain, seeds) in methods.items():
+            runs = [explain(square, label, seed) for seed in range(seeds)]
+            row = _row(runs, converged.get(name, settled)) | _meaning(classifier, square, label, lesion, runs[0])
+            if name in plain_seconds:
+                row["seconds"] = plain_seconds[name]
+            found[name].append(row)
+        chance = Explained(np.random.default_rng(number).normal(size=len(settled.weights)), settled.segments, 0, 0.0)
+        found["random regions"].append(_meaning(classifier, square, label, lesion, chance))
+        for budget in BUDGETS:
+            for seed in range(2):
+                run = explainers.ours(engine, square, label, Precision(budget, UNREACHABLE), seed)
+                curve[budget].append((run.seconds, distance(run, settled)))
+        print(f"{number + 1} of {len(photographs)}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    rows = {
+        name: {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]} for name, rows in found.items()
+    }
+    return rows, [
+        {"samples": b, "seconds": float(np.median([s for s, _ in c])), "distance": float(np.mean([d for _, d in c]))}
+        for b, c in curve.items()
+    ]
+
+
+def _plain(explain, engine, square: np.ndarray, label: int, seed: int) -> Explained:
+    return explain(engine, square, label, PLAIN_SAMPLES, seed)
+
+
+def _ours(engine, precision: Precision, square: np.ndarray, label: int, seed: int) -> Explained:
+    return explainers.ours(engine, square, label, precision, seed)
+
+
+def _row(runs: list[Explained], converged: Explained) -> dict[str, float]:
+    row = {
+        "seconds": float(np.mean([run.seconds for run in runs])),
+        "samples": float(np.mean([run.samples for run in runs])),
+        "jaccard": jaccard(runs),
+        "distance": float(np.mean([distance(run, converged) for run in runs])),
+    }
+    if runs[0].r2 is not None:
+        row["r2"] = float(np.mean([run.r2 for run in runs]))
+    if runs[0].stability is not None:
+        row["foreseen"] = float(np.mean([run.stability for run in runs]))
+    return row
+
+
+def _meaning(
+    classifier: Classifier, square: np.ndarray, label: int, lesion: np.ndarray, run: Explained
+) -> dict[str, float]:
+    deletion, insertion = deletion_and_insertion(classifier.probabilities, square, label, run)
+    return {"deletion": deletion, "insertion": insertion, "overlap": overlap(run, lesion)}
+
+
+def same_distance(curve: list[dict], lime: dict[str, float]) -> dict[str, float]:
+    """Seconds until our mean distance to convergence is lime's, with the fewest samples of the curve that do."""
+    reached = next((point for point in curve if point["distance"] <= lime["distance"]), curve[-1])
+    return {"lime": lime["seconds"], "ours": reached["seconds"], "samples": reached["samples"]}
+
+
+def agreement(classifier: Classifier, photographs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Explanations by the 8-bit engine beside float32's, with the same masks; means."""
+    distances, jaccards, correlations = [], [], []
+    for square, label in zip(photographs, map(int, labels), strict=True):
+        one, two = (
+            explainers.ours(engine, square, label, Precision(512, UNREACHABLE), 0)
+            for engine in (classifier.sample_probabilities, classifier.probabilities)
+        )
+        distances.append(distance(one, two))
+        jaccards.append(jaccard([one, two]))
+        correlations.append(np.corrcoef(one.weights, two.weights)[0, 1])
+    return {
+        "distance": float(np.mean(distances)),
+        "jaccard": float(np.mean(jaccards)),
+        "correlation": float(np.mean(correlations)),
+    }
+
+
+def sanity(checkpoint: Checkpoint, photographs: np.ndarray, labels: np.ndarray) -> float:
+    """Mean rank correlation of the maps with those of a network whose weights are random."""
+
+    def explain(probabilities, square: np.ndarray, label: int) -> Explained:
+        return explainers.ours(probabilities, square, label, Precision(RANDOMISED_SAMPLES, UNREACHABLE), 0)
+
+    return float(np.mean(randomised_weights(Plain(checkpoint), photographs, labels, explain)))
+
+
+def report(figures: dict) -> None:
+    """The tables."""
+    quality, speed = figures["quality"], figures["speed"]
+    print(f"\n{figures['photographs']} test photographs, means\n")
+    print("| | " + " | ".join(quality) + " |\n" + "| --- " * (len(quality) + 1) + "|")
+    for key, title in TITLES.items():
+        cells = [f"{row[key]:.0f}" if key == "samples" else f"{row[key]:.3f}" if key in row else "" for row in
+                 quality.values()]  # fmt: skip
+        print(f"| {title} | " + " | ".join(cells) + " |")
+    seconds, best = speed["seconds"], max(speed["raw images/s"].values())
+    reach = speed["seconds to the distance of lime"]
+    print("\n| | lime | ours | ratio |\n| --- | --- | --- | --- |")
+    for title, theirs, mine in (
+        (f"seconds for {speed['perturbations']} perturbations", seconds["lime"], seconds["ours"]),
+        ("… beside Captum", seconds["captum"], seconds["ours"]),
+        (f"seconds to lime's distance (ours: {reach['samples']} samples)", reach["lime"], reach["ours"]),
+    ):
+        print(f"| {title} | {theirs:.2f} | {mine:.2f} | {theirs / mine:.1f} |")
+    rate = speed["perturbations/s"]
+    print(f"| perturbations/s, beside the engine's raw images/s | {best:.0f} | {rate:.0f} | {rate / best:.2f} |")
+    same = figures["8-bit against float32"]
+    print(
+        f"\n8-bit against float32, same masks: correlation {same['correlation']:.3f}, Jaccard {same['jaccard']:.3f}, "
+        f"distance {same['distance']:.3f}"
+    )
+    print(f"Randomised weights: rank correlation {figures['randomised weights, rank correlation']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Explanations to compare: ours, the lime package as it comes, and Captum's Lime. One form for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from captum.attr import Lime
+from lime.lime_image import LimeImageExplainer
+from lime.wrappers.scikit_image import SegmentationAlgorithm
+
+from handler.explainer import Explainer, Precision
+
+PLAIN_SAMPLES = 1000
+"""What lime's ``explain_instance`` takes; Captum's default of 25 is too few for photographs, so it gets as many."""
+
+UNREACHABLE = 2.0
+"""A stability that never stops the sampling."""
+
+Probabilities = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One explanation.
+
+    Attributes:
+        weights: (regions,).
+        segments: (H, W), the region of each pixel.
+        samples: perturbed photographs that were classified.
+        seconds: all of it, segmentation too.
+        r2: of the local model; None where it is not told.
+        stability: the Jaccard index that the explanation itself foresees; None where it does not.
+    """
+
+    weights: np.ndarray
+    segments: np.ndarray
+    samples: int
+    seconds: float
+    r2: float | None = None
+    stability: float | None = None
+
+    def pixels(self) -> np.ndarray:
+        """Each pixel's weight, (H, W)."""
+        return self.weights[self.segments]
+
+    def strongest(self, count: int = 5) -> frozenset[int]:
+        """The regions with the largest positive weights."""
+        ranked = np.argsort(-self.weights, kind="stable")[:count]
+        return frozenset(int(region) for region in ranked if self.weights[region] > 0)
+
+
+def ours(probabilities: Probabilities, square: np.ndarray, label: int, precision: Precision, seed: int) -> Explained:
+    result = Explainer(probabilities).explain(square, label, precision, seed=seed)
+    return Explained(result.weights, result.lime.segments, result.samples, result.seconds, result.r2, result.stability)
+
+
+def lime(probabilities: Probabilities, square: np.ndarray, label: int, samples: int, seed: int) -> Explained:
+    """lime's own explainer with its default settings; only the segmentation's seed is fixed, to compare regions."""
+    started = time.perf_counter()
+    explainer = LimeImageExplainer(random_state=seed)
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+        result = explainer.explain_instance(
+            square, probabilities, labels=(label,), top_labels=None, num_samples=samples, random_seed=0
+        )
+    weights = np.array([weight for _, weight in sorted(result.local_exp[label])])
+    return Explained(weights, result.segments, samples, time.perf_counter() - started, float(result.score))
+
+
+def captum(probabilities: Probabilities, square: np.ndarray, label: int, samples: int, seed: int) -> Explained:
+    """Captum's Lime with its default settings; it brings no superpixels, so it gets lime's."""
+    started = time.perf_counter()
+    segments = SegmentationAlgorithm("quickshift", kernel_size=4, max_dist=200, ratio=0.2, random_seed=0)(square)
+    segments = np.unique(segments, return_inverse=True)[1].reshape(segments.shape)
+
+    def forward(pixels: torch.Tensor) -> torch.Tensor:
+        images = pixels.permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy()
+        return torch.from_numpy(np.asarray(probabilities(images)))
+
+    torch.manual_seed(seed)
+    attributions = Lime(forward).attribute(
+        torch.from_numpy(square.copy()).permute(2, 0, 1)[None].float(),
+        target=label,
+        feature_mask=torch.from_numpy(segments)[None, None],
+        n_samples=samples,
+        perturbations_per_eval=10,
+    )
+    weights = np.zeros(segments.max() + 1)
+    weights[segments] = attributions[0, 0].numpy()
+    return Explained(weights, segments, samples, time.perf_counter() - started)

@@ -1,0 +1,149 @@
+"""How good an explanation is. Quantus computes what it has; the rest is a line each."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from skimage.filters import gaussian
+from torch import nn
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import quantus
+
+from benchmarks.explainers import Explained, Probabilities
+
+PARTS = 7
+"""Steps for each of the three channels; Quantus asks for a divisor of the number of pixels."""
+
+BLUR = 16
+"""Standard deviation in pixels: what is taken away is replaced by the blurred photograph, which no method here uses."""
+
+
+def jaccard(explanations: list[Explained]) -> float:
+    """Mean over all pairs: shared ÷ all among the five strongest regions."""
+    tops = [e.strongest() for e in explanations]
+    pairs = [(a, b) for i, a in enumerate(tops) for b in tops[:i]]
+    return float(np.mean([len(a & b) / max(len(a | b), 1) for a, b in pairs]))
+
+
+def distance(explained: Explained, converged: Explained) -> float:
+    """Length of the difference of the weights, relative to the converged ones."""
+    length = np.linalg.norm(converged.weights)
+    return float(np.linalg.norm(explained.weights - converged.weights) / max(length, 1e-12))
+
+
+def overlap(explained: Explained, lesion: np.ndarray) -> float:
+    """Share of the positive weight that lies on the lesion's mask (H, W); NaN where nothing is positive.
+
+    Quantus' relevance mass accuracy (Arras, Osman, Samek, "CLEVR-XAI", 2022).
+    """
+    positive = np.clip(explained.pixels(), 0, None)
+    if not positive.any():
+        return float("nan")
+    metric = quantus.RelevanceMassAccuracy(normalise=False, abs=False, disable_warnings=True)
+    (score,) = metric(
+        model=None, x_batch=lesion[None, None], y_batch=np.zeros(1, int), a_batch=positive[None, None],
+        s_batch=lesion[None, None], channel_first=True,
+    )  # fmt: skip
+    return float(score)
+
+
+def deletion_and_insertion(
+    probabilities: Probabilities, square: np.ndarray, label: int, explained: Explained
+) -> tuple[float, float]:
+    """Mean probability while pixels are taken from the photograph, and while they are brought back, best first.
+
+    Petsiuk, Das, Saenko, "RISE", BMVC 2018, by Quantus' pixel flipping (Bach et al., PLOS ONE 2015).
+    """
+    blurred = (gaussian(square / 255.0, BLUR, channel_axis=2) * 255).astype(np.uint8)
+    # Ties within a region are broken by chance, the same for the three channels of a pixel.
+    ties = np.random.default_rng(0).random(square.shape[:2]) * 1e-9
+    ranking = explained.pixels() / max(np.abs(explained.weights).max(), 1e-12) + ties
+    return (
+        float(np.mean(_flipped(probabilities, square, blurred, label, ranking))),
+        float(np.mean(_flipped(probabilities, blurred, square, label, ranking))),
+    )
+
+
+def _flipped(probabilities: Probabilities, start: np.ndarray, end: np.ndarray, label: int, ranking: np.ndarray):
+    """The class's probabilities while ``start`` becomes ``end``, the highest-ranked pixels first."""
+    target = _channels_first(end).reshape(1, -1)
+
+    def replace(arr: np.ndarray, indices: np.ndarray, **_: object) -> np.ndarray:
+        arr = arr.copy()
+        np.put_along_axis(arr, indices, np.take_along_axis(target, indices, 1), 1)
+        return arr
+
+    metric = quantus.PixelFlipping(
+        features_in_step=start.shape[0] * start.shape[1] // PARTS,
+        perturb_func=replace,
+        normalise=False,
+        disable_warnings=True,
+    )
+    (curve,) = metric(
+        model=_Torch(probabilities).eval(),
+        x_batch=_channels_first(start),
+        y_batch=np.array([label]),
+        a_batch=np.broadcast_to(ranking, (1, 3, *ranking.shape)).copy(),
+        channel_first=True,
+        softmax=False,
+    )
+    return curve
+
+
+def randomised_weights(
+    network: nn.Module, squares: np.ndarray, labels: np.ndarray, explain: Callable[..., Explained]
+) -> list[float]:
+    """Rank correlation of explanations with those of a network of random weights; near 0 is as it should be.
+
+    Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, by Quantus. ``explain`` takes probabilities, a
+    square and a label.
+    """
+
+    def explain_batch(model: nn.Module, inputs: np.ndarray, targets: np.ndarray, **_: object) -> np.ndarray:
+        def probabilities(images: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return model(torch.from_numpy(_channels_first(images))).numpy()
+
+        images = np.asarray(inputs).transpose(0, 2, 3, 1).astype(np.uint8)
+        maps = [explain(probabilities, i, int(t)).pixels() for i, t in zip(images, targets, strict=True)]
+        return np.stack(maps)[:, None]
+
+    metric = quantus.MPRT(
+        similarity_func=quantus.correlation_spearman,
+        skip_layers=True,
+        return_last_correlation=True,
+        normalise=False,
+        abs=False,
+        disable_warnings=True,
+    )
+    scores = metric(
+        model=network.eval(),
+        x_batch=_channels_first(squares),
+        y_batch=labels,
+        explain_func=explain_batch,
+        channel_first=True,
+        softmax=False,
+    )
+    return [float(s) for s in np.ravel(scores)]
+
+
+def _channels_first(images: np.ndarray) -> np.ndarray:
+    """``float32`` (N, 3, H, W) of (N, H, W, 3) or one (H, W, 3)."""
+    return np.ascontiguousarray(images.reshape(-1, *images.shape[-3:]).transpose(0, 3, 1, 2), np.float32)
+
+
+class _Torch(nn.Module):
+    """A function of numpy images as a module, which Quantus asks for."""
+
+    def __init__(self, probabilities: Probabilities) -> None:
+        super().__init__()
+        self.probabilities = probabilities
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        images = pixels.permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy()
+        return torch.from_numpy(np.asarray(self.probabilities(images)))
