@@ -40,7 +40,7 @@ from handler.classifier import Checkpoint, Classifier, PixelsToProbabilities
 from handler.contract import CLASSES
 from handler.explainer import PRECISIONS, Precision
 from handler.images import network_square, open_photograph
-from train.data import find_examples
+from train.data import Example, find_examples
 
 CONVERGED_SAMPLES = 4096
 CONVERGED_SEED = 10**6
@@ -116,9 +116,13 @@ def photographs_of(root: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     by_class = [[examples[i] for i in order if examples[i].label == label] for label in range(len(CLASSES))]
     chosen = [by_class[i % len(by_class)][i // len(by_class)] for i in range(count)]
     squares = [network_square(open_photograph(e.path.read_bytes())) for e in chosen]
-    masks = [root / f"HAM10000_segmentations/{e.path.stem}_segmentation.png" for e in chosen]
-    lesions = [network_square(Image.open(mask).convert("RGB"))[..., 0] > 127 for mask in masks]
-    return np.stack(squares), np.stack(lesions)
+    return np.stack(squares), np.stack([lesion_of(root, e) for e in chosen])
+
+
+def lesion_of(root: Path, example: Example) -> np.ndarray:
+    """Where the lesion is in the network's square of a photograph, boolean (224, 224)."""
+    mask = Image.open(root / f"HAM10000_segmentations/{example.path.stem}_segmentation.png")
+    return network_square(mask.convert("RGB"))[..., 0] > 127
 
 
 def measure_speed(

@@ -167,7 +167,13 @@ def show_explanation(name: str, result: Result) -> None:
         return
     st.image(result.explanation, width="stretch", output_format="PNG", alt=f"Explanation of {name}")
     fit = "" if result.fit is None else f", fit R² {result.fit:.2f}"
-    st.caption(f"Outlined in green: what speaks for the diagnosis (precision {plain(result.settings.precision)}{fit}).")
+    stability = "" if result.stability is None else f", stability {result.stability:.0%}"
+    st.caption(
+        f"Outlined in green: what speaks for the diagnosis (precision {plain(result.settings.precision)}"
+        f"{stability}{fit}).",
+        help="Stability: how many of the strongest regions another set of samples would find again. "
+        "Fit R²: how well LIME's simple model copies the network around this photograph.",
+    )
     st.download_button(
         "Save as PNG",
         result.explanation,

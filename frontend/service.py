@@ -57,6 +57,8 @@ class Result:
     explanation: bytes | None = None
     """PNG, at the size at which the service computed it."""
     fit: float | None = None
+    stability: float | None = None
+    """Expected agreement, 0 to 1, of the strongest regions with those of another set of samples."""
     malignant: float | None = None
     """The malignant diagnoses' summed probability, where it is too high to be passed over."""
     unlike: bool = False
@@ -124,6 +126,7 @@ def _read(response: requests.Response, settings: Settings, progress: Callable[[f
         return Result(settings, error="The service's answer holds no prediction and probability: update this page.")
     details = _mapping(answer.get("details"))
     malignant = _mapping(details.get("malignant"))
+    figures = _mapping(details.get("explanation"))
     explanation = answer.get("explain")
     return Result(
         settings,
@@ -135,7 +138,8 @@ def _read(response: requests.Response, settings: Settings, progress: Callable[[f
             if (value := _number(p)) is not None
         },
         explanation=None if explanation is None else _png(explanation),
-        fit=_number(_mapping(details.get("explanation")).get("r2")),
+        fit=_number(figures.get("r2")),
+        stability=_number(figures.get("stability")),
         malignant=_number(malignant.get("probability")) if malignant.get("flagged") is True else None,
         unlike=_mapping(details.get("out_of_distribution")).get("flagged") is True,
     )

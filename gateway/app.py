@@ -22,9 +22,9 @@ from swagger_ui_bundle import swagger_ui_path
 
 from gateway.openapi import DOCS_PAGE, PIXEL, document
 from gateway.settings import MAX_BODY, Settings
-from gateway.torchserve import POOL, RETRY_SECONDS, TorchServe
+from gateway.torchserve import RETRY_SECONDS, TorchServe
 from handler import contract
-from handler.jobs import STREAM_TYPE
+from handler.jobs import POOL, STREAM_TYPE
 
 T = TypeVar("T")
 

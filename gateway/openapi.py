@@ -210,7 +210,7 @@ _DETAILS = {
                 "precision": {"type": "string", "enum": list(PRECISIONS)},
                 "samples": {"type": "integer", "description": "Perturbed photographs that were classified."},
                 "seconds": {"type": "number"},
-                "r2": {"type": "number", "description": "R² of LIME's weighted local regression."},
+                "r2": {"type": "number", "description": "R² of LIME's weighted local regression of the log-odds."},
                 "stability": {
                     "type": "number",
                     "description": "Expected Jaccard index of the five strongest regions with those that another set "
@@ -234,7 +234,7 @@ _DETAILS = {
                         "weights": {
                             "type": "array",
                             "items": {"type": "number"},
-                            "description": "What showing each region adds to the probability.",
+                            "description": "What showing each region adds to the log-odds of the diagnosis.",
                         },
                         "standard_errors": {"type": "array", "items": {"type": "number"}},
                     },

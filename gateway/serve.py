@@ -26,7 +26,7 @@ import httpx
 
 from gateway.app import PROBE
 from gateway.settings import Settings
-from gateway.torchserve import EXPLAIN_POOL, POOL
+from handler.jobs import EXPLAIN_POOL, POOL
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHIVE = "mlbio.mar"

@@ -13,9 +13,7 @@ import httpx
 
 from gateway.settings import Settings
 from handler.contract import Answer, refuse
-from handler.jobs import CANCEL_HEADER, JOB_HEADER, STREAM_TYPE, UNTIL_HEADER
-
-POOL, EXPLAIN_POOL = "mlbio", "mlbio_explain"
+from handler.jobs import CANCEL_HEADER, EXPLAIN_POOL, JOB_HEADER, POOL, STREAM_TYPE, UNTIL_HEADER
 
 RETRY_SECONDS = 5
 """What ``Retry-After`` says: a worker that died is back in about that time."""

@@ -13,6 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+POOL, EXPLAIN_POOL = "mlbio", "mlbio_explain"
+"""The model's names in TorchServe: workers for all requests, and workers that are asked for explanations only."""
+
 JOB_HEADER = "x-mlbio-job"
 """A name for the request, 32 hexadecimal digits, by which it can be cancelled."""
 

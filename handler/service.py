@@ -7,6 +7,7 @@ the documented fields (``curl -F image=@photo.jpg -F explain=true``).
 from __future__ import annotations
 
 import json
+import os
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from typing import Any
 from ts.protocol.otf_message_handler import send_intermediate_predict_response
 
 from handler.contract import ContractError, Request, parse_form, parse_request
-from handler.jobs import CANCEL_HEADER, STREAM_TYPE, Job, cancel
+from handler.jobs import CANCEL_HEADER, EXPLAIN_POOL, STREAM_TYPE, Job, cancel
 from handler.predictor import Predictor
 
 IMAGE_FIELDS = ("body", "data", "image")
 """Where TorchServe puts a raw body, and what a multipart form may call the photograph."""
+
+
+NICENESS = 10
 
 
 class SkinLesionHandler:
@@ -26,6 +30,8 @@ class SkinLesionHandler:
 
     def initialize(self, context: Any) -> None:
         """Load the checkpoint that travels in the archive."""
+        if context.model_name == EXPLAIN_POOL:
+            os.nice(NICENESS)  # both pools use all cores; who waits milliseconds goes before who waits seconds
         properties = context.system_properties
         gpu = properties.get("gpu_id")
         path = Path(properties["model_dir"]) / context.manifest["model"]["serializedFile"]

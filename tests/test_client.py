@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -60,6 +62,29 @@ def test_explain_saves_the_overlay_beside_the_image(service: Service, example_im
     overlay = np.asarray(Image.open(tmp_path / "mole_explained.png"))
     assert overlay.shape == (224, 224, 3)
     assert (overlay == (0, 255, 0)).all(axis=2).any()
+
+
+def test_a_terminal_shows_the_progress_and_then_the_line_alone(service: Service, example_images, tmp_path: Path):
+    shutil.copy(example_images[0], tmp_path / "mole.jpg")
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "cli/client.py"), "--explain", str(tmp_path / "mole.jpg")],
+        env=os.environ | {"MLBIO_URL": service.url},
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        text=True,
+    ) as process:
+        os.close(slave)
+        seen = b""
+        with contextlib.suppress(OSError):  # a terminal whose other end is closed
+            while part := os.read(master, 4096):
+                seen += part
+        lines = process.stdout.read().splitlines()
+    os.close(master)
+    assert process.returncode == 0 and len(lines) == 1
+    shares = [int(s) for s in re.findall(rb"mole.jpg: explaining, (\d+)%", seen)]
+    assert shares == sorted(shares) and shares[0] == 0 and len(shares) > 4
+    assert seen.endswith(b"\r\x1b[K"), "the line of progress is gone"
 
 
 def test_one_that_fails_does_not_stop_the_others(service: Service, example_images: list[Path], tmp_path: Path):

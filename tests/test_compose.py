@@ -21,7 +21,7 @@ import yaml
 
 from gateway.serve import ARCHIVE, free_port
 from gateway.settings import Settings
-from gateway.torchserve import EXPLAIN_POOL, POOL
+from handler.jobs import EXPLAIN_POOL, POOL
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -7,9 +7,10 @@ import time
 import numpy as np
 import pytest
 from lime.lime_image import ImageExplanation, LimeImageExplainer
+from scipy.ndimage import label
 
 from handler.explainer import PRECISIONS, Explainer, Precision, supporting_regions
-from handler.regions import GREEN, outline, paint, superpixels, surrounding_colour
+from handler.regions import GREEN, REGIONS, outline, paint, regions_of, surrounding_colour
 
 
 def picture(size: int = 64) -> np.ndarray:
@@ -37,7 +38,7 @@ def darkness_of(rows: slice, columns: slice):
 def test_perturbed_pictures_are_those_of_lime(monkeypatch: pytest.MonkeyPatch):
     """Same masks, same pictures, pixel for pixel, as lime's loop makes them."""
     image, seen = picture(), []
-    segments = superpixels(image)
+    segments = regions_of(image)
     hidden = np.broadcast_to(surrounding_colour(image), image.shape).copy()
     masks = np.random.default_rng(3).random((41, segments.max() + 1)) < 0.5
     masks[0] = True
@@ -98,11 +99,26 @@ def test_a_plain_picture_has_an_explanation_too(value: int):
     assert explanation.overlay.shape == image.shape
 
 
-def test_superpixels_are_numbered_without_gaps():
+def test_regions_are_few_connected_and_numbered_without_gaps():
     for image in (picture(), np.zeros((224, 224, 3), np.uint8), picture(224)):
-        segments = superpixels(image)
+        segments = regions_of(image)
         assert segments.shape == image.shape[:2]
         assert sorted(np.unique(segments)) == list(range(segments.max() + 1))
+        assert 1 <= segments.max() + 1 <= REGIONS
+        assert all(label(segments == region)[1] == 1 for region in range(segments.max() + 1))
+
+
+def test_regions_follow_what_is_in_the_picture():
+    """The four quarters of the picture can be put together from whole regions."""
+    image = picture(224)
+    segments = regions_of(image)
+    half = 112
+    for rows, columns in ((slice(8, half), slice(8, half)), (slice(half, -8), slice(8, half))):
+        inside = np.zeros(segments.shape, bool)
+        inside[rows, columns] = True
+        share = np.bincount(segments.ravel(), inside.ravel()) / np.bincount(segments.ravel())
+        found = (share > 0.5)[segments]
+        assert (found & inside).sum() / (found | inside).sum() > 0.9
 
 
 def test_surrounding_colour_is_that_of_the_skin():
@@ -120,8 +136,14 @@ def test_outline_closes_at_the_edge_of_the_picture():
 # Stopping
 
 
+def unsteady(images: np.ndarray) -> np.ndarray:
+    """Darkness of nearly all of the picture, and much that no region is to blame for."""
+    noise = np.random.default_rng(int(images.sum())).normal(0, 0.03, (len(images), 1))
+    return darkness_of(slice(8, 56), slice(8, 56))(images) + noise * [1, -1]
+
+
 def test_sampling_stops_when_the_ranking_has_settled():
-    explainer = Explainer(darkness_of(slice(8, 56), slice(8, 56)))
+    explainer = Explainer(unsteady)
     careful, hasty = (explainer.explain(picture(), 1, Precision(4096, target)) for target in (0.99, 0.5))
     assert hasty.stopped == "settled" and hasty.samples < careful.samples <= 4096
     assert careful.stability >= 0.99 or careful.stopped == "budget"

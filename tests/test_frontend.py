@@ -137,6 +137,23 @@ def test_an_explanation_appears_beside_the_photograph_and_can_be_saved(browser, 
     assert "Save as PNG" in body(browser)
 
 
+def test_the_progress_of_an_explanation_is_shown_while_it_is_computed(browser, page, example_images):
+    open_page(browser, page)
+    upload(browser, example_images[:1])
+    choose(browser, explain=True, precision="Moyenne")
+    click_classify(browser)
+    from selenium.common.exceptions import WebDriverException
+
+    bar = wait(browser).until(lambda _: browser.find_elements("css selector", '[role="progressbar"]'))[0]
+    seen = set()
+    while not browser.find_elements("css selector", RESULT):
+        with contextlib.suppress(WebDriverException):  # drawn anew in the meantime
+            seen.add(int(bar.get_attribute("aria-valuenow")))
+    assert len(seen) > 3 and max(seen) > 30
+    wait(browser).until(lambda _: not browser.find_elements("css selector", '[role="progressbar"]'))
+    assert re.search(r"stability \d+%, fit R² \d\.\d\d", body(browser))
+
+
 def test_results_stay_and_say_of_which_settings_they_are(browser, page, example_images):
     open_page(browser, page)
     upload(browser, example_images[:1])

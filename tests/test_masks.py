@@ -10,40 +10,62 @@ import pytest
 from handler.masks import blocks
 
 
-def first(count: int, regions: int, seed: int = 0) -> list[np.ndarray]:
-    return list(islice(blocks(regions, np.random.default_rng(seed)), count))
+def masks(count: int, regions: int, seed: int = 0, size: int = 32) -> np.ndarray:
+    drawn = islice(blocks(regions, np.random.default_rng(seed), size), count // size)
+    return np.concatenate(list(drawn))
 
 
-@pytest.mark.parametrize(("regions", "size"), [(1, 4), (3, 8), (4, 16), (31, 64), (32, 128), (50, 128), (64, 256)])
-def test_a_block_is_as_small_as_the_regions_allow(regions: int, size: int):
-    for block in first(3, regions):
-        assert block.shape == (size, regions) and block.dtype == bool
+def signs(shown: np.ndarray) -> np.ndarray:
+    return np.where(shown, 1, -1)
 
 
-@pytest.mark.parametrize("regions", [3, 30, 50])
-def test_each_region_each_pair_and_each_three_are_shown_equally_often(regions: int):
-    for block in first(3, regions):
-        signs = np.where(block, 1, -1)
-        n = len(block)
-        assert (signs.sum(0) == 0).all()
-        np.testing.assert_array_equal(signs.T @ signs, n * np.eye(regions))
-        triples = np.einsum("ni,nj,nk->ijk", signs, signs, signs)
-        assert (triples == 0).all()  # of a fold-over: three regions do not blur one either
+@pytest.mark.parametrize("size", [2, 32, 4096])
+def test_blocks_are_as_large_as_asked(size: int):
+    for block in islice(blocks(18, np.random.default_rng(0), size), 3):
+        assert block.shape == (size, 18) and block.dtype == bool
 
 
-def test_masks_come_in_opposite_pairs_after_the_photograph_itself():
-    one, two = first(2, 40)
-    for block in (one, two):
-        np.testing.assert_array_equal(block[0::2], ~block[1::2])
-    assert one[0].all() and not two[0].all()
+@pytest.mark.parametrize(("regions", "count"), [(1, 64), (3, 64), (18, 64), (18, 128), (18, 1024), (32, 64), (50, 128)])
+def test_each_region_each_pair_and_each_three_are_shown_equally_often(regions: int, count: int):
+    """In any power of two of the first masks."""
+    s = signs(masks(count, regions))
+    assert (s.sum(0) == 0).all()
+    np.testing.assert_array_equal(s.T @ s, count * np.eye(regions))
+    assert (np.einsum("ni,nj,nk->ijk", s, s, s) == 0).all()
+
+
+def confounded(s: np.ndarray) -> int:
+    """How many sets of four regions have signs whose product is the same in all masks."""
+    regions = s.shape[1]
+    pairs = np.stack([s[:, i] * s[:, j] for i in range(regions) for j in range(i)], axis=1)
+    same = np.abs(pairs.T @ pairs) == len(s)
+    return (same.sum() - len(same)) // 6  # each set is three pairs of pairs, seen from both sides
+
+
+def test_few_triples_can_blur_the_weight_of_a_region_and_in_the_end_none():
+    by_chance = [18 * 17 * 16 * 15 / 24 / 2**bits for bits in (5, 6, 7, 8)]  # of random columns
+    left = [confounded(signs(masks(2 ** (bits + 1), 18))) for bits in (5, 6, 7, 8, 9)]
+    assert all(ours < chance for ours, chance in zip(left[1:], by_chance[1:], strict=False))
+    assert left[2] <= 16 and left[3] <= 4 and left[4] == 0
+
+
+def test_masks_come_in_opposite_pairs():
+    shown = masks(8192, 20)
+    np.testing.assert_array_equal(shown[0::2], ~shown[1::2])
 
 
 def test_masks_depend_on_the_generator_alone():
-    again, same, other = first(2, 20), first(2, 20), first(2, 20, seed=1)
-    assert all((a == b).all() for a, b in zip(again, same, strict=True))
-    assert not (again[0] == other[0]).all() and not (again[0] == again[1]).all()
+    again, same, other = masks(256, 20), masks(256, 20), masks(256, 20, seed=1)
+    assert (again == same).all() and not (again == other).all()
 
 
-def test_masks_are_spread_over_all_there_are():
-    codes = np.concatenate(first(400, 3)) @ [1, 2, 4]
-    assert np.bincount(codes, minlength=8).min() > 300
+def test_a_design_that_is_used_up_is_followed_by_another():
+    shown = masks(8192, 20)
+    assert not (shown[:4096] == shown[4096:]).all()
+    assert len(np.unique(shown[:4096], axis=0)) == 4096
+
+
+def test_signs_are_random_so_that_no_interaction_keeps_its_sign():
+    """What blurs a weight must differ between seeds; else all of them would agree on the same mistake."""
+    first = np.stack([masks(32, 18, seed)[0] for seed in range(400)])
+    assert np.abs(first.mean(0) - 0.5).max() < 0.1

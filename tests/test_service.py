@@ -86,6 +86,8 @@ def test_management_is_closed(service: Service):
 class Context:
     """As much of TorchServe's context as the handler uses."""
 
+    model_name = "mlbio"
+
     def __init__(self, size: int) -> None:
         self.system_properties = {"model_dir": str(ROOT / "model_store"), "gpu_id": None}
         self.manifest = {"model": {"serializedFile": "model_mlbio.pth"}}

@@ -8,7 +8,7 @@ from lime.lime_base import LimeBase
 from sklearn.metrics import pairwise_distances
 
 from handler import surrogate
-from handler.surrogate import fit, kernel
+from handler.surrogate import fit, kernel, log_odds, shared_by_pairs
 
 
 def sampled(n: int, regions: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -28,16 +28,16 @@ def kernel_of_lime(distances: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("label", [0, 1, 2])
 def test_the_fit_is_that_of_lime(label: int):
     masks, outcomes = sampled(300, 12)
-    data = masks.astype(int)
-    distances = pairwise_distances(data, data[:1], metric="cosine").ravel()
-    intercept, expected, score, whole = LimeBase(kernel_of_lime).explain_instance_with_data(
-        data, outcomes, distances, label, 12, feature_selection="none"
+    shared = shared_by_pairs(kernel(masks))
+    intercept, expected, score, whole = LimeBase(lambda distances: shared).explain_instance_with_data(
+        masks.astype(int), outcomes, np.zeros(300), label, 12, feature_selection="none"
     )
     result = fit(masks, outcomes)
     np.testing.assert_allclose(result.weights[label], [w for _, w in sorted(expected)], atol=1e-9)
     assert result.intercepts[label] == pytest.approx(intercept)
     assert result.r2[label] == pytest.approx(score)
-    assert result.whole[label] == pytest.approx(whole.item())
+    assert result.whole[label] == pytest.approx(masks[0] @ result.weights[label] + intercept)
+    assert result.whole[label] == pytest.approx(whole.item())  # the first mask shows everything
 
 
 def test_the_kernel_is_that_of_lime():
@@ -45,6 +45,36 @@ def test_the_kernel_is_that_of_lime():
     masks[0] = True
     distances = pairwise_distances(masks.astype(int), masks[:1].astype(int), metric="cosine").ravel()
     np.testing.assert_allclose(kernel(masks), kernel_of_lime(distances))
+
+
+def test_opposites_weigh_the_same_and_all_together_as_before():
+    weight = np.array([1.0, 3.0, 2.0, 2.0, 5.0])
+    np.testing.assert_array_equal(shared_by_pairs(weight), [2, 2, 2, 2, 5])
+    np.testing.assert_array_equal(weight, [1, 3, 2, 2, 5])
+
+
+def test_what_a_pair_of_regions_does_is_not_blamed_on_a_third():
+    """Opposites cancel it: exactly, whatever the masks."""
+    rng = np.random.default_rng(1)
+    half = rng.random((40, 6)) < 0.5
+    masks = np.stack([half, ~half], 1).reshape(-1, 6)
+    signs = np.where(masks, 1, -1)
+    outcomes = (signs[:, 0] * signs[:, 1])[:, None].astype(float)
+    np.testing.assert_allclose(fit(masks, outcomes).weights, 0, atol=1e-12)
+
+
+def test_log_odds_add_up_and_are_bounded():
+    p = np.array([0.5, 0.9, 0.0, 1.0, np.nextafter(np.float32(1), np.float32(0))], np.float32)
+    odds = log_odds(p)
+    assert odds.dtype == np.float64 and np.isfinite(odds).all()
+    np.testing.assert_allclose(odds[:2], [0, np.log(9)], atol=1e-6)
+    assert odds[2] == pytest.approx(-odds[3]) == pytest.approx(np.log(1e-4 / (1 - 1e-4)))
+
+
+def test_the_design_effect_scales_variances_alone():
+    plain, halved = fit(*sampled(200, 10)), fit(*sampled(200, 10), design_effect=0.5)
+    np.testing.assert_allclose(halved.covariances, plain.covariances / 2)
+    np.testing.assert_array_equal(halved.weights, plain.weights)
 
 
 def test_standard_errors_are_the_scatter_of_many_fits():

@@ -1,0 +1,120 @@
+"""The figures of benchmarks/explain.py, for explanations of which it is known how good they are."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.conftest import ROOT
+
+try:
+    from benchmarks import explanation_metrics as metrics
+    from benchmarks.explainers import Explained, captum, lime, ours
+except ImportError as error:  # OpenCV's wheel, which Quantus brings, opens libGL
+    if os.environ.get("CI") == "true":
+        raise
+    pytest.skip(f"Quantus cannot be imported ({error}): apt-get install libgl1", allow_module_level=True)
+
+from handler.explainer import Precision
+
+SIDE = 56
+LESION = (slice(7, 28), slice(7, 28))
+
+
+def picture() -> np.ndarray:
+    image = np.full((SIDE, SIDE, 3), 200, np.uint8)
+    image[LESION] = (90, 50, 40)
+    return image
+
+
+def lesion() -> np.ndarray:
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[LESION] = True
+    return mask
+
+
+def darkness(images: np.ndarray) -> np.ndarray:
+    """Class 1 is how dark the lesion's place is."""
+    dark = np.clip(1.1 - images[:, *LESION].mean(axis=(1, 2, 3)) / 200, 0.01, 0.99)
+    return np.stack([1 - dark, dark], axis=1).astype(np.float32)
+
+
+def explained(weights: list[float]) -> Explained:
+    """Regions: the lesion's upper and lower half, and the skin."""
+    segments = np.full((SIDE, SIDE), 2)
+    segments[7:17, 7:28], segments[17:28, 7:28] = 0, 1
+    return Explained(np.array(weights), segments, 0, 0.0)
+
+
+RIGHT, WRONG = explained([1, 0.9, -0.5]), explained([-1, -0.9, 0.5])
+
+
+def test_deletion_falls_and_insertion_rises_faster_for_what_is_right():
+    for_right = metrics.deletion_and_insertion(darkness, picture(), 1, RIGHT)
+    for_wrong = metrics.deletion_and_insertion(darkness, picture(), 1, WRONG)
+    assert for_right[0] < for_wrong[0] - 0.2 and for_right[1] > for_wrong[1] + 0.2
+    assert all(0 <= value <= 1 for value in for_right + for_wrong)
+
+
+def test_overlap_is_the_share_of_positive_weight_on_the_lesion():
+    assert metrics.overlap(RIGHT, lesion()) == pytest.approx(1)
+    assert metrics.overlap(WRONG, lesion()) == pytest.approx(0)
+    inside, outside = 21 * 21, SIDE**2 - 21 * 21
+    assert metrics.overlap(explained([1, 1, 0.5]), lesion()) == pytest.approx(inside / (inside + outside / 2))
+    assert np.isnan(metrics.overlap(explained([-1, 0, -1]), lesion()))
+
+
+def test_jaccard_and_distance():
+    assert metrics.jaccard([RIGHT, RIGHT]) == 1 and metrics.jaccard([RIGHT, WRONG]) == 0
+    assert metrics.jaccard([RIGHT, explained([1, -1, 0])]) == 0.5
+    assert metrics.distance(RIGHT, RIGHT) == 0 and metrics.distance(WRONG, RIGHT) == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    "explain",
+    [
+        lambda: lime(darkness, picture(), 1, 200, 0),
+        lambda: captum(darkness, picture(), 0, 200, 0),
+        lambda: ours(darkness, picture(), 1, Precision(256, 0.9), 0),
+    ],
+    ids=["lime", "captum", "ours"],
+)
+def test_every_explainer_finds_the_lesion(explain):
+    """Captum hides by black: for it, the lesion speaks for being bright."""
+    result = explain()
+    assert result.pixels().shape == (SIDE, SIDE) and result.seconds > 0 and result.samples >= 128
+    assert metrics.overlap(result, lesion()) > 0.6
+
+
+def test_random_weights_explain_nothing():
+    """The correlation with an explanation of the network itself is 1; of one with random weights, clearly less."""
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3 * 64, 2, bias=False)
+            weights = torch.zeros(2, 3, 8, 8)
+            weights[0, :, 1:4, 1:4], weights[1, :, 1:4, 1:4] = 0.1, -0.1
+            self.layer.weight.data = weights.flatten(1)
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return self.layer(nn.functional.avg_pool2d(pixels, 7).flatten(1) / 255).softmax(1)
+
+    def explain(probabilities, square: np.ndarray, label: int) -> Explained:
+        return ours(probabilities, square, label, Precision(128, 2), 0)
+
+    scores = metrics.randomised_weights(Network(), picture()[None], np.array([1]), explain)
+    assert len(scores) == 1 and abs(scores[0]) < 0.8
+
+
+def test_the_readme_quotes_the_committed_figures():
+    figures = json.loads((ROOT / "benchmarks/explain.json").read_text())
+    readme = (ROOT / "README.md").read_text()
+    for key in ("jaccard", "distance", "deletion", "overlap"):
+        for method in ("lime", "Faible", "Moyenne", "Importante"):
+            assert f"{figures['quality'][method][key]:.3f}" in readme, (method, key)
