@@ -14,7 +14,9 @@ from tests.conftest import ROOT
 
 try:
     from benchmarks import explanation_metrics as metrics
+    from benchmarks import method
     from benchmarks.explainers import Explained, captum, lime, ours
+    from benchmarks.method import VARIANTS
 except ImportError as error:  # OpenCV's wheel, which Quantus brings, opens libGL
     if os.environ.get("CI") == "true":
         raise
@@ -110,6 +112,17 @@ def test_random_weights_explain_nothing():
 
     scores = metrics.randomised_weights(Network(), picture()[None], np.array([1]), explain)
     assert len(scores) == 1 and abs(scores[0]) < 0.8
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_of_the_method_can_be_measured(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(method, "MASKS", 512)
+
+    class Stub:
+        probabilities = sample_probabilities = staticmethod(darkness)
+
+    figures = method.measure(Stub(), VARIANTS[name], picture(), lesion())
+    assert len(figures) == 7 and np.isfinite(figures).all()
 
 
 def test_the_readme_quotes_the_committed_figures():

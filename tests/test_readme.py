@@ -42,10 +42,21 @@ def shell(command: str, folder: Path = ROOT, **environment: str) -> subprocess.C
 
 
 def test_curl(service: Service):
-    finished = shell(block("sh", "8089/predict").replace(
+    finished = shell(block("sh", "Content-Type: application/json").replace(
         "http://127.0.0.1:8089", service.url))  # fmt: skip
     assert finished.returncode == 0, finished.stderr
     assert list(json.loads(finished.stdout)) == list(json.loads(block("json", "success")))
+
+
+def test_curl_with_progress(service: Service):
+    finished = shell(block("sh", "x-ndjson").replace("http://127.0.0.1:8089", service.url))
+    assert finished.returncode == 0, finished.stderr
+    *progress, answer = map(json.loads, finished.stdout.splitlines())
+    assert progress and all(list(line) == ["progress"] for line in progress)
+    explanation = answer["details"]["explanation"]
+    named = re.search(r"`details.explanation` says(.*?)\n\n", README, re.DOTALL)[1]
+    assert set(explanation) - {"precision"} <= set(re.findall(r"`([a-z_0-9]+)`", named))
+    assert set(explanation["regions"]) <= set(re.findall(r"`([a-z_0-9]+)`", named))
 
 
 def test_python(service: Service):
