@@ -6,7 +6,7 @@
 DATA is laid out like HAM10000, with HAM10000_segmentations/. Photographs are drawn from the test images, classes in
 turn. Speed is measured first, with the plain ways in float32 torch; whatever does not depend on speed is then computed
 with the service's 8-bit engine for all three alike. Each converged explanation is of the same method with
-CONVERGED_SAMPLES samples. What it takes: about 25 minutes of two cores for ten photographs.
+CONVERGED_SAMPLES samples. What it takes: about 20 minutes of two cores for seven photographs.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from train.data import Example, find_examples
 
 CONVERGED_SAMPLES = 4096
 CONVERGED_SEED = 10**6
-SEEDS = {"Faible": 4, "Moyenne": 3, "Importante": 3}
+SEEDS = {"Faible": 4, "Moyenne": 3, "Importante": 2}
 PLAIN_SEEDS = 3
 TIMED_PHOTOS = 3
 BATCHES = (8, 16, 32, 64)
-BUDGETS = (32, 64, 96, 128, 192, 256, 384, 512, 1024)
+BUDGETS = (32, 64, 96, 128, 192, 256, 384, 512)
 RANDOMISED_SAMPLES = 128
 
 TITLES = {
@@ -67,7 +67,7 @@ TITLES = {
 def main() -> None:
     p = argparse.ArgumentParser(description="Quality and speed of explanations, beside lime and Captum.")
     p.add_argument("root", type=Path, help="HAM10000, with its segmentations")
-    p.add_argument("--photos", type=int, default=10, help="how many test photographs (default: 10)")
+    p.add_argument("--photos", type=int, default=7, help="how many test photographs (default: 7)")
     p.add_argument("--json", default=str(ROOT / "benchmarks/explain.json"), help="where the figures go; - is stdout")
     arguments = p.parse_args()
     torch.set_grad_enabled(False)
@@ -87,12 +87,12 @@ def main() -> None:
         "8-bit against float32": agreement(classifier, photographs, labels),
         "randomised weights, rank correlation": sanity(checkpoint, photographs, labels),
     }
-    report(figures)
-    text = json.dumps(figures, indent=1)
+    text = json.dumps(figures, indent=1) + "\n"
     if arguments.json == "-":
-        print(text)
+        sys.stdout.write(text)
     else:
-        Path(arguments.json).write_text(text + "\n")
+        Path(arguments.json).write_text(text)
+    report(figures)
 
 
 class Plain(nn.Module):
@@ -265,8 +265,8 @@ def report(figures: dict) -> None:
     print(f"\n{figures['photographs']} test photographs, means\n")
     print("| | " + " | ".join(quality) + " |\n" + "| --- " * (len(quality) + 1) + "|")
     for key, title in TITLES.items():
-        cells = [f"{row[key]:.0f}" if key == "samples" else f"{row[key]:.3f}" if key in row else "" for row in
-                 quality.values()]  # fmt: skip
+        form = "{:.0f}" if key == "samples" else "{:.3f}"
+        cells = [form.format(row[key]) if key in row else "" for row in quality.values()]
         print(f"| {title} | " + " | ".join(cells) + " |")
     seconds, best = speed["seconds"], max(speed["raw images/s"].values())
     reach = speed["seconds to the distance of lime"]
