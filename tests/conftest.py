@@ -127,6 +127,12 @@ def example_images() -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def endless() -> str:
+    """Plain skin in base64: no region counts, no ranking settles, so an explanation takes all the samples it may."""
+    return encode(Image.new("RGB", (64, 64), (210, 170, 150)), "PNG")
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with HAM10000, photographs and weights."""
     if not (SHARED / "ham10000").is_dir():

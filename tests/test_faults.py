@@ -179,11 +179,11 @@ def check_full(answers: list[requests.Response]) -> None:
             assert int(answer.headers["retry-after"]) > 0
 
 
-def test_killed_worker_is_503_and_comes_back(bare: Bare, photograph: str):
+def test_killed_worker_is_503_and_comes_back(bare: Bare, photograph: str, endless: str):
     with Gateway(bare.settings) as gateway, ThreadPoolExecutor(1) as pool:
         wait_for(lambda: gateway.predict(image=photograph).status_code == 200, 120)
         assert requests.get(f"{gateway.url}/readyz", timeout=30).status_code == 200
-        working = pool.submit(gateway.predict, image=photograph, explain=True, precision="Importante")
+        working = pool.submit(gateway.predict, image=endless, explain=True, precision="Importante")
         time.sleep(1)
         (worker,) = bare.workers()
         worker.kill()
