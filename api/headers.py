@@ -1,0 +1,21 @@
+"""What the gateway and the handler agree on beside the request itself: pool names and HTTP headers."""
+
+from __future__ import annotations
+
+POOL, EXPLAIN_POOL = "mlbio", "mlbio_explain"
+"""Model names in TorchServe: workers for all requests, and workers for explanations only."""
+
+JOB_HEADER = "x-mlbio-job"
+"""Identifies a request, 32 hexadecimal digits, so that it can be cancelled."""
+
+CANCEL_HEADER = "x-mlbio-cancel"
+"""Identifies the request to cancel. A request with this header asks for nothing else."""
+
+DEADLINE_HEADER = "x-mlbio-deadline"
+"""Unix time in seconds at which an explanation ends with the best result so far."""
+
+ANSWER_HEADER = "x-mlbio-answer"
+"""Set on every answer of the handler; TorchServe's own errors lack it."""
+
+STREAM_TYPE = "application/x-ndjson"
+"""Accepted by a client that wants progress reports before the answer."""

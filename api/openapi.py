@@ -1,0 +1,131 @@
+"""The contract as an OpenAPI 3.1 document. Its schemas are those of :mod:`api.contract`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from api.classes import CLASSES
+from api.contract import Failure, Prediction, PredictRequest
+from api.headers import STREAM_TYPE
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4saAHAAQoAfU5zC0dAAAAAElFTkSuQmCC"
+"""A PNG file of one skin-coloured pixel, in base64."""
+
+_ERRORS = {
+    "400": ("The request or its photograph cannot be used; the text says what to change.",
+            'the field "image" is missing: it holds the photograph in base64'),
+    "404": ("The model server does not know the model, or there is no such path.",
+            "the model server has no model of that name: start it with mlbio.mar"),
+    "413": ("The request is too large.", "the request is over 32 MiB: send a smaller photograph"),
+    "500": ("A fault of the service.",
+            "the photograph could not be classified or explained: a fault of the service, see its log"),
+    "502": ("The model server answered something that was not expected.",
+            "the model server answered 418, which was not expected: see its log"),
+    "503": ("Full, starting or restarting; `Retry-After` says when to try again.",
+            "the service is full or its model is still loading: try again in a moment"),
+    "504": ("No answer in time.", "no answer within 30 seconds: the service is too busy, try again later"),
+}  # fmt: skip
+
+
+def document() -> dict[str, Any]:
+    """The OpenAPI document."""
+    _, schemas = msgspec.json.schema_components(
+        (PredictRequest, Prediction, Failure), ref_template="#/components/schemas/{name}"
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "MLBIO",
+            "version": "1",
+            "description": "A dermatoscopic photograph goes in; a diagnosis among the seven of HAM10000, its "
+            "probability and a picture of why come out. It helps research and teaching and is no medical device.",
+        },
+        "paths": {
+            "/predict": {"post": _predict()},
+            "/healthz": {"get": _health("The gateway is alive.", "alive")},
+            "/readyz": {"get": _health("A prediction works: one has just been made.", "ready", can_fail=True)},
+        },
+        "components": {"schemas": schemas},
+    }
+
+
+def _predict() -> dict[str, Any]:
+    return {
+        "tags": ["prediction"],
+        "summary": "Classify a photograph, and explain the diagnosis if asked",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/PredictRequest"},
+                    "examples": {
+                        "classify": {"summary": "Diagnosis only", "value": {"image": PIXEL}},
+                        "explain": {
+                            "summary": "Diagnosis and explanation",
+                            "value": {"image": PIXEL, "explain": True, "precision": "Faible"},
+                        },
+                        "details": {
+                            "summary": "All seven probabilities",
+                            "value": {"image": PIXEL, "details": True},
+                        },
+                    },
+                }
+            },
+        },
+        "parameters": [
+            {
+                "name": "Prefer",
+                "in": "header",
+                "schema": {"type": "string"},
+                "example": "wait=10",
+                "description": "Seconds after which an explanation ends with the best so far (RFC 7240).",
+            },
+        ],
+        "responses": {
+            "200": {
+                "description": "The diagnosis. Accept `application/x-ndjson` to get an explanation's progress.",
+                "content": {
+                    STREAM_TYPE: {
+                        "schema": {"type": "string"},
+                        "example": '{"progress": 0.25}\n{"success": true, …}\n',
+                    },
+                    "application/json": {
+                        "schema": {"$ref": "#/components/schemas/Prediction"},
+                        "example": {
+                            "success": True,
+                            "prediction": CLASSES["nv"],
+                            "probability": 0.95,
+                            "explain": None,
+                        },
+                    },
+                },
+            }
+        }
+        | {status: _failure(*texts, retry=status == "503") for status, texts in _ERRORS.items()},
+    }
+
+
+def _failure(description: str, example: str, retry: bool = False) -> dict[str, Any]:
+    answer = {
+        "description": description,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/Failure"},
+                "example": {"success": False, "error": example},
+            }
+        },
+    }
+    if retry:
+        answer["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+    return answer
+
+
+def _health(summary: str, word: str, can_fail: bool = False) -> dict[str, Any]:
+    answers = {
+        "200": {"description": summary, "content": {"application/json": {"example": {"status": word}}}},
+    }
+    if can_fail:
+        answers["503"] = _failure("No prediction works.", "no prediction can be made at present", retry=True)
+    return {"tags": ["health"], "summary": summary, "responses": answers}
