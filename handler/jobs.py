@@ -1,11 +1,12 @@
-"""How long a request may take, who hears of its progress, and whether anybody still waits for it.
+"""One request's circumstances: its deadline, who is told of its progress, and whether it has been cancelled.
 
-Whoever passes a request on (the gateway) says so in headers. Another request can say that nobody waits any more: it
-reaches another worker process of the same machine, so the word is left in the temporary folder, as an empty file.
+The gateway sends these in headers. A cancellation is a request of its own, which reaches another worker process of the
+same machine, so it is marked by an empty file in the temporary folder that the workers share.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 import time
@@ -13,29 +14,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-POOL, EXPLAIN_POOL = "mlbio", "mlbio_explain"
-"""The model's names in TorchServe: workers for all requests, and workers that are asked for explanations only."""
+from api.headers import DEADLINE_HEADER, JOB_HEADER, STREAM_TYPE
 
-JOB_HEADER = "x-mlbio-job"
-"""A name for the request, 32 hexadecimal digits, by which it can be cancelled."""
+MARK_SECONDS = 3600.0
+"""A mark older than this is deleted: its job has ended long ago."""
 
-CANCEL_HEADER = "x-mlbio-cancel"
-"""The name of a request that nobody waits for any more. The request that has it asks for nothing else."""
-
-UNTIL_HEADER = "x-mlbio-until"
-"""Unix time in seconds at which an explanation ends with the best so far."""
-
-STREAM_TYPE = "application/x-ndjson"
-"""Accepted by a client that wants to hear of the progress."""
-
-KEPT_SECONDS = 3600.0
-"""After so long, nobody will ask for a cancelled job again."""
-
-_NAME = re.compile(r"[0-9a-f]{32}")
+_JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Cancelled(Exception):
-    """Nobody waits for the answer."""
+    """The job was cancelled."""
 
 
 @dataclass(frozen=True)
@@ -43,59 +31,58 @@ class Job:
     """One request's circumstances.
 
     Attributes:
-        name: see :data:`JOB_HEADER`; None if it cannot be cancelled.
-        until: see :data:`UNTIL_HEADER`; None if there is no deadline.
-        report: told the share of the work that is done, from 0 to 1; None if nobody wants to know.
+        id: see :data:`api.headers.JOB_HEADER`; None if the request cannot be cancelled.
+        deadline: Unix time in seconds at which an explanation ends with the best result so far; None for no limit.
+        on_progress: called with the share of the work that is done, 0 to 1; None if no progress is wanted.
     """
 
-    name: str | None = None
-    until: float | None = None
-    report: Callable[[float], None] | None = None
+    id: str | None = None
+    deadline: float | None = None
+    on_progress: Callable[[float], None] | None = None
 
     @classmethod
-    def from_headers(cls, headers: Mapping[str, str], report: Callable[[float], None]) -> Job:
-        """What the headers say, in lower case; what is not understood is as if it were not there."""
-        name = headers.get(JOB_HEADER, "")
-        try:
-            until = float(headers.get(UNTIL_HEADER, ""))
-        except ValueError:
-            until = None
-        wants = STREAM_TYPE in headers.get("accept", "")
-        return cls(name if _NAME.fullmatch(name) else None, until, report if wants else None)
+    def from_headers(cls, headers: Mapping[str, str], on_progress: Callable[[float], None]) -> Job:
+        """Read headers whose names are in lower case; a value that is not understood is ignored."""
+        job_id = headers.get(JOB_HEADER, "")
+        deadline = None
+        with contextlib.suppress(KeyError, ValueError):
+            deadline = float(headers[DEADLINE_HEADER])
+        wants_progress = STREAM_TYPE in headers.get("accept", "")
+        return cls(job_id if _JOB_ID.fullmatch(job_id) else None, deadline, on_progress if wants_progress else None)
 
     def progress(self, share: float) -> None:
-        """Tell of the progress.
+        """Report the share of the work that is done, 0 to 1.
 
         Raises:
-            Cancelled: nobody waits any more.
+            Cancelled: the job was cancelled.
         """
-        if self.name is not None:
+        if self.id is not None:
             try:
-                _mark(self.name).unlink()
+                _mark(self.id).unlink()
             except FileNotFoundError:
                 pass
             else:
-                raise Cancelled(self.name)
-        if self.report is not None:
-            self.report(share)
+                raise Cancelled(self.id)
+        if self.on_progress is not None:
+            self.on_progress(share)
 
     def seconds_left(self) -> float | None:
-        """Until the deadline, never below 0; None if there is none."""
-        return None if self.until is None else max(0.0, self.until - time.time())
+        """Seconds until the deadline, at least 0; None without a deadline."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.time())
 
 
-def cancel(name: str) -> None:
-    """Leave word that nobody waits for the job ``name``; no word is left for what cannot be one's name."""
-    if not _NAME.fullmatch(name):
+def cancel(job_id: str) -> None:
+    """Mark a job as cancelled, and delete old marks. Anything that is not a job's id is ignored."""
+    if not _JOB_ID.fullmatch(job_id):
         return
-    for old in _mark("*").parent.glob(_mark("*").name):
+    for mark in _mark("*").parent.glob(_mark("*").name):
         try:
-            if time.time() - old.stat().st_mtime > KEPT_SECONDS:
-                old.unlink()
+            if time.time() - mark.stat().st_mtime > MARK_SECONDS:
+                mark.unlink()
         except FileNotFoundError:
             pass
-    _mark(name).touch()
+    _mark(job_id).touch()
 
 
-def _mark(name: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"mlbio_cancelled_{name}"
+def _mark(job_id: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"mlbio_cancelled_{job_id}"

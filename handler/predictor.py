@@ -1,4 +1,4 @@
-"""Requests in, answers out: one forward pass for a whole batch, each request with its own outcome."""
+"""Requests in, answers out: one forward pass for a batch, each request with its own outcome."""
 
 from __future__ import annotations
 
@@ -8,19 +8,41 @@ import io
 import logging
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from msgspec import UNSET
 from PIL import Image
 
-from handler import contract
-from handler.classifier import Checkpoint, Classifier
-from handler.contract import CLASSES, MALIGNANT, Answer, ContractError, Request, refuse
+from api.classes import CLASSES, MALIGNANT, class_indices
+from api.contract import (
+    DECIMALS,
+    Answer,
+    ContractError,
+    Details,
+    ExplanationFigures,
+    Malignant,
+    Model,
+    OutOfDistribution,
+    Precision,
+    Prediction,
+    Regions,
+    Request,
+    refuse,
+    succeed,
+)
+from api.photograph import ImageError
+from handler.checkpoint import Checkpoint
+from handler.engines import Classifier
 from handler.explainer import PRECISIONS, Explainer, Explanation
-from handler.images import SIZE, ImageError, network_square, open_photograph
+from handler.images import SIZE, read_square
 from handler.jobs import Cancelled, Job
 
 logger = logging.getLogger(__name__)
+
+FAULT = "the photograph could not be classified or explained: a fault of the service, see its log"
+
+Assessment = tuple[np.ndarray, float]
+"""Probabilities (classes,) and novelty of one photograph."""
 
 
 class Predictor:
@@ -32,118 +54,145 @@ class Predictor:
         threads: CPU threads; all cores unless given.
 
     Raises:
-        handler.classifier.CheckpointError: ``path`` is no such checkpoint.
+        handler.checkpoint.CheckpointError: ``path`` is not such a checkpoint.
     """
 
     def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None) -> None:
         checkpoint = Checkpoint.load(path)
-        self.model = {
-            "architecture": "resnet34",
-            "version": hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12],
-            "epoch": checkpoint.training.get("epoch"),
-        }
+        self.model = Model(
+            architecture="resnet34",
+            version=hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12],
+            epoch=checkpoint.training.get("epoch"),
+        )
         self.classifier = Classifier(checkpoint, device, threads)
         self.explainer = Explainer(self.classifier.sample_probabilities)
-        self.classifier.probabilities(np.zeros((1, SIZE, SIZE, 3), np.uint8))  # the first user waits for nothing
+        self.classifier.assess(np.zeros((1, SIZE, SIZE, 3), np.uint8))  # the first pass is slow: no user waits for it
 
     def answer(self, requests: list[Request | ContractError], jobs: list[Job] | None = None) -> list[Answer]:
-        """An answer for each request, in order. A request that fails does not touch the others.
+        """An answer to each request, in order. A request that fails does not affect the others.
 
-        ``jobs`` says how long each may take, who hears of its progress, and whether anybody still waits for it.
+        ``jobs`` are the circumstances of each request; without them there are no deadlines and no progress reports.
         """
         jobs = jobs or [Job()] * len(requests)
-        squares: dict[int, np.ndarray] = {}
         answers: dict[int, Answer] = {}
+        accepted: dict[int, tuple[Request, np.ndarray]] = {}
         for i, request in enumerate(requests):
             try:
                 if isinstance(request, ContractError):
                     raise request
-                squares[i] = network_square(open_photograph(request.image))
+                accepted[i] = request, read_square(request.image)
             except ContractError as error:
                 answers[i] = refuse(error.status, str(error))
             except ImageError as error:
                 answers[i] = refuse(400, str(error))
             except Exception:
                 answers[i] = _fault()
-        if squares:
-            assessed = zip(*self.classifier.assess(np.stack(list(squares.values()))), strict=True)
-            for (i, square), (row, novelty) in zip(squares.items(), assessed, strict=True):
-                answers[i] = self._answer_one(requests[i], jobs[i], square, row, float(novelty))
+        assessments = self._assess([square for _, square in accepted.values()])
+        for (i, (request, square)), assessment in zip(accepted.items(), assessments, strict=True):
+            answers[i] = self._answer_one(request, jobs[i], square, assessment)
         return [answers[i] for i in range(len(requests))]
 
-    def _answer_one(self, request: Request, job: Job, square: np.ndarray, row: np.ndarray, novelty: float) -> Answer:
+    def _assess(self, squares: list[np.ndarray]) -> list[Assessment | None]:
+        """Probabilities and novelty of each square; None for one that makes the engine fail."""
+        if not squares:
+            return []
         try:
-            label = int(row.argmax())
+            probabilities, novelty = self.classifier.assess(np.stack(squares))
+            return [(row, float(score)) for row, score in zip(probabilities, novelty, strict=True)]
+        except Exception:
+            logger.exception("%d photographs could not be classified", len(squares))
+            if len(squares) == 1:
+                return [None]
+            return [assessment for square in squares for assessment in self._assess([square])]
+
+    def _answer_one(self, request: Request, job: Job, square: np.ndarray, assessment: Assessment | None) -> Answer:
+        try:
+            if assessment is None:
+                return refuse(500, FAULT)
+            probabilities, novelty = assessment
+            label = int(probabilities.argmax())
             explanation = None
             if request.explain:
                 job.progress(0.0)
                 explanation = self.explainer.explain(
                     square, label, PRECISIONS[request.precision], job.progress, job.seconds_left()
                 )
-            answer = contract.success(
-                self.classifier.classes[label],
-                row[label],
-                explain=None if explanation is None else explanation.overlay.tolist(),
-                details=self._details(row, novelty, request, explanation) if request.details else None,
+            return succeed(
+                Prediction(
+                    prediction=CLASSES[self.classifier.classes[label]],
+                    probability=_rounded(probabilities[label]),
+                    explain=None if explanation is None else explanation.overlay.tolist(),
+                    details=self._details(probabilities, novelty, request.precision, explanation)
+                    if request.details
+                    else UNSET,
+                )
             )
-            return Answer(200, contract.dump(answer))
         except Cancelled:
-            return refuse(503, "nobody waited for the answer any more")
+            return refuse(503, "the request was cancelled")
         except Exception:
             return _fault()
 
     def _details(
-        self, row: np.ndarray, novelty: float, request: Request, explanation: Explanation | None
-    ) -> dict[str, Any]:
-        details: dict[str, Any] = {
-            "probabilities": {
-                CLASSES[c]: round(float(p), contract.DIGITS) for c, p in zip(self.classifier.classes, row, strict=True)
+        self, probabilities: np.ndarray, novelty: float, precision: Precision, explanation: Explanation | None
+    ) -> Details:
+        return Details(
+            probabilities={
+                CLASSES[code]: _rounded(p) for code, p in zip(self.classifier.classes, probabilities, strict=True)
             },
-            "malignant": self._malignant(row),
-            "out_of_distribution": None
+            malignant=self._malignant(probabilities),
+            out_of_distribution=None
             if math.isnan(novelty)
-            else {"score": round(novelty, contract.DIGITS), "flagged": novelty > 1},
-            "model": self.model,
-            "explanation": None,
-        }
-        if explanation is not None:
-            details["explanation"] = {
-                "precision": request.precision,
-                "samples": explanation.samples,
-                "seconds": round(explanation.seconds, 3),
-                "r2": round(explanation.r2, 4),
-                "stability": round(explanation.stability, 4),
-                "target": explanation.target,
-                "reached": explanation.stability >= explanation.target,
-                "stopped": explanation.stopped,
-                "regions": {
-                    "map": _png(explanation.lime.segments),
-                    "weights": [round(float(w), 6) for w in explanation.weights],
-                    "standard_errors": [round(float(e), 6) for e in explanation.standard_errors],
-                },
-            }
-        return details
+            else OutOfDistribution(score=_rounded(novelty), flagged=novelty > 1),
+            model=self.model,
+            explanation=None if explanation is None else _figures(explanation, precision),
+        )
 
-    def _malignant(self, row: np.ndarray) -> dict[str, Any] | None:
-        """The malignant diagnoses together: many a melanoma is not the most probable class, and still no trifle."""
+    def _malignant(self, probabilities: np.ndarray) -> Malignant | None:
+        """The malignant diagnoses together: a melanoma is often not the top class and must still be flagged."""
         threshold = self.classifier.checkpoint.malignant_threshold
         if threshold is None:
             return None
-        together = float(row[[c in MALIGNANT for c in self.classifier.classes]].sum())
-        return {
-            "probability": round(together, contract.DIGITS),
-            "threshold": round(threshold, contract.DIGITS),
-            "flagged": together >= threshold,
-        }
+        total = float(probabilities[class_indices(MALIGNANT, self.classifier.classes)].sum())
+        return Malignant(probability=_rounded(total), threshold=_rounded(threshold), flagged=bool(total >= threshold))
 
 
-def _png(segments: np.ndarray) -> str:
-    """The regions' numbers (H, W), below 256, as a grey PNG file in base64: a few kilobytes."""
+def _figures(explanation: Explanation, precision: Precision) -> ExplanationFigures:
+    return ExplanationFigures(
+        precision=precision,
+        samples=explanation.samples,
+        seconds=_rounded(explanation.seconds, 3),
+        r2=_rounded(explanation.r2),
+        stability=_rounded(explanation.stability),
+        target=explanation.target,
+        reached=explanation.stability >= explanation.target,
+        stopped=explanation.stopped,
+        regions=Regions(
+            map=_region_map(explanation.lime.segments),
+            weights=[_rounded(w, 6) for w in explanation.weights],
+            standard_errors=[_rounded(e, 6) for e in explanation.standard_errors],
+        ),
+    )
+
+
+def _region_map(segments: np.ndarray) -> str:
+    """Region numbers (H, W), all below 256, as a grey PNG file in base64."""
     buffer = io.BytesIO()
     Image.fromarray(segments.astype(np.uint8)).save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def _rounded(value: float, decimals: int = DECIMALS) -> float:
+    """``value`` with a few decimals.
+
+    Raises:
+        ValueError: NaN or infinite, which JSON cannot express.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"a figure of the answer is {value}")
+    return round(float(value), decimals)
+
+
 def _fault() -> Answer:
+    """The answer to a request that raised an unexpected error, which is logged."""
     logger.exception("a request failed")
-    return refuse(500, "the photograph could not be classified or explained: a fault of the service, see its log")
+    return refuse(500, FAULT)
