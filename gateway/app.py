@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from typing import Any, TypeVar
 
+import httpx
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -20,32 +20,33 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
-from gateway.openapi import DOCS_PAGE, PIXEL, document
-from gateway.settings import MAX_BODY, Settings
-from gateway.torchserve import RETRY_SECONDS, TorchServe
-from handler import contract
-from handler.jobs import POOL, STREAM_TYPE
+from api.contract import Answer, ContractError, parse_json, refuse
+from api.headers import STREAM_TYPE
+from api.openapi import document
+from gateway.body import read_body
+from gateway.docs_page import DOCS_PAGE
+from gateway.readiness import Readiness
+from gateway.settings import Settings
+from gateway.torchserve import TorchServe
 
 T = TypeVar("T")
 
-DRAIN = 8 * MAX_BODY
-"""A body over the limit is read and thrown away up to here, so that its sender gets to see the answer."""
+RETRY_SECONDS = 5
+"""What ``Retry-After`` says: a worker that died is back in about that time."""
 
-PROBE = contract.dump({"image": PIXEL})
-"""A request with a photograph of one pixel, for :func:`readyz`."""
+CLIENT_GONE = 499
+"""Status of a response that nobody reads (nginx's code); it appears in logs only."""
 
-READY_SECONDS = 10.0
-READY_KEPT = 1.0
-"""A readiness answer holds for so many seconds, so that many askers do not become load."""
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
 
 
-def create_app(settings: Settings) -> Starlette:
-    """The gateway as an ASGI application."""
+def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> Starlette:
+    """The gateway as an ASGI application; ``transport`` stands in for TorchServe in tests."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        app.state.torchserve = TorchServe(settings)
-        app.state.ready = (0.0, False)
+        app.state.torchserve = TorchServe(settings, transport)
+        app.state.readiness = Readiness(app.state.torchserve)
         yield
         await app.state.torchserve.close()
 
@@ -66,86 +67,57 @@ def create_app(settings: Settings) -> Starlette:
 
 
 async def predict(request: Request) -> Response:
-    """Check, pass on, and give back the documented JSON."""
+    """Check a request, pass it on, and return the documented JSON."""
     try:
         body = await read_body(request)
-        checked = await run_in_threadpool(contract.parse_request, body)
-    except contract.ContractError as error:
-        return respond(contract.refuse(error.status, str(error)))
+        checked = await run_in_threadpool(parse_json, body)
+    except ContractError as error:
+        return respond(refuse(error.status, str(error)))
     except ClientDisconnect:
-        return Response(status_code=499)  # nobody reads it
+        return Response(status_code=CLIENT_GONE)
+    del body  # the photograph has been decoded: its base64 would take memory for as long as an explanation takes
     torchserve: TorchServe = request.app.state.torchserve
     if not checked.explain:
-        return respond(await torchserve.predict(body))
+        return respond(await torchserve.predict(checked))
     stream = STREAM_TYPE in request.headers.get("accept", "")
-    parts = torchserve.explain(body, patience(request, torchserve.settings), stream)
-    # Whoever leaves early ends the work: the generator sees to that when it is closed.
-    first = await unless_gone(request, anext(parts))
-    if first is None:
-        await parts.aclose()
-        return Response(status_code=499)  # nobody reads it
-    if isinstance(first, contract.Answer):
-        await parts.aclose()
-        return respond(first, stream=stream)
+    parts = torchserve.explain(checked, explain_seconds(request, torchserve.settings), stream)
+    first = await unless_disconnected(request, anext(parts))
+    if first is None or isinstance(first, Answer):
+        await parts.aclose()  # which cancels the work of a client that has left
+        return Response(status_code=CLIENT_GONE) if first is None else respond(first, stream=stream)
     # A compressed stream would arrive in lumps.
     return StreamingResponse(lines(first, parts), media_type=STREAM_TYPE, headers={"content-encoding": "identity"})
 
 
-async def lines(first: bytes, parts: AsyncGenerator[bytes | contract.Answer]) -> AsyncIterator[bytes]:
-    """What a streaming client reads: progress, and the answer as the last line."""
+async def lines(first: bytes, parts: AsyncGenerator[bytes | Answer]) -> AsyncIterator[bytes]:
+    """What a streaming client reads: lines of progress, and the answer as the last line."""
     async with contextlib.aclosing(parts):
         yield first
         async for part in parts:
-            yield part.body + b"\n" if isinstance(part, contract.Answer) else part
+            yield part.body + b"\n" if isinstance(part, Answer) else part
 
 
-async def unless_gone(request: Request, work: Awaitable[T]) -> T | None:
-    """The result of ``work``; None, and ``work`` is cancelled, if the client leaves before."""
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of ``work``; None if the client disconnects first, and ``work`` is cancelled."""
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(request.receive())  # the body is read: all that can come is the end
+    disconnected = asyncio.ensure_future(request.receive())  # the body has been read: only the end can come
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else None
     finally:
-        for task in (working, leaving):
+        for task in (working, disconnected):
             task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        await asyncio.gather(working, disconnected, return_exceptions=True)
 
 
-def patience(request: Request, settings: Settings) -> float:
-    """Seconds after which an explanation ends with the best so far: the service's, or fewer if the client prefers.
+def explain_seconds(request: Request, settings: Settings) -> float:
+    """Seconds after which an explanation ends with the best result so far.
 
-    ``Prefer: wait=10`` is how HTTP says that (RFC 7240).
+    The settings' limit, or less if the client sends ``Prefer: wait=10`` (RFC 7240).
     """
-    if wait := re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", request.headers.get("prefer", ""), re.IGNORECASE):
+    if wait := _WAIT.search(request.headers.get("prefer", "")):
         return min(float(wait[1]), settings.explain_seconds)
     return settings.explain_seconds
-
-
-async def read_body(request: Request) -> bytes:
-    """The whole body.
-
-    Raises:
-        ContractError: over :data:`gateway.settings.MAX_BODY` bytes, with status 413.
-    """
-    too_large = contract.ContractError(
-        f"the request is over {MAX_BODY // 2**20} MiB: send a smaller photograph", status=413
-    )
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > DRAIN:
-        raise too_large
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size <= MAX_BODY:
-            parts.append(part)
-        else:
-            parts.clear()
-            if size > DRAIN:
-                break
-    if size > MAX_BODY:
-        raise too_large
-    return b"".join(parts)
 
 
 async def healthz(request: Request) -> Response:
@@ -154,37 +126,36 @@ async def healthz(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """A prediction works: one is made."""
-    state = request.app.state
-    asked, ready = state.ready
-    if time.monotonic() - asked > READY_KEPT or not ready:
-        answer = await state.torchserve.ask(POOL, PROBE, READY_SECONDS)
-        ready = answer.status == 200
-        state.ready = (time.monotonic(), ready)
-    if ready:
+    """A prediction works."""
+    if await request.app.state.readiness.check():
         return JSONResponse({"status": "ready"})
-    return respond(contract.refuse(503, "no prediction can be made at present"))
+    return respond(refuse(503, "no prediction can be made at present"))
 
 
 async def openapi(request: Request) -> Response:
+    """The OpenAPI document."""
     return JSONResponse(document())
 
 
 async def docs(request: Request) -> Response:
+    """The page that shows the OpenAPI document."""
     return HTMLResponse(DOCS_PAGE)
 
 
-async def http_error(request: Request, error: HTTPException) -> Response:
-    """No such path, or no such method there, in the documented form."""
+async def http_error(request: Request, error: Exception) -> Response:
+    """Unknown paths and methods, in the documented form."""
+    assert isinstance(error, HTTPException)
     known = {404: "there is nothing here: POST /predict, or GET /docs", 405: f"{request.method} is not possible here"}
-    return respond(contract.refuse(error.status_code, known.get(error.status_code, error.detail)), error.headers)
+    return respond(refuse(error.status_code, known.get(error.status_code, error.detail)), error.headers)
 
 
 async def any_error(request: Request, error: Exception) -> Response:
-    return respond(contract.refuse(500, "a fault of the gateway: see its log"))
+    """A fault of the gateway itself; Starlette logs it."""
+    return respond(refuse(500, "a fault of the gateway: see its log"))
 
 
-def respond(answer: contract.Answer, headers: dict[str, str] | None = None, stream: bool = False) -> Response:
+def respond(answer: Answer, headers: Mapping[str, str] | None = None, stream: bool = False) -> Response:
+    """An answer as an HTTP response; a streaming client gets it as a line."""
     headers = dict(headers or {}) | ({"retry-after": str(RETRY_SECONDS)} if answer.retry else {})
     if stream:
         return Response(answer.body + b"\n", answer.status, headers, media_type=STREAM_TYPE)

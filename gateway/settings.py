@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 
+import msgspec
+
 MAX_BODY = 32 * 1024 * 1024
 """Largest request body in bytes; a 24 MB photograph in base64 fits. TorchServe's own limit is a little above."""
 
@@ -19,7 +21,7 @@ class Settings:
     predict_seconds: float = 30.0
     explain_seconds: float = 180.0
     explain_queue: int = 8
-    """Explanations in work or waiting; one more is refused at once, instead of after minutes."""
+    """Most explanations running or waiting; one more is refused at once rather than after minutes."""
 
     @property
     def url(self) -> str:
@@ -29,11 +31,9 @@ class Settings:
     @classmethod
     def from_environment(cls) -> Settings:
         """Read the environment; what is not there keeps its default."""
-        values = {}
-        for field in fields(cls):
-            if text := os.environ.get(f"MLBIO_{field.name.upper()}"):
-                try:
-                    values[field.name] = type(field.default)(text)
-                except ValueError:
-                    raise SystemExit(f"MLBIO_{field.name.upper()}={text}: a number is needed") from None
-        return cls(**values)
+        texts = {field.name: text for field in fields(cls) if (text := os.environ.get(f"MLBIO_{field.name.upper()}"))}
+        try:
+            return msgspec.convert(texts, cls, strict=False)
+        except msgspec.ValidationError as error:
+            name = str(error).rpartition("$.")[2].rstrip("`")
+            raise SystemExit(f"MLBIO_{name.upper()}={texts.get(name)}: a number is needed") from None

