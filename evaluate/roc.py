@@ -1,4 +1,4 @@
-"""The receiver operating characteristic of a score: how well it ranks the positive images above the others."""
+"""The receiver operating characteristic: how well a score ranks positive images above the others."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from train.metrics import ratio
+from evaluate.metrics import ratio
 
 
 class Roc(NamedTuple):
     """A point for every threshold T, at which the images with a score of at least T are called positive.
 
     Attributes:
-        thresholds: (T,), descending; the first is infinite, so nothing is called positive.
-        sensitivity: (..., T), rising from 0 to 1; NaN where there is no positive image.
-        specificity: (..., T), falling from 1 to 0; NaN where there is no other image.
+        thresholds: (T,), descending; at the first, infinity, nothing is called positive.
+        sensitivity: (..., T), rising from 0 to 1; NaN without positive images.
+        specificity: (..., T), falling from 1 to 0; NaN without other images.
     """
 
     thresholds: np.ndarray
@@ -24,7 +24,7 @@ class Roc(NamedTuple):
 
 
 def roc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> Roc:
-    """The curve of ``scores`` (N,) for the truth ``positive`` (N,); ``weights`` (..., N) as in :mod:`train.metrics`."""
+    """The curve of ``scores`` (N,) for the truth ``positive`` (N,), with ``weights`` as in :mod:`evaluate.metrics`."""
     weights = np.ones(len(scores)) if weights is None else weights
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
@@ -43,16 +43,16 @@ def roc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = N
 
 
 def area(curve: Roc) -> np.ndarray:
-    """AUROC, shape (...): the chance that a positive image scores above another one, ties counting half.
+    """AUROC, shape (...): the probability that a positive image scores above another one, ties counting half.
 
-    That is the Mann-Whitney statistic (Hanley and McNeil, Radiology 143, 1982).
+    This is the Mann-Whitney statistic (Hanley and McNeil, Radiology 143, 1982).
     """
     height = (curve.sensitivity[..., 1:] + curve.sensitivity[..., :-1]) / 2
     return (height * -np.diff(curve.specificity, axis=-1)).sum(-1)
 
 
 class Point(NamedTuple):
-    """An operating point; each is of shape (...)."""
+    """An operating point; each field has shape (...)."""
 
     threshold: np.ndarray
     sensitivity: np.ndarray
@@ -60,16 +60,16 @@ class Point(NamedTuple):
 
 
 def at_specificity(curve: Roc, least: float) -> Point:
-    """The highest sensitivity that leaves a specificity of at least ``least``."""
+    """The point of highest sensitivity with a specificity of at least ``least``."""
     return _point(curve, (curve.specificity >= least - 1e-9).sum(-1) - 1)  # 1 - 0.1 is a little less than 0.9
 
 
 def at_sensitivity(curve: Roc, least: float) -> Point:
-    """The highest specificity that leaves a sensitivity of at least ``least``."""
+    """The point of highest specificity with a sensitivity of at least ``least``."""
     return _point(curve, (curve.sensitivity >= least - 1e-9).argmax(-1))
 
 
-def _point(curve, index):
+def _point(curve: Roc, index: np.ndarray) -> Point:
     index = np.maximum(index, 0)
     sensitivity, specificity = (np.take_along_axis(y, index[..., None], -1)[..., 0] for y in curve[1:])
     known = ~np.isnan(sensitivity + specificity)

@@ -1,4 +1,4 @@
-"""What a model answered for a set of images: all that a score card is computed from, kept as one CSV file."""
+"""A model's answers to a labelled set of images, stored as a CSV file: all that a score card is computed from."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from handler.contract import CLASSES
-from train.data import DataError, Example, person_of, read_rows
+from api.classes import CLASSES
+from evaluate.dataset import DataError, Example, patient_fields, read_rows
 
-PERSON = ("age", "sex", "localization")
+PATIENT = ("age", "sex", "localization")
 MODEL = ("model", "sha256")
 
 
@@ -21,12 +21,12 @@ class Predictions:
     """Answers to ``examples``, in their order.
 
     Attributes:
-        examples: what was asked; their paths are relative to the folder of the set.
+        examples: the labelled images; their paths are relative to the folder of the set.
         probabilities: float32 (N, classes), in the order of ``CLASSES``.
-        novelty: float32 (N,), how unlike the training images each image is; above 1 it is flagged. None if not known.
-        model: file name and first hexadecimal digits of the SHA-256 of the checkpoint; empty where not known.
-        malignant_threshold: the summed probability of :data:`handler.contract.MALIGNANT` from which on an image is
-            called malignant; None if there is none.
+        novelty: float32 (N,), how unlike the training images each image is, flagged above 1; None if not known.
+        model: file name and first 12 digits of the SHA-256 of the checkpoint; empty if not known.
+        malignant_threshold: an image is called malignant from this summed probability of
+            :data:`api.classes.MALIGNANT`; None if there is no such threshold.
     """
 
     examples: list[Example]
@@ -41,26 +41,26 @@ class Predictions:
         return np.array([e.label for e in self.examples], int)
 
     def write(self, path: Path) -> None:
-        """A row per image. Numbers have as many digits as their type, so that :meth:`read` gives the same."""
+        """Write a row per image, with digits enough for :meth:`read` to restore every number exactly."""
         classes = list(CLASSES)
         optional = ["novelty"] * (self.novelty is not None)
         optional += ["malignant_threshold"] * (self.malignant_threshold is not None)
         with path.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow(["file", "lesion_id", "dx", *PERSON, *MODEL, *optional, *classes])
+            table.writerow(["file", "lesion_id", "dx", *PATIENT, *MODEL, *optional, *classes])
             for i, (e, row) in enumerate(zip(self.examples, self.probabilities, strict=True)):
-                person = ["" if e.age is None else e.age, e.sex, e.site]
-                more = [] if self.novelty is None else [_digits(self.novelty[i])]
+                patient = ["" if e.age is None else e.age, e.sex, e.site]
+                more: list[object] = [] if self.novelty is None else [_digits(self.novelty[i])]
                 more += [] if self.malignant_threshold is None else [self.malignant_threshold]
-                known = [e.path.as_posix(), e.lesion, classes[e.label], *person, *self.model]
+                known: list[object] = [e.path.as_posix(), e.lesion, classes[e.label], *patient, *self.model]
                 table.writerow(known + more + [_digits(p) for p in row])
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
-        """What :meth:`write` wrote; the columns ``file``, ``dx`` and one per class are enough.
+        """Read what :meth:`write` wrote; only the columns ``file``, ``dx`` and one per class are required.
 
         Raises:
-            DataError: the file, a column or every row is missing, or a value is not as it must be.
+            DataError: the file, a column or every row is missing, or a value is invalid.
         """
         classes = list(CLASSES)
         rows = read_rows(path, ("file", "dx", *classes))
@@ -75,7 +75,7 @@ class Predictions:
                 raise DataError(f"{path}: the probabilities of {row['file']} are negative or do not add up to 1")
             into[:] = values
             label, lesion = classes.index(row["dx"]), row.get("lesion_id") or ""
-            examples.append(Example(Path(row["file"] or ""), label, lesion, *person_of(row)))
+            examples.append(Example(Path(row["file"] or ""), label, lesion, *patient_fields(row)))
         novelty = [_number(path, row, "novelty") for row in rows] if "novelty" in rows[0] else None
         threshold = _constant(path, rows, "malignant_threshold")
         return cls(
@@ -88,7 +88,7 @@ class Predictions:
 
 
 def _digits(value: float) -> str:
-    """Nine tell every float32 from its neighbours."""
+    """Nine digits tell every float32 from its neighbours."""
     return f"{np.float32(value):.9g}"
 
 
@@ -98,12 +98,12 @@ def _number(path: Path, row: dict[str, str | None], column: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{path}: {row['file']} has {column} {row[column]!r}, which is no number")
+        raise DataError(f"{path}: {row['file']} has {column} {row[column]!r}, which is not a number")
     return value
 
 
 def _constant(path: Path, rows: list[dict[str, str | None]], column: str) -> str:
-    """The one text of a column that says the same of all images."""
+    """The value of a column that is the same for all images."""
     texts = {row.get(column) or "" for row in rows}
     if len(texts) > 1:
         raise DataError(f"{path} has more than one {column}: keep the rows of one model")

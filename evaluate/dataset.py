@@ -1,4 +1,4 @@
-"""HAM10000's folder layout: found, checked and decoded once, before the first epoch."""
+"""Labelled sets of photographs: HAM10000's folder layout, or a folder and a CSV file."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from handler.contract import CLASSES
-from handler.images import SIZE, ImageError, network_square, open_photograph
+from api.classes import CLASSES
+from api.photograph import ImageError
+from handler.images import SIZE, read_square
 
 METADATA = "HAM10000_metadata.csv"
 FOLDERS = {"train": "HAM10000_images_train", "test": "HAM10000_images_test"}
@@ -23,14 +24,14 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class DataError(ValueError):
-    """The data folder is not as documented. Its message names the file and what to change."""
+    """The data folder is not as documented. The message names the file and says what to change."""
 
 
 @dataclass(frozen=True)
 class Example:
     """One image of a data set; ``label`` is an index into ``CLASSES``.
 
-    ``lesion``, ``sex`` and ``site`` (where on the body) are empty and ``age`` (years) is None where they are not known.
+    ``lesion``, ``sex`` and ``site`` (on the body) are empty if not known; ``age``, in years, is None.
     """
 
     path: Path
@@ -63,20 +64,22 @@ def find_examples(root: str | Path, split: str) -> list[Example]:
             raise DataError(f"{path} and {previous} are the same image_id: keep one")
         if path.stem not in rows:
             raise DataError(f"{path} has no row in {root / METADATA} (image_id {path.stem})")
-        dx, lesion, *person = rows[path.stem]
+        dx, lesion, *patient = rows[path.stem]
         if dx not in CLASSES:
             raise DataError(f"{root / METADATA}: image {path.stem} has dx {dx!r}; known are {', '.join(CLASSES)}")
         if not lesion:
-            raise DataError(f"{root / METADATA}: image {path.stem} has no lesion_id, so it cannot be kept to one side")
-        examples.append(Example(path, list(CLASSES).index(dx), lesion, *person))
+            raise DataError(
+                f"{root / METADATA}: image {path.stem} has no lesion_id, so the split cannot keep it to one side"
+            )
+        examples.append(Example(path, list(CLASSES).index(dx), lesion, *patient))
     return examples
 
 
 def find_labelled(folder: str | Path, labels: str | Path) -> list[Example]:
-    """The images of ``folder`` that the CSV file ``labels`` names, in its order: any set with a known diagnosis.
+    """The images of ``folder`` that the CSV file ``labels`` names, in its order.
 
-    Columns ``file`` (path inside ``folder``) and ``dx``; ``lesion_id``, ``age``, ``sex`` and ``localization`` may be
-    there.
+    It has the columns ``file`` (path inside ``folder``) and ``dx``, and optionally ``lesion_id``, ``age``, ``sex`` and
+    ``localization``.
 
     Raises:
         DataError: the folder, a column or a file is missing, a class is unknown, or a file is named twice or outside.
@@ -88,24 +91,26 @@ def find_labelled(folder: str | Path, labels: str | Path) -> list[Example]:
     for row in read_rows(labels, ("file", "dx")):
         name, dx = Path(_text(row, "file")), _text(row, "dx")
         if name.is_absolute() or ".." in name.parts or name == Path():
-            raise DataError(f"{labels}: {str(name)!r} is no file inside {folder}: give its path from there")
+            raise DataError(
+                f"{labels}: {str(name)!r} is not a file inside {folder}: give its path relative to the folder"
+            )
         if dx not in CLASSES:
             raise DataError(f"{labels}: {name} has dx {dx!r}; known are {', '.join(CLASSES)}")
-        if not os.path.isfile(folder / name):  # it takes any text, where Path's own raises on some
+        if not os.path.isfile(folder / name):  # unlike Path.is_file, it accepts any text
             raise DataError(f"{folder / name} is missing: {labels} names it")
         if name in examples:
             raise DataError(f"{labels} has two rows for {name}: keep one")
-        examples[name] = Example(folder / name, list(CLASSES).index(dx), _text(row, "lesion_id"), *person_of(row))
+        examples[name] = Example(folder / name, list(CLASSES).index(dx), _text(row, "lesion_id"), *patient_fields(row))
     if not examples:
         raise DataError(f"{labels} has no row: it holds one for each image")
     return list(examples.values())
 
 
 def split_by_lesion(examples: list[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """``(train, validation)``: whole lesions go to one side, each class giving about ``fraction`` of its lesions.
+    """``(train, validation)``: each lesion is on one side; validation gets about ``fraction`` of each class's lesions.
 
     Raises:
-        DataError: too few lesions of a class to stand on both sides.
+        DataError: a class has too few lesions for both sides.
     """
     lesions: dict[int, list[str]] = {}
     label_of: dict[str, int] = {}
@@ -136,7 +141,7 @@ def class_counts(examples: list[Example]) -> dict[str, int]:
 
 
 def load_squares(examples: list[Example], workers: int, description: str, side: int = SIZE) -> np.ndarray:
-    """The centre squares of all examples: ``uint8`` (N, side, side, 3), made by :mod:`handler.images` as in serving.
+    """The centre squares of all examples, ``uint8`` (N, side, side, 3), preprocessed as in serving.
 
     Raises:
         DataError: an image cannot be read.
@@ -146,32 +151,32 @@ def load_squares(examples: list[Example], workers: int, description: str, side: 
     def read(number: int) -> None:
         example = examples[number]
         try:
-            squares[number] = network_square(open_photograph(example.path.read_bytes()), side)
+            squares[number] = read_square(example.path.read_bytes(), side)
         except (ImageError, OSError) as error:
             raise DataError(f"{example.path}: {error}") from None
 
     with ThreadPoolExecutor(workers) as pool:
-        # No bar where nobody looks at it (disable=None), so that an error stands alone.
+        # disable=None: no progress bar unless on a terminal.
         done = pool.map(read, range(len(examples)))
         for _ in tqdm(done, total=len(examples), desc=description, unit="img", leave=False, disable=None):
             pass
     return squares
 
 
-def _read_metadata(path: Path) -> dict[str, tuple]:
-    rows: dict[str, tuple] = {}
+def _read_metadata(path: Path) -> dict[str | None, tuple]:
+    rows: dict[str | None, tuple] = {}
     for row in read_rows(path, ("image_id", "dx", "lesion_id")):
-        fields = (row["dx"], row["lesion_id"], *person_of(row))
+        fields = (row["dx"], row["lesion_id"], *patient_fields(row))
         if rows.setdefault(row["image_id"], fields)[:2] != fields[:2]:
             raise DataError(f"{path} has two rows for image_id {row['image_id']} that do not agree: keep one")
     return rows
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str | None]]:
-    """The rows of a CSV file by the names of its columns; a value that a short row lacks is None.
+    """The rows of a CSV file, by column name; a value that a short row lacks is None.
 
     Raises:
-        DataError: no such file, not CSV in UTF-8, or one of ``columns`` is missing.
+        DataError: the file is missing or not CSV in UTF-8, or lacks one of ``columns``.
     """
     if not path.is_file():
         raise DataError(f"{path} is missing: it holds a row per image (columns {', '.join(columns)})")
@@ -188,8 +193,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str | None]]
         raise DataError(f"{path} cannot be read ({error.strerror})") from None
 
 
-def person_of(row: dict[str, str | None]) -> tuple[float | None, str, str]:
-    """``(age, sex, site)`` of a row, as :class:`Example` keeps them; what is no number of years is no known age."""
+def patient_fields(row: dict[str, str | None]) -> tuple[float | None, str, str]:
+    """``(age, sex, site)`` of a row, as in :class:`Example`."""
     try:
         age = float(_text(row, "age"))
     except ValueError:

@@ -1,0 +1,240 @@
+"""The score card as Markdown and three pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from evaluate.metrics import BINS
+from evaluate.predictions import Predictions
+from evaluate.score_card import (
+    MIN_GROUP_IMAGES,
+    UNKNOWN,
+    Figure,
+    Malignant,
+    Melanoma,
+    ScoreCard,
+    melanoma_curve,
+)
+
+NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_auroc": "macro AUROC",
+    "macro_f1": "macro F1",
+    "expected_calibration_error": f"expected calibration error ({BINS} bins)",
+    "brier_score": "Brier score (0–2)",
+    "log_loss": "log loss",
+}
+PICTURES = {
+    "reliability.png": "Accuracy against confidence, and the images in each bin",
+    "confusion.png": "Shares and counts of the answers to each true class",
+    "melanoma_roc.png": "Sensitivity against false alarms for melanoma, with the operating points",
+}
+BLUE, ORANGE, GREY = "#1f5fa8", "#c8501e", "#8a8a8a"
+
+
+def markdown(card: ScoreCard) -> str:
+    """The card as Markdown, which embeds the pictures of :func:`draw`."""
+    malignant = ", ".join(card.malignant.classes)
+    sections = [
+        _summary(card),
+        _classes(card),
+        _confusion(card),
+        _operating_points("Melanoma", f"{card.melanoma.images} melanomas against the rest", card.melanoma),
+        _operating_points(
+            "Malignant",
+            f"{card.malignant.images} images of {malignant}, by their summed probability",
+            card.malignant,
+        ),
+        _groups(card),
+        "\n\n".join(f"![{text}]({name})" for name, text in PICTURES.items()),
+    ]
+    return "\n\n".join(s for s in sections if s) + "\n"
+
+
+def draw(predictions: Predictions, card: ScoreCard, folder: Path) -> None:
+    """Write the pictures of :data:`PICTURES` into ``folder``."""
+    pictures = _reliability_picture(card), _confusion_picture(card), _roc_picture(predictions, card)
+    for name, picture in zip(PICTURES, pictures, strict=True):
+        # Without matplotlib's version in it, the file depends on the figures alone.
+        picture.savefig(folder / name, dpi=100, metadata={"Software": None})
+
+
+def _summary(card: ScoreCard) -> str:
+    intervals, reference = card.intervals, card.reference
+    by = f" by {card.model.file} (SHA-256 {card.model.sha256}…)" if card.model else ""
+    lesions = f" of {card.lesions} lesions" if card.lesions else ""
+    rows = [
+        [name, _value(figure), _interval(figure), _show(getattr(reference, key, None), "")]
+        for key, name in NAMES.items()
+        for figure in [getattr(card.metrics, key)]
+    ]
+    lines = [
+        f"{card.images} images{lesions}, one forward pass each{by}, compared with always answering the most frequent "
+        f"class ({reference.dx}). Intervals are {100 * intervals.level:g} %, by a percentile bootstrap "
+        f"({intervals.resamples} resamples) over {_resampled(card)}.",
+        "",
+        *_table(["", "model", "interval", "most frequent class"], rows),
+        "",
+        # A resample holds copies, which scatter a bin's accuracy more than as many different images do.
+        "Resampling itself increases the calibration error, so its interval is too high.",
+    ]
+    if card.novelty:
+        share = card.novelty.flagged
+        lines += ["", f"Flagged as unlike the training images: {_value(share)} ({_interval(share)}) of the images."]
+    return "\n".join(lines)
+
+
+def _resampled(card: ScoreCard) -> str:
+    if card.intervals.resampled == "images":
+        return "images, as their lesions are not known: too narrow if some show the same lesion"
+    alone = card.images_without_lesion
+    return "lesions, each with all its images" + (
+        f" ({alone} images without a known lesion count as one lesion each)" if alone else ""
+    )
+
+
+def _classes(card: ScoreCard) -> str:
+    rows = (
+        [name, c.images, *(_with_interval(f) for f in (c.sensitivity, c.precision, c.auroc))]
+        for name, c in card.classes.items()
+    )
+    note = "A figure of exactly 0 or 1 has an interval without width: judge it by the number of images."
+    table = _table(["class", "images", "sensitivity", "precision", "AUROC"], rows)
+    return "\n".join(["## By class", "", *table, "", note])
+
+
+def _confusion(card: ScoreCard) -> str:
+    rows = ([f"true {name}", *counts] for name, counts in zip(card.classes, card.confusion, strict=True))
+    return "\n".join(["## Answers", "", *_table(["", *card.classes], rows)])
+
+
+def _operating_points(title: str, what: str, part: Melanoma | Malignant) -> str:
+    rows = (
+        [p.rule, _show(p.threshold, digits=4), _with_interval(p.sensitivity), _with_interval(p.specificity)]
+        for p in part.operating_points
+    )
+    lines = [
+        f"## {title}",
+        "",
+        f"{what}: AUROC {_with_interval(part.auroc)}.",
+        "",
+        *_table(["rule", "threshold", "sensitivity", "specificity"], rows),
+    ]
+    if any(p.rule.startswith("specificity") for p in part.operating_points):
+        lines += ["", "Thresholds at a fixed rate were read off these images; they may not transfer to others."]
+    return "\n".join(lines)
+
+
+def _groups(card: ScoreCard) -> str:
+    lines: list[str] = []
+    for kind, groups in card.groups.items():
+        if set(groups) == {UNKNOWN}:
+            continue
+        rows = (
+            [
+                name,
+                f"{group.images} (few)" if group.few else group.images,
+                group.classes,
+                _with_interval(group.accuracy),
+                _with_interval(group.balanced_accuracy),
+            ]
+            for name, group in groups.items()
+        )
+        lines += ["", *_table([kind, "images", "classes", "accuracy", "balanced accuracy"], rows)]
+    if not lines:
+        return ""
+    note = (
+        "The groups have different diagnoses, which alone makes their figures differ. Few means fewer than "
+        f"{MIN_GROUP_IMAGES} images, too few to judge such a group."
+    )
+    return "\n".join(["## By age, sex and body site", "", note, *lines])
+
+
+def _table(head: list[str], rows: Iterable[list[Any]]) -> list[str]:
+    def line(cells: Iterable[Any]) -> str:
+        texts = (" ".join(str(c).split()).replace("|", "\\|") for c in cells)
+        return "|" + "|".join(f" {text} " if text else " " for text in texts) + "|"
+
+    return [line(head), line(["---"] * len(head)), *map(line, rows)]
+
+
+def _show(value: float | None, absent: str = "–", digits: int = 3) -> str:
+    return absent if value is None else f"{value:.{digits}f}"
+
+
+def _value(figure: Figure) -> str:
+    return _show(figure.value)
+
+
+def _interval(figure: Figure) -> str:
+    return "–" if figure.low is None else f"{_show(figure.low)}–{_show(figure.high)}"
+
+
+def _with_interval(figure: Figure) -> str:
+    return "–" if figure.value is None else f"{_value(figure)} ({_interval(figure)})"
+
+
+def _canvas(width: float, height: float, **grid: Any) -> tuple[Canvas, Any]:
+    canvas = Canvas(figsize=(width, height), facecolor="white", layout="constrained")
+    return canvas, canvas.subplots(**grid)
+
+
+def _without_frame(axes: Axes) -> Axes:
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def _reliability_picture(card: ScoreCard) -> Canvas:
+    canvas, (above, below) = _canvas(5, 5.5, nrows=2, sharex=True, height_ratios=[3, 1.2])
+    bins = [b for b in card.reliability if b.images]
+    _without_frame(above).plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="as confident as right")
+    above.plot([b.confidence for b in bins], [b.accuracy for b in bins], "o-", color=BLUE, label="model")
+    error = _value(card.metrics.expected_calibration_error)
+    above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02), title=f"Reliability (calibration error {error})")
+    above.legend(frameon=False, loc="lower right")
+    starts, images = [b.start or 0.0 for b in bins], [b.images for b in bins]
+    bars = _without_frame(below).bar(starts, images, 1 / BINS, align="edge", color=BLUE)
+    below.bar_label(bars, fontsize=7, padding=1)
+    below.set(xlabel="confidence", ylabel="images")
+    below.margins(y=0.2)
+    return canvas
+
+
+def _confusion_picture(card: ScoreCard) -> Canvas:
+    canvas, axes = _canvas(5.5, 5)
+    counts, names = np.array(card.confusion), list(card.classes)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        text = f"{shares[row, column]:.2f}\n{count}" if counts[row].any() else "–"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="answered", ylabel="true class", title="Share of the true class, and images")
+    return canvas
+
+
+def _roc_picture(predictions: Predictions, card: ScoreCard) -> Canvas:
+    canvas, axes = _canvas(5, 5)
+    curve = melanoma_curve(predictions)
+    label = f"AUROC {_with_interval(card.melanoma.auroc)}"
+    _without_frame(axes).plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    axes.plot(1 - curve.specificity, curve.sensitivity, color=BLUE, label=label)
+    markers = iter("sov^D<>P")
+    for point in card.melanoma.operating_points:
+        sensitivity, specificity = point.sensitivity.value, point.specificity.value
+        if sensitivity is not None and specificity is not None:
+            label = f"{point.rule}: sens. {sensitivity:.2f}, spec. {specificity:.2f}"
+            axes.plot(1 - specificity, sensitivity, next(markers), color=ORANGE, label=label)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), title="Melanoma against the rest")
+    axes.set(xlabel="false alarms (1 − specificity)", ylabel="sensitivity")
+    axes.legend(frameon=False, loc="lower right", fontsize=8)
+    return canvas

@@ -1,0 +1,372 @@
+"""The score card: every figure of a model on a set of images, with its confidence interval.
+
+The types below are the layout of ``score_card.json``. A figure that is not defined (of a class without images, say) is
+None.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from api.classes import CLASSES, MALIGNANT, class_indices
+from evaluate import metrics
+from evaluate.bootstrap import LEVEL, Bootstrap, Estimate, clusters_of
+from evaluate.dataset import Example
+from evaluate.predictions import Predictions
+from evaluate.roc import Point, Roc, area, at_sensitivity, at_specificity, roc
+
+MELANOMA = "mel"
+SPECIFICITIES = (0.80, 0.90, 0.95)
+SENSITIVITIES = (0.90, 0.95)
+"""Operating points on the melanoma curve."""
+
+AGES = (("<30", 30), ("30–44", 45), ("45–59", 60), ("60–74", 75), ("≥75", math.inf))
+"""Names of the age groups and the age, in years, below which each ends."""
+
+MIN_GROUP_IMAGES = 30
+"""A smaller group is marked as too small to judge."""
+
+NOVELTY_LIMIT = 1.0
+"""An image with a higher novelty is flagged as unlike the training images."""
+
+UNKNOWN = "unknown"
+
+
+class Figure(Struct, frozen=True):
+    """A figure and the ends of its interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class ModelFile(Struct, frozen=True):
+    """The checkpoint that was evaluated: its name and the first 12 digits of its SHA-256."""
+
+    file: str
+    sha256: str
+
+
+class Intervals(Struct, frozen=True):
+    """How the intervals were computed."""
+
+    level: float
+    method: str
+    resampled: str
+    resamples: int
+    seed: int
+
+
+class Reference(Struct, frozen=True):
+    """Always answering the most frequent class."""
+
+    dx: str = msgspec.field(name="class")
+    accuracy: float | None = None
+    balanced_accuracy: float | None = None
+
+
+class Metrics(Struct, frozen=True):
+    """Figures of the whole set."""
+
+    accuracy: Figure
+    balanced_accuracy: Figure
+    macro_auroc: Figure
+    macro_f1: Figure
+    expected_calibration_error: Figure
+    brier_score: Figure
+    log_loss: Figure
+
+
+class ClassFigures(Struct, frozen=True):
+    """One class against the rest."""
+
+    images: int
+    sensitivity: Figure
+    precision: Figure
+    auroc: Figure
+
+
+class Bin(Struct, frozen=True):
+    """A bin of the reliability diagram, with the means of its images."""
+
+    start: float | None = msgspec.field(name="from")
+    end: float | None = msgspec.field(name="to")
+    images: int = 0
+    confidence: float | None = None
+    accuracy: float | None = None
+
+
+class OperatingPoint(Struct, frozen=True):
+    """Sensitivity and specificity of a rule, and the threshold that it has on this set."""
+
+    rule: str
+    threshold: float | None
+    sensitivity: Figure
+    specificity: Figure
+
+
+class Melanoma(Struct, frozen=True):
+    """Melanoma against the rest."""
+
+    images: int
+    auroc: Figure
+    operating_points: list[OperatingPoint]
+
+
+class Malignant(Struct, frozen=True):
+    """The malignant classes together, by their summed probability, against the rest."""
+
+    classes: list[str]
+    images: int
+    auroc: Figure
+    operating_points: list[OperatingPoint]
+
+
+class Group(Struct, frozen=True):
+    """Images of one age group, sex or body site; ``classes`` is how many classes they have."""
+
+    images: int
+    few: bool
+    classes: int
+    accuracy: Figure
+    balanced_accuracy: Figure
+
+
+class Novelty(Struct, frozen=True):
+    """The share of images flagged as unlike the training images."""
+
+    limit: float
+    flagged: Figure
+
+
+class ScoreCard(Struct, frozen=True):
+    """Everything that is known of a model on a set of images.
+
+    ``confusion`` holds counts, rows true classes and columns answers; ``classes`` and ``confusion`` are in the order of
+    :data:`api.classes.CLASSES`; ``groups`` are by kind (age, sex, site) and name.
+    """
+
+    images: int
+    lesions: int
+    images_without_lesion: int
+    model: ModelFile | None
+    intervals: Intervals
+    reference: Reference
+    metrics: Metrics
+    classes: dict[str, ClassFigures]
+    confusion: list[list[int]]
+    reliability: list[Bin]
+    melanoma: Melanoma
+    malignant: Malignant
+    groups: dict[str, dict[str, Group]]
+    novelty: Novelty | None
+
+
+def score_card(predictions: Predictions, resamples: int = 1000, seed: int = 0) -> ScoreCard:
+    """Compute the card, with intervals over ``resamples`` resamples of the lesions."""
+    lesions = [example.lesion for example in predictions.examples]
+    bootstrap = Bootstrap(clusters_of(lesions), resamples, seed)
+    file, sha256 = predictions.model
+    return ScoreCard(
+        images=len(lesions),
+        lesions=len({lesion for lesion in lesions if lesion}),
+        images_without_lesion=lesions.count(""),
+        model=ModelFile(file, sha256) if file else None,
+        intervals=Intervals(LEVEL, "percentile bootstrap", "lesions" if any(lesions) else "images", resamples, seed),
+        reference=_reference(predictions.labels),
+        metrics=_metrics(predictions, bootstrap),
+        classes=_classes(predictions, bootstrap),
+        confusion=metrics.confusion(predictions.probabilities, predictions.labels).tolist(),
+        reliability=_reliability(predictions),
+        melanoma=_melanoma(predictions, bootstrap),
+        malignant=_malignant(predictions, bootstrap),
+        groups=_groups(predictions, bootstrap),
+        novelty=_novelty(predictions, bootstrap),
+    )
+
+
+def as_json(card: ScoreCard) -> str:
+    """The card as a JSON document: the same bytes for the same card."""
+    return json.dumps(msgspec.to_builtins(card), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def melanoma_curve(predictions: Predictions, weights: np.ndarray | None = None) -> Roc:
+    """The ROC curve of melanoma's probability; ``weights`` (..., N) as in :mod:`evaluate.metrics`."""
+    (melanoma,) = class_indices([MELANOMA])
+    return roc(predictions.probabilities[:, melanoma], predictions.labels == melanoma, weights)
+
+
+def malignant_scores(probabilities: np.ndarray) -> np.ndarray:
+    """The summed probability (N,) of the malignant classes, added in float32 as in serving."""
+    return probabilities[:, class_indices(MALIGNANT)].sum(1).astype(float)
+
+
+def group_members(examples: list[Example]) -> dict[str, dict[str, np.ndarray]]:
+    """Members, boolean (N,), of the age, sex and body-site groups that have images; unknown ones come last."""
+    names = {
+        "age": [_age_group(e.age) for e in examples],
+        "sex": [e.sex or UNKNOWN for e in examples],
+        "site": [e.site or UNKNOWN for e in examples],
+    }
+    in_order = {"age": [name for name, _ in AGES], "sex": sorted(set(names["sex"])), "site": sorted(set(names["site"]))}
+    groups: dict[str, dict[str, np.ndarray]] = {}
+    for kind, of_images in names.items():
+        order = [name for name in in_order[kind] if name != UNKNOWN] + [UNKNOWN]
+        groups[kind] = {name: np.array(of_images) == name for name in order if name in of_images}
+    return groups
+
+
+_READINGS: dict[str, Callable[[Roc], Point]] = {
+    **{f"specificity {s:.2f}": partial(at_specificity, least=s) for s in SPECIFICITIES},
+    **{f"sensitivity {s:.2f}": partial(at_sensitivity, least=s) for s in SENSITIVITIES},
+}
+"""Where the melanoma curve is read, by the name of the rule."""
+
+
+def _reference(labels: np.ndarray) -> Reference:
+    counts = np.bincount(labels, minlength=len(CLASSES))
+    return Reference(
+        list(CLASSES)[counts.argmax()], _number(counts.max() / len(labels)), _number(1 / np.count_nonzero(counts))
+    )
+
+
+def _metrics(predictions: Predictions, bootstrap: Bootstrap) -> Metrics:
+    functions: dict[str, Callable] = {
+        "accuracy": metrics.accuracy,
+        "balanced_accuracy": metrics.balanced_accuracy,
+        "macro_auroc": lambda *given: metrics.mean_of_known(_aurocs(*given)),
+        "macro_f1": metrics.macro_f1,
+        "expected_calibration_error": metrics.expected_calibration_error,
+        "brier_score": metrics.brier_score,
+        "log_loss": metrics.log_loss,
+    }
+    given = predictions.probabilities, predictions.labels
+    return Metrics(**{name: _figure(bootstrap.estimate(partial(f, *given))) for name, f in functions.items()})
+
+
+def _classes(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, ClassFigures]:
+    given = predictions.probabilities, predictions.labels
+    sensitivity, precision, auroc = (
+        bootstrap.estimate(partial(f, *given)) for f in (metrics.recalls, metrics.precisions, _aurocs)
+    )
+    counts = np.bincount(predictions.labels, minlength=len(CLASSES))
+    return {
+        name: ClassFigures(int(counts[i]), _figure(sensitivity, i), _figure(precision, i), _figure(auroc, i))
+        for i, name in enumerate(CLASSES)
+    }
+
+
+def _reliability(predictions: Predictions) -> list[Bin]:
+    bins = zip(*metrics.reliability(predictions.probabilities, predictions.labels), strict=True)
+    return [
+        Bin(
+            _number(b / metrics.BINS),
+            _number((b + 1) / metrics.BINS),
+            int(images),
+            _number(confidence),
+            _number(accuracy),
+        )
+        for b, (images, confidence, accuracy) in enumerate(bins)
+    ]
+
+
+def _melanoma(predictions: Predictions, bootstrap: Bootstrap) -> Melanoma:
+    (melanoma,) = class_indices([MELANOMA])
+    positive = predictions.labels == melanoma
+    called = predictions.probabilities.argmax(1) == melanoma
+
+    def read(weights: np.ndarray) -> np.ndarray:
+        """Sensitivity and specificity (R, rules, 2); each resample has a threshold of its own."""
+        curve = melanoma_curve(predictions, weights)
+        points = [reading(curve) for reading in _READINGS.values()]
+        return np.stack([np.stack([p.sensitivity, p.specificity], -1) for p in points], -2)
+
+    readings, curve = bootstrap.estimate(read), melanoma_curve(predictions)
+    points = [_decision("most probable class", None, called, positive, bootstrap)]
+    points += [
+        OperatingPoint(rule, _threshold(reading(curve).threshold), _figure(readings, (i, 0)), _figure(readings, (i, 1)))
+        for i, (rule, reading) in enumerate(_READINGS.items())
+    ]
+    auroc = bootstrap.estimate(lambda weights: area(melanoma_curve(predictions, weights)))
+    return Melanoma(int(positive.sum()), _figure(auroc), points)
+
+
+def _malignant(predictions: Predictions, bootstrap: Bootstrap) -> Malignant:
+    malignant = class_indices(MALIGNANT)
+    positive = np.isin(predictions.labels, malignant)
+    scores, threshold = malignant_scores(predictions.probabilities), predictions.malignant_threshold
+    called = np.isin(predictions.probabilities.argmax(1), malignant)
+    points = [_decision("most probable class", None, called, positive, bootstrap)]
+    if threshold is not None:
+        points.append(_decision("malignant threshold", threshold, scores >= threshold, positive, bootstrap))
+    auroc = bootstrap.estimate(lambda weights: area(roc(scores, positive, weights)))
+    return Malignant(list(MALIGNANT), int(positive.sum()), _figure(auroc), points)
+
+
+def _decision(
+    rule: str, threshold: float | None, called: np.ndarray, positive: np.ndarray, bootstrap: Bootstrap
+) -> OperatingPoint:
+    """The operating point of a decision ``called`` (N,) for the truth ``positive`` (N,)."""
+    rates = bootstrap.estimate(lambda weights: np.stack(metrics.rates(called, positive, weights), -1))
+    return OperatingPoint(rule, _threshold(threshold), _figure(rates, 0), _figure(rates, 1))
+
+
+def _groups(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, dict[str, Group]]:
+    return {
+        kind: {name: _group(predictions, member, bootstrap) for name, member in members.items()}
+        for kind, members in group_members(predictions.examples).items()
+    }
+
+
+def _group(predictions: Predictions, member: np.ndarray, bootstrap: Bootstrap) -> Group:
+    probabilities, labels = predictions.probabilities[member], predictions.labels[member]
+
+    def estimate(figure: Callable) -> Figure:
+        return _figure(bootstrap.estimate(lambda weights: figure(probabilities, labels, weights[:, member])))
+
+    return Group(
+        images=len(labels),
+        few=len(labels) < MIN_GROUP_IMAGES,
+        classes=len(set(labels)),
+        accuracy=estimate(metrics.accuracy),
+        balanced_accuracy=estimate(metrics.balanced_accuracy),
+    )
+
+
+def _novelty(predictions: Predictions, bootstrap: Bootstrap) -> Novelty | None:
+    if predictions.novelty is None:
+        return None
+    flagged = predictions.novelty > NOVELTY_LIMIT
+    share = bootstrap.estimate(lambda weights: metrics.ratio(weights @ flagged, weights.sum(-1)))
+    return Novelty(NOVELTY_LIMIT, _figure(share))
+
+
+def _aurocs(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """AUROC of each class against the rest, (..., C)."""
+    classes = range(probabilities.shape[1])
+    return np.stack([area(roc(probabilities[:, c], labels == c, weights)) for c in classes], axis=-1)
+
+
+def _age_group(age: float | None) -> str:
+    return UNKNOWN if age is None else next(name for name, end in AGES if age < end)
+
+
+def _figure(estimate: Estimate, index: int | tuple[int, ...] = ()) -> Figure:
+    return Figure(*(_number(values[index]) for values in estimate))
+
+
+def _threshold(value: float | np.ndarray | None) -> float | None:
+    """Nine digits, which tell every float32 from its neighbours; None for a rule without a finite threshold."""
+    return None if value is None or not math.isfinite(value) else float(f"{float(value):.9g}")
+
+
+def _number(value: float) -> float | None:
+    """Six decimals: more than any set of images can resolve, fewer than two processors may differ in."""
+    return None if math.isnan(value) else round(float(value), 6)

@@ -1,0 +1,81 @@
+"""The score card as Markdown and pictures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from evaluate import report
+from evaluate.predictions import Predictions
+from evaluate.score_card import ScoreCard, as_json, score_card
+from tests.unit.evaluate.sets import BCC, MEL, NV, confident, examples_of, random_predictions
+
+
+@pytest.fixture(scope="module")
+def card(small) -> ScoreCard:
+    return score_card(small, resamples=200)
+
+
+def test_markdown_tells_what_the_card_does(card):
+    text = report.markdown(card)
+    assert text.startswith("8 images of 6 lesions, one forward pass each by m.pth (SHA-256 0123456789ab…)")
+    assert (
+        "Intervals are 95 %, by a percentile bootstrap (200 resamples) over lesions, each with all its images." in text
+    )
+    low, high = (getattr(card.metrics.accuracy, end) for end in ("low", "high"))
+    assert f"| accuracy | 0.500 | {low:.3f}–{high:.3f} | 0.500 |" in text
+    assert "| | model | interval | most frequent class |" in text and f"–{card.metrics.macro_f1.high:.3f} | |" in text
+    assert "| vasc | 0 | – | – | – |" in text
+    assert "| true mel | 0 | 1 | 0 | 0 | 2 | 1 | 0 |" in text
+    assert "| malignant threshold | 0.7500 | 0.800" in text
+    assert "Flagged as unlike the training images: 0.250" in text
+    assert "| male | 5 (few) | 2 | 0.600" in text
+    assert "| nan" not in text and "(nan" not in text and "None" not in text
+    assert set(re.findall(r"!\[.+\]\((.+)\)", text)) == set(report.PICTURES)
+
+
+def test_markdown_says_when_lesions_are_not_known(small):
+    def summary(lesions):
+        examples = [replace(e, lesion=lesion) for e, lesion in zip(small.examples, lesions, strict=True)]
+        return report.markdown(score_card(replace(small, examples=examples, model=("", "")), 2)).splitlines()[0]
+
+    assert summary([""] * 8).startswith("8 images, one forward pass each, compared with")
+    assert "over images, as their lesions are not known" in summary([""] * 8)
+    assert "(3 images without a known lesion count as one lesion each)" in summary(
+        ["a", "b", "b", "c", "c", "", "", ""]
+    )
+
+
+def test_people_that_are_not_known_have_no_table(small):
+    examples = examples_of(small.labels.tolist())
+    assert "By age" not in report.markdown(score_card(replace(small, examples=examples), 2))
+    site = [replace(e, site="head | neck\n") for e in examples]
+    assert "| head \\| neck | 8 (few) |" in report.markdown(score_card(replace(small, examples=site), 2))
+
+
+def test_pictures_are_small_and_the_same_each_time(tmp_path):
+    predictions = random_predictions(400)
+    card = score_card(predictions, 20)
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        report.draw(predictions, card, tmp_path / folder)
+    for name in report.PICTURES:
+        picture = (tmp_path / "first" / name).read_bytes()
+        assert len(picture) < 60_000
+        assert picture == (tmp_path / "second" / name).read_bytes()
+        assert b"atplotlib" not in picture
+        with Image.open(tmp_path / "first" / name) as image:
+            assert min(image.size) >= 400
+            assert image.convert("RGB").getpixel((2, 2)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("labels", [[NV], [MEL, MEL], [NV, BCC, NV]])
+def test_sets_that_lack_classes_have_a_card_too(tmp_path, labels):
+    predictions = Predictions(examples_of(labels), confident([NV] * len(labels)))
+    card = score_card(predictions, 20)
+    assert "NaN" not in as_json(card)
+    assert "| nan" not in report.markdown(card) and "(nan" not in report.markdown(card)
+    report.draw(predictions, card, tmp_path)

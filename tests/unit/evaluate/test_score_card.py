@@ -1,0 +1,150 @@
+"""The score card, computed by hand."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from api.classes import CLASSES
+from evaluate.predictions import Predictions
+from evaluate.score_card import as_json, group_members, malignant_scores, score_card
+from tests.unit.evaluate.sets import BKL, MEL, NV, as_dict, confident, examples_of, random_predictions
+
+
+@pytest.fixture(scope="module")
+def card(small) -> dict:
+    return as_dict(score_card(small, resamples=200))
+
+
+def values(part: dict) -> dict:
+    return {name: figure["value"] for name, figure in part.items() if isinstance(figure, dict)}
+
+
+def test_whole_set_by_hand(card):
+    assert (card["images"], card["lesions"], card["images_without_lesion"]) == (8, 6, 0)
+    assert card["model"] == {"file": "m.pth", "sha256": "0123456789ab"}
+    assert card["intervals"] == {
+        "level": 0.95, "method": "percentile bootstrap", "resampled": "lesions", "resamples": 200, "seed": 0,
+    }  # fmt: skip
+    assert card["reference"] == {"class": "mel", "accuracy": 0.5, "balanced_accuracy": 0.333333}
+    figures = values(card["metrics"])
+    assert figures["accuracy"] == 0.5  # a, a, d, d
+    assert figures["balanced_accuracy"] == pytest.approx((2 / 4 + 2 / 3 + 0) / 3, abs=1e-6)
+    assert figures["expected_calibration_error"] == pytest.approx(0.2)  # 0.7 sure, half right
+    wrong = (0.95**2) + 0.7**2 + 5 * 0.05**2
+    assert figures["brier_score"] == pytest.approx((0.3**2 + 6 * 0.05**2 + wrong) / 2, abs=1e-6)
+    assert figures["log_loss"] == pytest.approx(-(np.log(0.7) + np.log(0.05)) / 2, abs=1e-6)
+    assert figures["macro_f1"] == pytest.approx((2 * 2 / (4 + 4) + 2 * 2 / (3 + 3) + 0) / 3, abs=1e-6)
+    for figure in card["metrics"].values():
+        assert figure["low"] <= figure["value"] <= figure["high"]
+
+
+def test_classes_by_hand(card):
+    melanoma = card["classes"]["mel"]
+    assert list(card["classes"]) == list(CLASSES)
+    assert melanoma["images"] == 4
+    # 16 pairs: two found win over the two nevi that are no alarm (4) and tie with the two alarms (2 of 4);
+    # two missed tie with the same two (2 of 4) and lose to the alarms.
+    assert values(melanoma) == {"sensitivity": 0.5, "precision": 0.5, "auroc": 0.5}
+    assert values(card["classes"]["bcc"]) == {"sensitivity": 0, "precision": 0, "auroc": pytest.approx(3 / 7, abs=1e-6)}
+    assert values(card["classes"]["vasc"]) == {"sensitivity": None, "precision": None, "auroc": None}
+    assert card["confusion"][MEL] == [0, 1, 0, 0, 2, 1, 0]
+    assert np.sum(card["confusion"]) == 8
+    (bin_,) = [b for b in card["reliability"] if b["images"]]
+    assert bin_ == {"from": 0.666667, "to": 0.733333, "images": 8, "confidence": 0.7, "accuracy": 0.5}
+    assert len(card["reliability"]) == 15 and card["reliability"][0]["accuracy"] is None
+
+
+def test_operating_points_of_melanoma(card):
+    points = {p["rule"]: p for p in card["melanoma"]["operating_points"]}
+    assert list(points) == [
+        "most probable class", "specificity 0.80", "specificity 0.90", "specificity 0.95",
+        "sensitivity 0.90", "sensitivity 0.95",
+    ]  # fmt: skip
+    assert values(points["most probable class"]) == {"sensitivity": 0.5, "specificity": 0.5}
+    assert points["most probable class"]["threshold"] is None
+    assert values(points["specificity 0.90"]) == {"sensitivity": 0, "specificity": 1}
+    assert points["specificity 0.90"]["threshold"] is None  # nothing may be called a melanoma
+    assert values(points["sensitivity 0.90"]) == {"sensitivity": 1, "specificity": 0}
+    assert points["sensitivity 0.90"]["threshold"] == pytest.approx(0.05)
+
+
+def test_malignant_classes_are_taken_together(card, small):
+    np.testing.assert_allclose(malignant_scores(small.probabilities), [0.8, 0.8, 0.15, 0.8, 0.15, 0.15, 0.8, 0.8], 1e-6)
+    part = card["malignant"]
+    assert part["classes"] == ["akiec", "bcc", "mel"] and part["images"] == 5
+    most_probable, threshold = part["operating_points"]
+    # A melanoma called bcc is found, as is a bcc called melanoma.
+    assert values(most_probable) == {"sensitivity": 0.8, "specificity": pytest.approx(2 / 3, abs=1e-6)}
+    assert values(threshold) == values(most_probable)
+    assert (threshold["rule"], threshold["threshold"]) == ("malignant threshold", 0.75)
+    (alone,) = as_dict(score_card(replace(small, malignant_threshold=None), 2))["malignant"]["operating_points"]
+    assert alone["rule"] == "most probable class"
+
+
+def test_an_image_at_the_threshold_is_malignant(small):
+    at = float(malignant_scores(small.probabilities)[0])
+    for threshold, found in ((at, 0.8), (np.nextafter(at, 1), 0)):
+        card = as_dict(score_card(replace(small, malignant_threshold=threshold), 2))
+        assert card["malignant"]["operating_points"][1]["sensitivity"]["value"] == found
+
+
+def test_novelty_above_1_is_flagged(card, small):
+    assert card["novelty"]["limit"] == 1
+    assert card["novelty"]["flagged"]["value"] == 0.25
+    assert as_dict(score_card(replace(small, novelty=None), 2))["novelty"] is None
+
+
+def test_groups_by_hand(card, small):
+    members = {
+        kind: {n: m.nonzero()[0].tolist() for n, m in g.items()} for kind, g in group_members(small.examples).items()
+    }
+    assert members == {
+        "age": {"<30": [0, 7], "30–44": [1, 2], "45–59": [3], "≥75": [4, 6], "unknown": [5]},
+        "sex": {"female": [5, 6, 7], "male": [0, 1, 2, 3, 4]},
+        "site": {"back": list(range(7)), "unknown": [7]},
+    }
+    assert list(members["age"]) == ["<30", "30–44", "45–59", "≥75", "unknown"]
+    male = card["groups"]["sex"]["male"]
+    assert (male["images"], male["classes"], male["few"]) == (5, 2, True)
+    assert values(male) == {"accuracy": 0.6, "balanced_accuracy": 0.75}
+
+
+def test_a_group_of_thirty_is_not_few():
+    examples = [replace(e, sex="male" if i < 30 else "female") for i, e in enumerate(examples_of([NV] * 59))]
+    groups = as_dict(score_card(Predictions(examples, confident([NV] * 59)), 2))["groups"]["sex"]
+    assert {name: g["few"] for name, g in groups.items()} == {"female": True, "male": False}
+
+
+def test_lesions_with_many_images_widen_the_card_s_intervals():
+    rng = np.random.default_rng(0)
+    labels = rng.choice([MEL, NV], 60)
+    answers = np.where(rng.random(60) < 0.7, labels, BKL)
+    labels, answers = np.repeat(labels, 4).tolist(), np.repeat(answers, 4).tolist()
+    by_lesion = Predictions(examples_of(labels, [f"L{i // 4}" for i in range(240)]), confident(answers))
+    by_image = Predictions(examples_of(labels, [""] * 240), confident(answers))
+    cards = [as_dict(score_card(p, 500)) for p in (by_lesion, by_image)]
+    assert [c["intervals"]["resampled"] for c in cards] == ["lesions", "images"]
+    assert [c["lesions"] for c in cards] == [60, 0]
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "log_loss"):
+        wide, narrow = (c["metrics"][name]["high"] - c["metrics"][name]["low"] for c in cards)
+        assert wide > 1.6 * narrow, name
+
+
+def test_the_card_depends_on_the_seed_and_resamples_only():
+    predictions = random_predictions(150)
+    first = as_json(score_card(predictions, 50, 3))
+    assert as_json(score_card(predictions, 50, 3)) == first
+    other = json.loads(as_json(score_card(predictions, 50, 4)))
+    assert other["metrics"]["accuracy"]["value"] == json.loads(first)["metrics"]["accuracy"]["value"]
+    assert other["metrics"] != json.loads(first)["metrics"]
+
+
+def test_a_thousand_resamples_of_two_thousand_images_take_seconds():
+    started = time.process_time()
+    score_card(random_predictions(2007), resamples=1000)
+    assert time.process_time() - started < 20
