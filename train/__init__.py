@@ -1,1 +1,1 @@
-"""Training, evaluation and archiving."""
+"""Training the classifier, and packing it for TorchServe."""

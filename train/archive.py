@@ -1,9 +1,9 @@
-"""Pack the trained checkpoint and all of ``handler/`` into ``model_store/mlbio.mar`` for TorchServe.
+"""Pack the trained checkpoint, ``handler/`` and ``api/`` into ``model_store/mlbio.mar`` for TorchServe.
 
     python train/archive.py
 
-torch-model-archiver packs; afterwards the archive is written again with fixed times and a fixed order of files, so that
-the same inputs give the same bytes.
+The archive that torch-model-archiver makes is written again with fixed times and a fixed order of files, so that the
+same inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from handler.checkpoint import Checkpoint, CheckpointError
+
 ROOT = Path(__file__).resolve().parent.parent
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip file can hold, given to every file."""
-
-sys.path.insert(0, str(ROOT))
-
-from handler.classifier import Checkpoint, CheckpointError
+PACKAGES = ("handler", "api")
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+"""Given to every file: the earliest time that a zip file can hold."""
 
 
 class ArchiveError(RuntimeError):
@@ -46,21 +45,22 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build(checkpoint: Path, output: Path) -> None:
-    """Write ``output``, replaced in one step.
+    """Write ``output`` atomically.
 
     Raises:
-        handler.classifier.CheckpointError: ``checkpoint`` cannot be served.
+        handler.checkpoint.CheckpointError: ``checkpoint`` cannot be served.
         ArchiveError: torch-model-archiver failed.
     """
-    Checkpoint.load(checkpoint)  # a broken one is found here, not in a worker that dies in a loop
+    Checkpoint.load(checkpoint)  # a broken one is refused here rather than by a worker that dies in a loop
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         staged, packed = Path(folder, "staged"), Path(folder, "packed")
         packed.mkdir()
-        # The archiver copies the contents of a folder, so the package is put into one of its own.
-        shutil.copytree(
-            ROOT / "handler", staged / "handler", ignore=shutil.ignore_patterns("__pycache__", "service.py")
-        )
+        # The archiver copies the contents of a folder, so the packages are put into one of their own.
+        for package in PACKAGES:
+            shutil.copytree(
+                ROOT / package, staged / package, ignore=shutil.ignore_patterns("__pycache__", "service.py")
+            )
         finished = subprocess.run(
             [sys.executable, "-c", "from model_archiver.model_packaging import generate_model_archive as g; g()"]
             + ["--model-name", output.stem, "--version", "1.0", "--serialized-file", str(checkpoint)]
@@ -80,7 +80,7 @@ def build(checkpoint: Path, output: Path) -> None:
 
 
 def normalise(source: Path, target: Path) -> None:
-    """Copy the archive ``source`` with its files in order, all of one time, and that time in its manifest."""
+    """Copy the archive ``source`` with its files sorted and all times fixed, that in its manifest too."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
         for name in sorted(old.namelist()):
             content = old.read(name)
@@ -88,7 +88,7 @@ def normalise(source: Path, target: Path) -> None:
                 manifest = json.loads(content)
                 manifest["createdOn"] = "01/01/1980 00:00:00"
                 content = json.dumps(manifest, indent=2, sort_keys=True).encode()
-            entry = zipfile.ZipInfo(name, EPOCH)
+            entry = zipfile.ZipInfo(name, ZIP_TIME)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             new.writestr(entry, content)

@@ -1,4 +1,4 @@
-"""What is fitted after training, on images held out: how sure to be, when to worry, and when not to answer."""
+"""What is fitted to the held-out images after training: bias, temperature, malignant threshold and novelty."""
 
 from __future__ import annotations
 
@@ -6,27 +6,37 @@ import math
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 from torch import nn
 
-from handler.classifier import Checkpoint, Normalise, Novelty, middle_and_logits
-from handler.contract import CLASSES, MALIGNANT
+from api.classes import MALIGNANT, class_indices
+from evaluate.metrics import accuracy, balanced_accuracy
+from handler.checkpoint import Checkpoint
+from handler.network import Normalise, middle_and_logits
+from handler.novelty import Novelty
 from handler.quantise import activation_ranges, fold_batch_norm
-from train.metrics import accuracy, balanced_accuracy
+from train.precision import mixed_precision
 
 SENSITIVITY = 0.95
-"""Share of malignant validation images that the malignant flag must raise."""
+"""Share of malignant validation images that reach the malignant threshold."""
 
-FAMILIAR = 0.98
-"""Share of validation images that must not look novel."""
+FAMILIAR_SHARE = 0.98
+"""Share of validation images whose novelty stays below its limit."""
 
-TILTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-"""How far :func:`fit_bias` may go; at 1 all classes would count as equally frequent."""
+BIAS_STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+"""Candidates of :func:`fit_bias`; 1 would treat all classes as equally frequent."""
 
-RANGED, RANGED_TOGETHER = 256, 8
-"""Training images, and how many of them at a time, that the ranges of the 8-bit network are taken from."""
+TEMPERATURES = (0.2, 5.0)
+"""Range of :func:`fit_temperature`."""
+
+QUANTISATION_IMAGES, QUANTISATION_BATCH = 256, 8
+"""Training images that the ranges of the 8-bit network are taken from, and how many form a batch."""
 
 SHRINKAGE = 0.1
-"""Share of the mean variance that is added to each direction's, so that none that hardly varies decides alone."""
+"""Share of the mean variance that is added to each direction's, so that no nearly constant feature dominates."""
+
+PREDICTION_BATCH = 64
 
 
 def complete(
@@ -35,108 +45,117 @@ def complete(
     validation_squares: np.ndarray,
     labels: np.ndarray,
     device: torch.device,
-    dtype: torch.dtype | None,
 ) -> np.ndarray:
-    """Fit everything that serving needs beside the weights, into ``checkpoint``.
+    """Fit all that serving needs beside the weights, and store it in ``checkpoint``.
 
-    ``train_squares`` (M, 224, 224, 3) are images that the network learned from, ``validation_squares``
-    (N, 224, 224, 3) and ``labels`` (N,) others; ``dtype`` is autocast's, None for float32. Returned are the
-    calibrated probabilities (N, classes) of the validation images.
+    The network runs in float32, as serving does, so that thresholds mean the same there.
+
+    Args:
+        checkpoint: the trained weights.
+        train_squares: images that the network was trained on, ``uint8`` (M, 224, 224, 3).
+        validation_squares: held-out images, ``uint8`` (N, 224, 224, 3).
+        labels: their classes (N,).
+        device: where to compute.
+
+    Returns:
+        Calibrated probabilities (N, classes) of the validation images.
     """
-    network = checkpoint.network().to(device, memory_format=torch.channels_last)
-    known, _ = predict(network, train_squares, device, dtype)
-    middle, logits = predict(network, validation_squares, device, dtype)
+    network = checkpoint.network().to(device).to(memory_format=torch.channels_last)
+    train_features, _ = predict(network, train_squares, device)
+    features, logits = predict(network, validation_squares, device)
     checkpoint.bias = fit_bias(logits, labels)
     probabilities = calibrate(checkpoint, logits, labels)
     checkpoint.malignant_threshold = fit_malignant_threshold(probabilities, labels)
-    checkpoint.novelty = fit_novelty(known, middle)
+    checkpoint.novelty = fit_novelty(train_features, features)
     normalise = Normalise()
-    some = torch.from_numpy(train_squares[:RANGED]).permute(0, 3, 1, 2).float().split(RANGED_TOGETHER)
-    checkpoint.ranges = activation_ranges(fold_batch_norm(checkpoint.network()), (normalise(b) for b in some))
+    pixels = torch.from_numpy(train_squares[:QUANTISATION_IMAGES]).permute(0, 3, 1, 2).float()
+    batches = (normalise(batch) for batch in pixels.split(QUANTISATION_BATCH))
+    checkpoint.ranges = activation_ranges(fold_batch_norm(checkpoint.network()), batches)
     return probabilities
 
 
 @torch.inference_mode()
 def predict(
-    network: nn.Module, squares: np.ndarray, device: torch.device, dtype: torch.dtype | None
+    network: nn.Module, squares: np.ndarray, device: torch.device, mixed: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Middle features (N, 256) and logits (N, classes) for ``uint8`` squares (N, S, S, 3)."""
-    middle, logits, normalise = [], [], Normalise().to(device)
-    for start in range(0, len(squares), 64):
-        pixels = torch.from_numpy(squares[start : start + 64]).permute(0, 3, 1, 2).to(device).float()
-        pixels = normalise(pixels).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-            features, outputs = middle_and_logits(network, pixels)
-        middle.append(features.float().cpu().numpy())
-        logits.append(outputs.float().cpu().numpy())
-    return np.concatenate(middle), np.concatenate(logits)
+    """Middle features (N, 256) and logits (N, classes) for ``uint8`` squares (N, S, S, 3).
+
+    ``mixed`` allows bf16: faster, to about two digits.
+    """
+    all_features, all_logits, normalise = [], [], Normalise().to(device)
+    precision = mixed_precision(device, enabled=mixed)
+    for start in range(0, len(squares), PREDICTION_BATCH):
+        batch = torch.from_numpy(squares[start : start + PREDICTION_BATCH])
+        pixels = normalise(batch.permute(0, 3, 1, 2).to(device).float())
+        with precision:
+            features, logits = middle_and_logits(network, pixels.contiguous(memory_format=torch.channels_last))
+        all_features.append(features.float().cpu().numpy())
+        all_logits.append(logits.float().cpu().numpy())
+    return np.concatenate(all_features), np.concatenate(all_logits)
 
 
 def calibrate(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Fit ``checkpoint``'s temperature to its bias and these logits; the probabilities (N, C) that follow."""
+    """Fit ``checkpoint.temperature`` to logits (N, C) plus its bias; returns the calibrated probabilities (N, C)."""
     checkpoint.temperature = fit_temperature(logits + checkpoint.bias, labels)
-    return softmax((logits + checkpoint.bias) / checkpoint.temperature)
+    return softmax((logits + checkpoint.bias) / checkpoint.temperature, axis=1)
 
 
 def fit_bias(logits: np.ndarray, labels: np.ndarray) -> list[float]:
-    """What is added to the logits (N, C) so that rare classes are not passed over.
+    """A bias for each column of ``logits`` (N, C) that raises rare classes.
 
-    The bias is in proportion to the logarithm of how rare a class is among ``labels`` (logit adjustment: Menon et al.,
-    ICLR 2021). Of :data:`TILTS` the one of most :func:`worth` is taken: a larger one would find yet more of the rare
-    classes, at the price of many a common one.
+    It is proportional to the logarithm of a class's rarity among ``labels`` (logit adjustment: Menon et al., ICLR
+    2021). Of :data:`BIAS_STRENGTHS` the one with the best :func:`selection_score` is taken, the smallest of equals.
     """
     counts = np.bincount(labels, minlength=logits.shape[1])
     rarity = np.log(counts.sum() / np.maximum(counts, 1))
-    # The first, and so the smallest, where several are as good.
-    best = max(TILTS, key=lambda tilt: worth(logits + tilt * rarity, labels))
+    best = max(BIAS_STRENGTHS, key=lambda strength: selection_score(logits + strength * rarity, labels))
     return [float(b) for b in best * rarity]
 
 
-def worth(logits: np.ndarray, labels: np.ndarray) -> float:
-    """What epochs and biases are chosen by: the mean of accuracy and balanced accuracy.
+def selection_score(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The score that epochs and biases are selected by: the mean of accuracy and balanced accuracy.
 
-    Balanced accuracy alone would be decided by the few images of the rarest classes; accuracy alone by the nevi.
+    Balanced accuracy alone depends on the few images of the rarest classes, accuracy alone on the nevi.
     """
-    return (accuracy(logits, labels) + balanced_accuracy(logits, labels)) / 2
+    return float(accuracy(logits, labels) + balanced_accuracy(logits, labels)) / 2
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature of least cross-entropy (Guo et al., ICML 2017), found by golden-section search in its log."""
+    """The temperature in :data:`TEMPERATURES` of least cross-entropy (Guo et al., ICML 2017)."""
 
-    def loss(log_temperature: float) -> float:
-        probabilities = softmax(logits / math.exp(log_temperature))
-        return float(-np.log(probabilities[np.arange(len(labels)), labels] + 1e-12).mean())
+    def cross_entropy(log_temperature: float) -> float:
+        log_probabilities = log_softmax(logits / math.exp(log_temperature), axis=1)
+        return -float(log_probabilities[np.arange(len(labels)), labels].mean())
 
-    low, high, golden = math.log(0.2), math.log(5.0), (math.sqrt(5) - 1) / 2
-    for _ in range(40):
-        a, b = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, b) if loss(a) < loss(b) else (a, high)
-    return math.exp((low + high) / 2)
+    low, high = TEMPERATURES
+    found = minimize_scalar(
+        cross_entropy, bounds=(math.log(low), math.log(high)), method="bounded", options={"xatol": 1e-6}
+    )
+    return math.exp(found.x)
 
 
-def fit_malignant_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The largest threshold of the malignant sum that :data:`SENSITIVITY` of the malignant images reach."""
-    malignant = [list(CLASSES).index(c) for c in MALIGNANT]
+def fit_malignant_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+    """The largest sum of malignant probabilities that :data:`SENSITIVITY` of the malignant images reach.
+
+    None if no image is malignant.
+    """
+    malignant = class_indices(MALIGNANT)
     sums = np.sort(probabilities[:, malignant].sum(1)[np.isin(labels, malignant)])
+    if not len(sums):
+        return None
     return float(sums[math.floor((1 - SENSITIVITY) * len(sums) + 1e-9)])
 
 
-def fit_novelty(known: np.ndarray, validation: np.ndarray) -> Novelty:
-    """Distance to the training images' distribution (Mahalanobis, after Lee et al., NeurIPS 2018).
+def fit_novelty(train_features: np.ndarray, validation_features: np.ndarray) -> Novelty:
+    """Mahalanobis distance to the training images' features, one Gaussian for all classes (Lee et al., NeurIPS 2018).
 
-    One Gaussian for all classes, on features (M, D) from the middle of the network: what is no skin differs there,
-    while the last layer has learned to forget everything but the seven classes. The limit comes from ``validation``
-    (N, D); no picture of anything else is needed.
+    Middle features (M, D) are used because pictures other than skin differ there, while the last layer keeps little
+    but what separates the seven classes. The limit is a quantile of the distances of ``validation_features`` (N, D).
     """
-    mean = known.mean(axis=0)
-    variances, directions = np.linalg.eigh(np.cov((known - mean).T))
+    mean = train_features.mean(axis=0)
+    variances, directions = np.linalg.eigh(np.cov((train_features - mean).T))
     whiten = directions / np.sqrt(variances + SHRINKAGE * variances.mean())
     novelty = Novelty(torch.from_numpy(mean).float(), torch.from_numpy(whiten).float(), limit=1.0)
-    novelty.limit = float(np.quantile(novelty(torch.from_numpy(validation).float()).numpy(), FAMILIAR))
+    distances = novelty(torch.from_numpy(validation_features).float()).numpy()
+    novelty.limit = float(np.quantile(distances, FAMILIAR_SHARE))
     return novelty
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities (N, C) of logits (N, C)."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)

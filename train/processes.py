@@ -1,4 +1,4 @@
-"""One process alone, or several that ``torchrun`` started, each training on its part of every batch."""
+"""The processes of one training run: a single one, or several started by ``torchrun``."""
 
 from __future__ import annotations
 
@@ -11,52 +11,66 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from train.weights import SetupError
+from evaluate.arguments import UsageError
+from handler.checkpoint import first_line
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among its ``count`` fellows. ``lead`` (rank 0) validates, writes and talks for all."""
+    """This process's place among all processes of the run.
+
+    Attributes:
+        rank: number of this process; 0 is the main one, which validates, writes files and prints.
+        local_rank: its number on this machine, which is the number of its GPU.
+        world_size: how many processes there are. Each trains on its part of every batch.
+    """
 
     rank: int = 0
-    local: int = 0
-    count: int = 1
+    local_rank: int = 0
+    world_size: int = 1
 
     @classmethod
     def from_environment(cls) -> Processes:
-        """What ``torchrun`` says in the environment; one process alone without it."""
-        return cls(*(int(os.environ.get(name, default)) for name, default in _VARIABLES.items()))
+        """As ``torchrun``'s environment variables say; a single process without them."""
+        return cls(
+            rank=int(os.environ.get("RANK", 0)),
+            local_rank=int(os.environ.get("LOCAL_RANK", 0)),
+            world_size=int(os.environ.get("WORLD_SIZE", 1)),
+        )
 
     @property
-    def lead(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
     def device(self, name: str | None) -> torch.device:
-        """The device of that name, tried out; without one, this process's GPU where there is one.
+        """The device called ``name``, after a trial; without a name this process's GPU, or the CPU if there is none.
 
         Raises:
-            SetupError: there is no such device.
+            UsageError: the device does not exist or cannot be used.
         """
         try:
             device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
             if device.type == "cuda" and device.index is None:
-                device = torch.device("cuda", self.local)
+                device = torch.device("cuda", self.local_rank)
             torch.zeros(1, device=device)
         except (RuntimeError, AssertionError) as error:
-            raise SetupError(f"--device {name} cannot be used ({str(error).splitlines()[0]})") from None
+            raise UsageError(f"--device {name} cannot be used ({first_line(error)})") from None
         return device
 
-    def join(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """``network`` on ``device``, its gradients averaged over all processes (gloo on a CPU, NCCL on GPUs)."""
-        network = network.to(device, memory_format=torch.channels_last)
+    def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Move ``network`` to ``device``; with several processes, average its gradients over all of them.
+
+        The backend is gloo on CPUs and NCCL on GPUs, where batch norm is synchronised too.
+        """
+        network = network.to(device).to(memory_format=torch.channels_last)
         if device.type == "cuda":
             torch.cuda.set_device(device)
             torch.backends.cudnn.benchmark = True
-        if self.count == 1:
+        if self.world_size == 1:
             return network
         if device.type == "cpu":
             # torchrun gives each process one thread unless told otherwise: share the cores instead.
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // self.count))
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // self.world_size))
             dist.init_process_group("gloo")
             return nn.parallel.DistributedDataParallel(network)
         dist.init_process_group("nccl", device_id=device)
@@ -64,23 +78,20 @@ class Processes:
         return nn.parallel.DistributedDataParallel(network, device_ids=[device.index])
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """``values`` summed over all processes."""
-        if self.count > 1:
+        """``values`` summed over all processes, in place."""
+        if self.world_size > 1:
             dist.all_reduce(values)
         return values
 
-    def leave(self) -> None:
-        """End the processes' talk. Harmless where there was none."""
+    def close(self) -> None:
+        """Destroy the process group, if there is one."""
         if dist.is_initialized():
             dist.destroy_process_group()
 
     def exit(self, code: int) -> NoReturn:
-        """End this process. One of several ends at once: Python's own shutdown can trip over gloo's threads."""
-        if self.count == 1:
+        """Exit this process. One of several skips Python's shutdown, which can crash in gloo's threads."""
+        if self.world_size == 1:
             sys.exit(code)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-_VARIABLES = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1}

@@ -1,14 +1,16 @@
-"""What is fitted after training: the temperature, the malignant threshold, and what is unlike the training images."""
+"""What is fitted after training: bias, temperature, malignant threshold and novelty."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from torchvision.models import resnet34
 
-from handler.classifier import Checkpoint, middle_and_logits
-from handler.contract import CLASSES, MALIGNANT
+from api.classes import CLASSES, MALIGNANT
+from handler.checkpoint import Checkpoint
+from handler.network import middle_and_logits
 from train import calibrate
 
 CPU = torch.device("cpu")
@@ -22,14 +24,14 @@ def network() -> torch.nn.Module:
 
 def test_predict_gives_logits_and_middle_features_in_the_order_of_the_squares(network):
     squares = np.random.default_rng(0).integers(0, 256, (66, 32, 32, 3), dtype=np.uint8)
-    middle, logits = calibrate.predict(network, squares, CPU, None)
+    middle, logits = calibrate.predict(network, squares, CPU)
     assert middle.shape == (66, 256) and logits.shape == (66, 7) and logits.dtype == np.float32
-    alone = calibrate.predict(network, squares[65:], CPU, None)
+    alone = calibrate.predict(network, squares[65:], CPU)
     np.testing.assert_allclose(middle[65:], alone[0], atol=1e-4)
     np.testing.assert_allclose(logits[65:], alone[1], atol=1e-4)
 
 
-def test_middle_and_logits_are_torchvisions_own(network):
+def test_middle_features_and_logits_equal_torchvisions(network):
     x = torch.randn(2, 3, 64, 64)
     seen = []
     handle = network.layer3.register_forward_hook(lambda *arguments: seen.append(arguments[2].mean((2, 3))))
@@ -49,15 +51,20 @@ def test_the_temperature_of_the_data_is_found(temperature):
     assert calibrate.fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
 
 
-def test_softmax_of_large_logits_is_finite():
-    probabilities = calibrate.softmax(np.array([[1000.0, 0.0, -1000.0]]))
-    assert probabilities.tolist() == [[1, 0, 0]]
+@pytest.mark.parametrize("scale", [0.01, 100.0])
+def test_the_temperature_stays_in_its_range_and_large_logits_are_finite(scale):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2.5, (2000, 7))
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    low, high = calibrate.TEMPERATURES
+    expected = low if scale < 1 else high
+    assert calibrate.fit_temperature(scale * logits, labels) == pytest.approx(expected, rel=1e-4)
 
 
 # The bias
 
 
-def drawn(classes: list[int], spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def sample(classes: list[int], spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Logits (N, 7) of a fair classifier that has learned how frequent its classes are, and labels."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(7), classes)
@@ -66,42 +73,42 @@ def drawn(classes: list[int], spread: float, seed: int = 0) -> tuple[np.ndarray,
     return evidence + np.log(np.maximum(classes, 1) / len(labels)), labels
 
 
-def test_the_bias_lifts_rare_classes_and_raises_what_it_should():
-    logits, labels = drawn([40, 40, 40, 40, 40, 4000, 40], 1.6)
+def test_the_bias_raises_rare_classes_and_the_selection_score():
+    logits, labels = sample([40, 40, 40, 40, 40, 4000, 40], 1.6)
     bias = np.array(calibrate.fit_bias(logits, labels))
     assert (np.delete(bias, 5) > bias[5]).all() and bias[5] >= 0
 
-    def worth(b) -> float:
-        return calibrate.worth(logits + b, labels)
+    def score(b) -> float:
+        return calibrate.selection_score(logits + b, labels)
 
     rarity = -np.log(np.bincount(labels) / len(labels))
-    assert worth(bias) == max(worth(t * rarity) for t in calibrate.TILTS) > worth(0)
+    assert score(bias) == max(score(s * rarity) for s in calibrate.BIAS_STRENGTHS) > score(0)
 
 
-def test_worth_is_the_mean_of_accuracy_and_balanced_accuracy():
+def test_the_selection_score_is_the_mean_of_accuracy_and_balanced_accuracy():
     logits, labels = np.eye(7)[[0, 0, 0, 1]], np.array([0, 0, 1, 1])
-    assert calibrate.worth(logits, labels) == 0.75  # both are 3/4 here
+    assert calibrate.selection_score(logits, labels) == 0.75  # both are 3/4 here
     labels = np.array([0, 0, 0, 2])
-    assert calibrate.worth(logits, labels) == (3 / 4 + 1 / 2) / 2
+    assert calibrate.selection_score(logits, labels) == (3 / 4 + 1 / 2) / 2
 
 
-def test_classes_as_frequent_need_no_bias():
-    logits, labels = drawn([200] * 7, 1.5)
+def test_equally_frequent_classes_need_no_bias():
+    logits, labels = sample([200] * 7, 1.5)
     bias = calibrate.fit_bias(logits, labels)
     assert len(set(bias)) == 1
 
 
-def test_a_class_without_images_breaks_nothing():
-    logits, labels = drawn([50, 50, 50, 0, 50, 500, 50], 1.5)
+def test_a_class_without_images_has_a_finite_bias():
+    logits, labels = sample([50, 50, 50, 0, 50, 500, 50], 1.5)
     assert np.isfinite(calibrate.fit_bias(logits, labels)).all()
 
 
 def test_the_temperature_is_fitted_to_the_biased_logits(network):
-    logits, labels = drawn([300] * 7, 1.0)
+    logits, labels = sample([300] * 7, 1.0)
     checkpoint = Checkpoint(network.state_dict(), bias=[2.0, 0, 0, 0, 0, 0, 0])
     probabilities = calibrate.calibrate(checkpoint, logits, labels)
     assert checkpoint.temperature == calibrate.fit_temperature(logits + checkpoint.bias, labels) != 1
-    expected = calibrate.softmax((logits + np.array(checkpoint.bias)) / checkpoint.temperature)
+    expected = softmax((logits + np.array(checkpoint.bias)) / checkpoint.temperature, axis=1)
     np.testing.assert_allclose(probabilities, expected)
 
 
@@ -127,11 +134,15 @@ def test_the_malignant_threshold_is_the_largest_that_finds_95_of_100():
 
 
 @pytest.mark.parametrize("count, found", [(1, 1), (19, 19), (20, 19), (39, 38)])
-def test_few_malignant_images_lose_none_beyond_their_share(count, found):
+def test_the_threshold_misses_no_more_than_its_share_of_few_images(count, found):
     labels = np.full(count, list(CLASSES).index("mel"))
     rows = probabilities(list(np.linspace(0.2, 0.8, count)))
     threshold = calibrate.fit_malignant_threshold(rows, labels)
     assert (rows[:, [c in MALIGNANT for c in CLASSES]].sum(1) >= threshold).sum() == found
+
+
+def test_without_malignant_images_there_is_no_threshold():
+    assert calibrate.fit_malignant_threshold(probabilities([0.2, 0.3]), np.full(2, list(CLASSES).index("nv"))) is None
 
 
 # Novelty
@@ -151,7 +162,7 @@ def test_novelty_is_the_mahalanobis_distance_in_units_of_its_limit():
     np.testing.assert_allclose(scores * novelty.limit, expected, rtol=1e-3)
 
 
-def test_a_feature_that_never_varies_breaks_nothing():
+def test_a_constant_feature_has_finite_novelty():
     known = np.random.default_rng(0).normal(size=(50, 4))
     known[:, 2] = 7.0
     novelty = calibrate.fit_novelty(known, known)
@@ -164,13 +175,22 @@ def test_everything_fitted_is_saved_with_the_checkpoint(network, tmp_path):
     squares = rng.integers(0, 256, (14, 32, 32, 3), dtype=np.uint8)
     checkpoint = Checkpoint(network.state_dict())
     assert checkpoint.malignant_threshold is None and checkpoint.novelty is None
-    calibrate.complete(checkpoint, squares, squares, np.arange(14) % 7, CPU, None)
+    calibrate.complete(checkpoint, squares, squares, np.arange(14) % 7, CPU)
     checkpoint.save(tmp_path / "m.pth")
     loaded = Checkpoint.load(tmp_path / "m.pth")
     assert loaded.temperature == checkpoint.temperature != 1 and loaded.bias == checkpoint.bias
     assert loaded.ranges == checkpoint.ranges and len(loaded.ranges) == 36
     assert loaded.malignant_threshold == checkpoint.malignant_threshold and 0 < loaded.malignant_threshold < 1
-    middle, _ = calibrate.predict(network, squares, CPU, None)
+    middle, _ = calibrate.predict(network, squares, CPU)
     torch.testing.assert_close(
         loaded.novelty(torch.from_numpy(middle)), checkpoint.novelty(torch.from_numpy(middle)), rtol=1e-4, atol=1e-4
     )
+
+
+def test_validation_images_without_a_malignant_one_are_accepted(network, tmp_path):
+    squares = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    checkpoint = Checkpoint(network.state_dict())
+    calibrate.complete(checkpoint, squares, squares, np.full(4, list(CLASSES).index("nv")), CPU)
+    checkpoint.save(tmp_path / "m.pth")
+    assert Checkpoint.load(tmp_path / "m.pth").malignant_threshold is None
+    assert checkpoint.novelty is not None and checkpoint.ranges is not None

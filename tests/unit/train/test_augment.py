@@ -1,4 +1,4 @@
-"""Random views: what they may change, and how far."""
+"""Random views: what they change, and how far."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from train import augment
+from train.augment import Augmentation, mixup, random_views
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -19,42 +19,43 @@ def photographs(count: int, side: int = 64) -> torch.Tensor:
     return torch.from_numpy(generator(2).integers(0, 256, (count, side, side, 3), dtype=np.uint8))
 
 
-@pytest.fixture
-def only(monkeypatch):
-    """Switch off every change but those named."""
-    still = {"SCALE": (1.0, 1.0), "RATIO": 1.0, "ROTATION": 0.0, "LIGHT": 0.0, "CAST": 0.0, "ERASE": 0.0}
+NO_CHANGE = {
+    "crop_area": (1.0, 1.0),
+    "crop_ratio": 1.0,
+    "rotation": 0.0,
+    "lighting": 0.0,
+    "colour_cast": 0.0,
+    "erase_probability": 0.0,
+}
 
-    def switch(*names: str) -> None:
-        for name, value in still.items():
-            if name not in names:
-                monkeypatch.setattr(augment, name, value)
 
-    return switch
+def only(*names: str) -> Augmentation:
+    """The default augmentation without any change but those named."""
+    return Augmentation(**{name: value for name, value in NO_CHANGE.items() if name not in names})
 
 
 @pytest.mark.parametrize("side, size", [(64, 32), (32, 64), (50, 50), (1, 8), (256, 128)])
 def test_random_views_are_squares_of_pixels(side, size):
-    views = augment.random_batch(photographs(5, side), size, generator())
+    views = random_views(photographs(5, side), size, Augmentation(), generator())
     assert views.shape == (5, 3, size, size) and views.dtype == torch.float32
     assert views.min() >= 0 and views.max() <= 255 and torch.isfinite(views).all()
 
 
 def test_random_views_depend_on_the_generator_alone():
-    first, again, other = (augment.random_batch(photographs(4), 32, generator(seed)) for seed in (0, 0, 1))
+    first, again, other = (random_views(photographs(4), 32, Augmentation(), generator(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_the_photographs_are_left_as_they_are():
+def test_the_photographs_are_not_changed():
     pixels = photographs(4)
     before = pixels.clone()
-    augment.random_batch(pixels, 32, generator())
+    random_views(pixels, 32, Augmentation(), generator())
     assert torch.equal(pixels, before)
 
 
-def test_without_changes_a_view_is_one_of_the_eight_turns(only):
-    only()
+def test_without_other_changes_a_view_is_one_of_the_eight_symmetries():
     pixels = photographs(60, 32)
-    views = augment.random_batch(pixels, 32, generator())
+    views = random_views(pixels, 32, only(), generator())
     seen = Counter()
     for photograph, view in zip(pixels.permute(0, 3, 1, 2).float(), views, strict=True):
         turns = [torch.rot90(p, k, (1, 2)) for p in (photograph, photograph.flip(2)) for k in range(4)]
@@ -64,43 +65,38 @@ def test_without_changes_a_view_is_one_of_the_eight_turns(only):
     assert len(seen) == 8
 
 
-def test_crops_take_the_share_of_the_area_that_is_said(only):
-    only("SCALE", "RATIO")
+def test_crops_have_the_configured_area_and_ratio():
     side = torch.arange(256.0)
     ramp = torch.stack([side.expand(256, 256), side[:, None].expand(256, 256), torch.zeros(256, 256)], 2).byte()
-    views = augment.random_batch(ramp.expand(400, -1, -1, -1), 64, generator())
+    views = random_views(ramp.expand(400, -1, -1, -1), 64, only("crop_area", "crop_ratio"), generator())
     low, high = views.amin((2, 3)), views.amax((2, 3))
     extent = (high - low)[:, :2] / 254
     share = extent.prod(1)
     assert 0.37 < share.min() < 0.45 and 0.9 < share.max() <= 1
     assert 1.15 < (extent[:, 0] / extent[:, 1]).max() < 1.3
-    assert (low[:, :2] < 5).any() and (low[:, :2] > 60).any()  # they lie anywhere
+    assert (low[:, :2] < 5).any() and (low[:, :2] > 60).any()  # anywhere in the photograph
 
 
-def test_turning_shows_reflections_and_no_black(only):
-    only("ROTATION")
-    views = augment.random_batch(torch.full((50, 32, 32, 3), 200, dtype=torch.uint8), 32, generator())
+def test_rotation_fills_corners_with_reflections():
+    views = random_views(torch.full((50, 32, 32, 3), 200, dtype=torch.uint8), 32, only("rotation"), generator())
     torch.testing.assert_close(views, torch.full_like(views, 200))
 
 
-def test_brightness_changes_by_up_to_a_quarter(only):
-    only("LIGHT")
+def test_brightness_changes_by_up_to_a_quarter():
     grey = torch.full((300, 8, 8, 3), 100, dtype=torch.uint8)
-    levels = augment.random_batch(grey, 8, generator()).mean((1, 2, 3))
+    levels = random_views(grey, 8, only("lighting"), generator()).mean((1, 2, 3))
     assert 74.9 < levels.min() < 78 and 122 < levels.max() < 125.1
 
 
-def test_the_cast_changes_channels_apart(only):
-    only("CAST")
+def test_the_colour_cast_changes_channels_separately():
     grey = torch.full((300, 8, 8, 3), 100, dtype=torch.uint8)
-    levels = augment.random_batch(grey, 8, generator()).mean((2, 3))
+    levels = random_views(grey, 8, only("colour_cast"), generator()).mean((2, 3))
     assert 93.9 < levels.min() < 95 and 105 < levels.max() < 106.1
     assert (levels.amax(1) - levels.amin(1)).max() > 8
 
 
-def test_a_rectangle_is_erased_in_the_views_that_are_said(only):
-    only("ERASE")
-    views = augment.random_batch(photographs(500, 64), 64, generator())
+def test_a_rectangle_is_erased_in_the_configured_share_of_views():
+    views = random_views(photographs(500, 64), 64, only("erase_probability"), generator())
     whole = photographs(500, 64).permute(0, 3, 1, 2).float().mean((2, 3), keepdim=True)
     hidden = ((views - whole).abs() < 1e-2).all(1)
     share = hidden.float().mean((1, 2))
@@ -108,22 +104,22 @@ def test_a_rectangle_is_erased_in_the_views_that_are_said(only):
     assert share[share > 0.01].min() > 0.015 and 0.17 < share.max() < 0.22
     first = hidden[share.argmax()]
     rows, columns = first.any(1), first.any(0)
-    assert first[rows][:, columns].all()  # a rectangle indeed
+    assert first[rows][:, columns].all()  # it is a rectangle
 
 
-def test_mixing_blends_pictures_as_it_blends_labels():
+def test_mixup_blends_views_and_targets_alike():
     views = torch.arange(8.0)[:, None, None, None].expand(8, 3, 4, 4)
-    wanted = torch.eye(8)
+    targets = torch.eye(8)
     mixed = 0
     for seed in range(400):
-        pictures, labels = augment.mix(views, wanted, generator(seed))
+        pictures, labels = mixup(views, targets, Augmentation(), generator(seed))
         torch.testing.assert_close(labels.sum(1), torch.ones(8))
         torch.testing.assert_close(labels @ torch.arange(8.0), pictures[:, 0, 0, 0], rtol=0, atol=1e-5)
         mixed += not torch.equal(pictures, views)
     assert 160 < mixed < 240
 
 
-def test_no_photograph_is_left_out_of_a_mix():
+def test_mixup_uses_each_photograph_once_as_partner():
     for seed in range(20):
-        _, labels = augment.mix(torch.zeros(6, 3, 2, 2), torch.eye(6), generator(seed))
+        _, labels = mixup(torch.zeros(6, 3, 2, 2), torch.eye(6), Augmentation(), generator(seed))
         torch.testing.assert_close(labels.sum(0), torch.ones(6))

@@ -1,4 +1,4 @@
-"""Several processes train as one does: ``torchrun`` with two, on this machine's CPU."""
+"""The training command as it is run: by itself, and by ``torchrun`` with two processes on this machine's CPU."""
 
 from __future__ import annotations
 
@@ -9,65 +9,68 @@ from pathlib import Path
 import pytest
 import torch
 
-from handler.classifier import Checkpoint
+from handler.checkpoint import Checkpoint
 from tests.conftest import ROOT
-from tests.test_train import make_root
-from train.processes import Processes
+from tests.tiny_ham10000 import make_root
 
 EPOCHS = 12
 
-# The command itself, on pictures that a test can afford.
+# The command itself, on images that a test can afford. With batches of eight, mixup and erasing would dominate.
 SMALL = """
-import sys
-from train import augment, main_train
-augment.MIXED = augment.ERASE = 0  # with batches of eight they would be most of what is seen
-main_train.RECIPE |= {"sizes": [[1.0, 32]], "batch": 8, "learning_rate": 2e-4}
-main_train.Processes.from_environment().exit(main_train.main())
+from dataclasses import replace
+from train import main_train
+from train.augment import Augmentation
+from train.recipe import Recipe
+augmentation = Augmentation(mixup_probability=0.0, erase_probability=0.0)
+recipe = replace(Recipe(), sizes=((1.0, 32),), batch_size=8, learning_rate=2e-4, augmentation=augmentation)
+main_train.Processes.from_environment().exit(main_train.main(recipe=recipe))
 """
 
-# Three steps on halves of the same batch; each process leaves the weights that it has then.
+# Three steps on halves of the same batch; each process saves its weights after them.
 STEPS = """
 import sys, torch
 from train.processes import Processes
 torch.manual_seed(0)
 x, y = torch.randn(8, 6), torch.randn(8, 1)
-group = Processes.from_environment()
-network = group.join(torch.nn.Linear(6, 1), torch.device("cpu"))
+processes = Processes.from_environment()
+network = processes.wrap(torch.nn.Linear(6, 1), torch.device("cpu"))
 optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
 for _ in range(3):
-    mine = slice(group.rank, None, group.count)
-    loss = torch.nn.functional.mse_loss(network(x[mine]), y[mine])
+    own = slice(processes.rank, None, processes.world_size)
+    loss = torch.nn.functional.mse_loss(network(x[own]), y[own])
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-core = network.module if group.count > 1 else network
-total = group.sum(torch.tensor([float(group.rank + 1)]))
-left = {"weight": core.weight.data, "sum": total, "lead": group.lead}
-torch.save(left, f"{sys.argv[1]}/{group.count}_{group.rank}.pt")
-group.leave()
-group.exit(0)
+core = network.module if processes.world_size > 1 else network
+total = processes.sum(torch.tensor([float(processes.rank + 1)]))
+result = {"weight": core.weight.data, "sum": total, "is_main": processes.is_main}
+torch.save(result, f"{sys.argv[1]}/{processes.world_size}_{processes.rank}.pt")
+processes.close()
+processes.exit(0)
 """
 
 
 def torchrun(processes: int, script: str, folder: Path, *arguments: object) -> subprocess.CompletedProcess:
-    """``script`` under torchrun, on a free port that it finds itself."""
+    """``script`` under torchrun, which finds a free port itself."""
     path = folder / "script.py"
-    path.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{script}")
+    path.write_text(script)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", path]
     return subprocess.run(
         [str(part) for part in [*command, *arguments]], cwd=folder, capture_output=True, text=True, timeout=300
     )
 
 
-def test_a_process_alone_needs_no_torchrun(monkeypatch):
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    group = Processes.from_environment()
-    assert group == Processes(rank=0, local=0, count=1) and group.lead
-    network = torch.nn.Conv2d(1, 1, 1)
-    assert group.join(network, torch.device("cpu")) is network
-    assert group.sum(torch.tensor([3.0])).item() == 3
-    group.leave()
+def test_a_wrong_folder_is_refused_by_the_documented_command(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "train/main_train.py", str(tmp_path / "nowhere")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("main_train.py: error: ") and "nowhere is not a folder" in done.stderr
+    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
 
 
 def test_two_processes_take_the_steps_of_one(tmp_path):
@@ -78,7 +81,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     assert torch.equal(first["weight"], second["weight"])
     torch.testing.assert_close(first["weight"], alone["weight"])
     assert (alone["sum"].item(), first["sum"].item(), second["sum"].item()) == (1, 3, 3)
-    assert first["lead"] and not second["lead"]
+    assert first["is_main"] and not second["is_main"]
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +91,16 @@ def runs(tmp_path_factory, init) -> dict[int, tuple[subprocess.CompletedProcess,
     root = make_root(folder / "ham10000")
     done = {}
     for processes in (1, 2):
-        target = folder / f"{processes}.pth"
-        run = torchrun(processes, SMALL, folder, root, "--init", init, "--epochs", EPOCHS, "--modelname", target,
-                       "--device", "cpu")  # fmt: skip
+        path = folder / f"{processes}.pth"
+        options = ["--init", init, "--epochs", EPOCHS, "--modelname", path, "--device", "cpu"]
+        run = torchrun(processes, SMALL, folder, root, *options)
         assert run.returncode == 0, run.stderr[-3000:]
-        done[processes] = run, Checkpoint.load(target)
+        done[processes] = run, Checkpoint.load(path)
     assert not list(folder.glob("*.resume.pth"))
     return done
 
 
-def test_one_process_of_two_writes_and_speaks(runs):
+def test_one_process_of_two_writes_and_prints(runs):
     run, checkpoint = runs[2]
     assert run.stdout.count("images to learn from") == 1 and ", 2 processes" in run.stdout
     assert run.stdout.count("validation: ") == EPOCHS and run.stdout.count("best epoch") == 1
@@ -115,7 +118,7 @@ def test_two_processes_train_as_one_does(runs):
     assert means[0] == pytest.approx(means[1], abs=1.0)
 
 
-def test_a_fault_is_told_once(tmp_path, init):
+def test_an_error_is_printed_once(tmp_path, init):
     done = torchrun(2, SMALL, tmp_path, tmp_path / "nowhere", "--init", init)
     assert done.returncode != 0
     assert done.stderr.count("main_train.py: error: ") == 1 and "nowhere is not a folder" in done.stderr

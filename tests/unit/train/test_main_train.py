@@ -1,0 +1,324 @@
+"""The training command on a tiny folder: what it refuses, what a run leaves, and how it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from api.classes import CLASSES
+from api.photograph import open_photograph
+from handler.checkpoint import PREPROCESSING, Checkpoint
+from handler.images import network_square
+from tests.tiny_ham10000 import IMAGES, change_metadata, first_image, make_root, train_folder
+from train import main_train, validation
+from train.recipe import Recipe
+from train.validation import Validation
+
+SMALL = replace(Recipe(), sizes=((1.0, 32),), batch_size=8, stored_size=64)
+"""Views of 32 pixels in batches of 8."""
+
+
+def run(capsys, *arguments: object) -> tuple[int, str, str]:
+    """Exit code, output and errors of the command with the small recipe."""
+    code = main_train.main([str(a) for a in arguments], SMALL)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+# The command line
+
+
+def refusal(capsys, *arguments: object) -> str:
+    """The one line that a command that cannot work must print before it trains anything."""
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("main_train.py: error: ") and err.count("\n") == 1 and err.endswith("\n")
+    return err
+
+
+def test_help_names_root_and_the_documented_options(capsys):
+    with pytest.raises(SystemExit) as done:
+        main_train.main(["-h"])
+    shown = capsys.readouterr().out
+    assert done.value.code == 0
+    for word in ("--epochs EPOCHS", "--modelname MODELNAME", "root", "default: 15", "model_store/model_mlbio.pth"):
+        assert word in shown
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ([], "arguments are required: root"),
+        (["DATA", "--epochs", "0"], "0 is not a whole number of at least 1"),
+        (["DATA", "--epochs", "-3"], "-3 is not a whole number of at least 1"),
+        (["DATA", "--epochs", "1.5"], "1.5 is not a whole number of at least 1"),
+        (["DATA", "--epochs", "²"], "² is not a whole number of at least 1"),
+        (["DATA", "--seed", "-1"], "-1 is not a whole number of at least 0"),
+        (["DATA", "--unknown"], "unrecognized arguments: --unknown"),
+    ],
+)
+def test_wrong_options_are_refused(capsys, options, expected):
+    with pytest.raises(SystemExit) as done:
+        main_train.main(options)
+    assert done.value.code == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_the_documented_defaults():
+    arguments = main_train.parser().parse_args(["DATA"])
+    assert arguments.epochs == 15 and arguments.modelname == "model_store/model_mlbio.pth"
+
+
+# What cannot work is refused in one line before the first epoch. Every fault of the folder: test_dataset_layout.py;
+# of the weights: test_weights.py; of the device: test_processes.py.
+
+
+@pytest.mark.parametrize(
+    "spoil, expected",
+    [
+        (lambda root: train_folder(root).rename(root / "elsewhere"), "HAM10000_images_train is missing"),
+        (
+            lambda root: change_metadata(root, lambda text: text.replace("ISIC_0000000,akiec", "ISIC_0000000,scc")),
+            "image ISIC_0000000 has dx 'scc'",
+        ),
+        (
+            lambda root: change_metadata(root, lambda text: text.splitlines()[0]),
+            "has no row in",
+        ),
+        (
+            lambda root: [image.write_bytes(b"x") for image in train_folder(root).rglob("*.jpg")],
+            ".jpg: not an image that can",
+        ),
+    ],
+)
+def test_a_fault_of_the_folder_is_refused(capsys, root, tmp_path, init, spoil, expected):
+    spoil(root)
+    assert expected in refusal(capsys, root, "--init", init, "--modelname", tmp_path / "m.pth", "--device", "cpu")
+    assert not (tmp_path / "m.pth").exists()
+
+
+def test_an_unreadable_held_out_image_is_refused(capsys, root, tmp_path, init):
+    for lesion in ("part_1", "part_2"):  # two of three lesions are trained on
+        for image in (train_folder(root) / lesion).rglob("*.jpg"):
+            image.write_bytes(image.read_bytes()[:700])
+    assert "is damaged or cut short" in refusal(capsys, root, "--init", init, "--modelname", tmp_path / "m.pth")
+
+
+def test_a_missing_root_is_refused(capsys, tmp_path):
+    assert "nowhere is not a folder: give the one that holds" in refusal(capsys, tmp_path / "nowhere")
+
+
+def test_weights_that_do_not_exist_are_refused(capsys, root, tmp_path):
+    arguments = (root, "--init", tmp_path / "none.pth", "--modelname", tmp_path / "m.pth")
+    assert f"--init {tmp_path / 'none.pth'} does not exist" in refusal(capsys, *arguments)
+
+
+@pytest.mark.parametrize("target", [".", "a file/model.pth"])
+def test_an_output_that_cannot_be_written_is_refused(capsys, root, tmp_path, init, target):
+    (tmp_path / "a file").write_text("")
+    message = refusal(capsys, root, "--init", init, "--modelname", tmp_path / target)
+    assert "--modelname" in message and "cannot be written" in message
+
+
+def test_a_device_that_cannot_be_used_is_refused(capsys, root, tmp_path, init):
+    message = refusal(capsys, root, "--init", init, "--modelname", tmp_path / "m.pth", "--device", "gpu")
+    assert "--device gpu cannot be used" in message
+
+
+# Whole runs
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_validation(one_thread):
+    """Validation on squares of 64 pixels."""
+
+    def small_squares(examples, workers, description):
+        return np.stack([network_square(open_photograph(e.path.read_bytes()), 64) for e in examples])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "load_squares", small_squares)
+        yield
+
+
+def increasing():
+    """A selection score that rises with every call, so that each epoch is the best so far."""
+    calls = itertools.count(1)
+    return lambda logits, labels: next(calls) / 1000
+
+
+class WholeRun(NamedTuple):
+    root: Path
+    path: Path
+    out: str
+    checkpoint: Checkpoint
+    indices: list[np.ndarray]
+    steps: list[tuple[int, int]]
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, init) -> WholeRun:
+    """Two epochs without a break, in a folder with the files of another run."""
+    folder = tmp_path_factory.mktemp("whole")
+    root = make_root(folder / "ham10000")
+    path = folder / "not yet there" / "tiny.pth"
+    path.parent.mkdir()
+    torch.save({"identity": {"seed": 99}, "epoch": 1}, path.with_suffix(".resume.pth"))
+    path.write_bytes(b"the model of another run")
+    indices, steps, out = [], [], io.StringIO()
+    sample_indices, set_learning_rate = main_train.sample_indices, main_train.set_learning_rate
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.setattr(main_train, "sample_indices", lambda *a: indices.append(sample_indices(*a)) or indices[-1])
+        patch.setattr(main_train, "set_learning_rate", lambda *a: steps.append(a[1:3]) or set_learning_rate(*a))
+        patch.setattr(validation, "selection_score", increasing())
+        arguments = ["--seed", "3", "--epochs", "2", "--init", str(init), "--modelname", str(path), str(root)]
+        assert main_train.main([*arguments, "--device", "cpu"], SMALL) == 0
+    return WholeRun(root, path, out.getvalue(), Checkpoint.load(path), indices, steps)
+
+
+def test_a_run_leaves_one_small_file_that_holds_no_code(whole_run):
+    path = whole_run.path
+    assert [p.name for p in path.parent.iterdir()] == ["tiny.pth"]
+    assert path.stat().st_size < 50_000_000
+    content = torch.load(path, weights_only=True)
+    assert content["architecture"] == "resnet34" and content["format"] == 1
+    assert content["classes"] == list(CLASSES) and content["names"] == list(CLASSES.values())
+    for name, value in content["state_dict"].items():
+        if value.is_floating_point():
+            assert value.dtype == (torch.float32 if "running_" in name else torch.float16)
+    assert content["state_dict"]["fc.weight"].shape == (7, 512)
+
+
+def test_each_epoch_samples_anew_and_the_learning_rate_goes_on(whole_run):
+    first, second = whole_run.indices
+    assert len(first) == len(second) and not (first == second).all()
+    total = 2 * len(first) // 8
+    assert whole_run.steps == [(step, total) for step in range(total)]
+
+
+def test_a_checkpoint_records_how_it_was_made(whole_run):
+    checkpoint = whole_run.checkpoint
+    facts = checkpoint.training
+    assert checkpoint.classes == list(CLASSES) and checkpoint.preprocessing == PREPROCESSING
+    assert 0.2 <= checkpoint.temperature <= 5
+    assert (facts["epochs"], facts["epoch"], facts["seed"], facts["init"]) == (2, 2, 3, "random.pth")
+    assert facts["recipe"] == asdict(SMALL)
+    assert [entry["epoch"] for entry in facts["history"]] == [1, 2]
+    assert facts["images"] + facts["validation"]["images"] == IMAGES
+    assert list(facts["validation"]["sensitivity"]) == list(CLASSES)
+    assert 0 <= facts["validation"]["expected_calibration_error"] <= 1
+
+
+def test_a_run_prints_its_validation_after_each_epoch(whole_run):
+    lines = [line.strip() for line in whole_run.out.splitlines()]
+    printed = [json.loads(line.removeprefix("validation: ")) for line in lines if line.startswith("validation: ")]
+    assert printed == whole_run.checkpoint.training["history"]
+    assert any("images to learn from" in line and "akiec 4, bcc 4" in line for line in lines[:2])
+    assert lines[-1].startswith("best epoch 2: validation balanced accuracy")
+    assert lines[-1].endswith(f"-> {whole_run.path}")
+
+
+def test_the_resume_file_of_another_run_is_ignored(whole_run):
+    assert "belongs to another run (different: epochs, seed, recipe, images, " in whole_run.out
+
+
+def test_a_checkpoint_classifies(whole_run):
+    network = whole_run.checkpoint.network()
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
+
+
+def interrupt_validation(patch: pytest.MonkeyPatch, epoch: int) -> None:
+    """Interrupt the validation of an epoch, the first time that it is reached."""
+    add_epoch, calls = Validation.add_epoch, itertools.count(1)
+
+    def interrupt(*arguments):
+        if next(calls) == epoch:
+            raise KeyboardInterrupt
+        add_epoch(*arguments)
+
+    patch.setattr(Validation, "add_epoch", interrupt)
+
+
+def test_an_interrupted_run_ends_where_the_whole_one_does(whole_run, init, tmp_path, capsys, monkeypatch):
+    whole = whole_run.checkpoint
+    path = tmp_path / "tiny.pth"
+    command = [whole_run.root, "--seed", 3, "--epochs", 2, "--init", init, "--modelname", path, "--device", "cpu"]
+    monkeypatch.setattr(validation, "selection_score", increasing())
+    interrupt_validation(monkeypatch, epoch=2)
+    code, _, err = run(capsys, *command)
+    assert code == 130 and "interrupted: the same command goes on" in err and "Traceback" not in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.pth", "tiny.resume.pth"]
+    assert Checkpoint.load(path).training["epoch"] == 1
+
+    code, out, _ = run(capsys, *command)
+    assert code == 0 and "going on after epoch 1 of 2" in out
+    assert out.count("validation: ") == 1  # the first epoch is not trained again
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.pth"]
+    resumed = Checkpoint.load(path)
+    assert resumed.training["epoch"] == 2
+    for name, value in whole.state.items():
+        torch.testing.assert_close(resumed.state[name], value, rtol=1e-3, atol=1e-4, msg=name)
+    assert resumed.temperature == pytest.approx(whole.temperature, rel=1e-3)
+    assert [e["loss"] for e in resumed.training["history"]] == [e["loss"] for e in whole.training["history"]]
+    started = torch.load(init, weights_only=True)["layer4.2.conv2.weight"].float()
+    assert (resumed.state["layer4.2.conv2.weight"] - started).abs().max() > 1e-3  # it learned: the test can fail
+
+
+def change_an_image(root: Path, init: Path) -> None:
+    content = first_image(root).read_bytes()
+    first_image(root).write_bytes(content.replace(b"JFIF\0\1\1", b"JFIF\0\1\2"))
+    assert first_image(root).read_bytes() != content and first_image(root).stat().st_size == len(content)
+
+
+def change_a_label(root: Path, init: Path) -> None:
+    """Of the second image of a lesion, so that the split stays the same."""
+    change_metadata(root, lambda text: text.replace("ISIC_0000002,akiec", "ISIC_0000002,bcc"))
+
+
+def change_the_weights(root: Path, init: Path) -> None:
+    state = torch.load(init, weights_only=True)
+    state["conv1.weight"][0, 0, 0, 0] += 1
+    torch.save(state, init)
+
+
+@pytest.mark.parametrize(
+    "change, name",
+    [
+        (change_an_image, "image files or labels"),
+        (change_a_label, "image files or labels"),
+        (change_the_weights, "starting weights"),
+    ],
+)
+def test_a_run_on_changed_data_or_weights_starts_afresh(root, init, tmp_path, capsys, monkeypatch, change, name):
+    own_init = tmp_path / "init.pth"
+    own_init.write_bytes(init.read_bytes())
+    path = tmp_path / "tiny.pth"
+    command = [root, "--epochs", 2, "--init", own_init, "--modelname", path, "--device", "cpu"]
+    epochs = []
+
+    def record(*arguments, epoch, **options):
+        epochs.append(epoch)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        interrupt_validation(patch, epoch=2)
+        patch.setattr(main_train, "train_epoch", lambda *_, **__: validation.EpochFigures(1, 32, 1.0, 0.5, 1.0))
+        assert run(capsys, *command)[0] == 130
+    monkeypatch.setattr(main_train, "train_epoch", record)
+    code, out, _ = run(capsys, *command)
+    assert code == 130 and epochs == [1] and "going on after epoch 1 of 2" in out  # unchanged
+
+    change(root, own_init)
+    code, out, _ = run(capsys, *command)
+    assert code == 130 and epochs == [1, 0] and "going on" not in out
+    assert f"tiny.resume.pth belongs to another run (different: {name}) and is ignored" in out

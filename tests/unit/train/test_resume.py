@@ -1,0 +1,97 @@
+"""The resume file and the identity of a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from evaluate.dataset import DataError, find_examples
+from tests.tiny_ham10000 import change_metadata, first_image
+from train.augment import Augmentation
+from train.recipe import Recipe
+from train.resume import Progress, RunIdentity, images_digest, load_progress
+
+IDENTITY = RunIdentity(
+    epochs=2,
+    seed=0,
+    recipe=Recipe(),
+    images=22,
+    images_sha256="ab",
+    init="random.pth",
+    init_sha256="cd",
+    processes=1,
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no checkpoint",
+        {"other": 1},
+        [1, 2],
+        {"identity": {"seed": 1}},
+        {"identity": None},
+        {"identity": IDENTITY.facts()},
+    ],
+)
+def test_a_resume_file_that_does_not_fit_is_ignored(tmp_path, capsys, content):
+    path = tmp_path / "m.resume.pth"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    assert load_progress(path, IDENTITY) is None
+    assert "is ignored" in capsys.readouterr().out
+    assert load_progress(path, IDENTITY, verbose=False) is None
+    assert capsys.readouterr().out == ""
+
+
+def test_a_resume_file_of_the_same_run_is_read(tmp_path):
+    progress = Progress(1, {"core": {"weight": torch.ones(2)}}, {"best_score": -math.inf, "history": []})
+    identity = replace(IDENTITY, before={"epoch": 3, "history": [{"loss": 0.5}]})
+    progress.save(tmp_path / "m.resume.pth", identity)
+    read = load_progress(tmp_path / "m.resume.pth", identity)
+    assert read.epoch == 1 and read.validation == progress.validation
+    assert torch.equal(read.learner["core"]["weight"], torch.ones(2))
+    assert load_progress(tmp_path / "none.pth", identity) is None
+    assert [p.name for p in tmp_path.iterdir()] == ["m.resume.pth"]
+
+
+@pytest.mark.parametrize(
+    "change, name",
+    [
+        ({"epochs": 3}, "epochs"),
+        ({"seed": 1}, "seed"),
+        ({"recipe": replace(Recipe(), batch_size=8)}, "recipe"),
+        ({"recipe": replace(Recipe(), augmentation=Augmentation(rotation=0.0))}, "recipe"),
+        ({"images": 23, "images_sha256": "ef"}, "images, image files or labels"),
+        ({"init_sha256": "ef"}, "starting weights"),
+        ({"processes": 2}, "processes"),
+        ({"before": {"epoch": 3}}, "training of the starting weights"),
+    ],
+)
+def test_a_run_that_differs_is_named_by_its_difference(tmp_path, capsys, change, name):
+    path = tmp_path / "m.resume.pth"
+    Progress(1, {}, {}).save(path, IDENTITY)
+    assert load_progress(path, replace(IDENTITY, **change)) is None
+    assert f"{path} belongs to another run (different: {name}) and is ignored\n" == capsys.readouterr().out
+
+
+def test_the_images_digest_depends_on_content_and_label(root):
+    digest = images_digest(find_examples(root, "train"))
+    assert digest == images_digest(find_examples(root, "train"))
+    content = first_image(root).read_bytes()
+    first_image(root).write_bytes(content[:-1] + b"\0")  # the same name and size
+    assert images_digest(find_examples(root, "train")) != digest
+    first_image(root).write_bytes(content)
+    assert images_digest(find_examples(root, "train")) == digest
+    change_metadata(root, lambda text: text.replace("ISIC_0000000,akiec", "ISIC_0000000,nv"))
+    assert images_digest(find_examples(root, "train")) != digest
+
+
+def test_an_image_that_vanishes_is_named(root):
+    examples = find_examples(root, "train")
+    first_image(root).unlink()
+    with pytest.raises(DataError, match=r"ISIC_0000000\.jpg cannot be read \(No such file"):
+        images_digest(examples)

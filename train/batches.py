@@ -1,0 +1,97 @@
+"""The batches of an epoch: which images, in which order, augmented in a background thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from api.classes import CLASSES
+from train.augment import Augmentation, mixup, random_views
+
+T = TypeVar("T")
+
+
+class Batch(NamedTuple):
+    """Augmented images of one step."""
+
+    views: torch.Tensor
+    """float32 pixels 0–255, shape (N, 3, size, size)."""
+
+    targets: torch.Tensor
+    """Class probabilities to learn, shape (N, classes); two classes share a row where views are blended."""
+
+    labels: torch.Tensor
+    """Class of each image that was sampled, shape (N,)."""
+
+
+def sample_indices(labels: np.ndarray, count: int, power: float, rng: np.random.Generator) -> np.ndarray:
+    """``count`` indices into ``labels`` (N,) in random order, rare classes oversampled.
+
+    An image has weight (images of its class) ** -``power``: 0 keeps the classes' frequencies, 0.5 is square-root
+    sampling (Mahajan et al., ECCV 2018), 1 makes classes equally frequent.
+    """
+    weights = np.bincount(labels, minlength=len(CLASSES))[labels].astype(float) ** -power
+    expected = weights / weights.sum() * count
+    # An image is taken the integer part of its expected count, the rest by chance: few are left out of an epoch.
+    repeats = np.floor(expected).astype(int)
+    remainder = expected - repeats
+    missing = count - repeats.sum()
+    if missing > 0:
+        replace = missing > np.count_nonzero(remainder)
+        extra = rng.choice(len(labels), size=missing, replace=replace, p=remainder / remainder.sum())
+        np.add.at(repeats, extra, 1)
+    return rng.permutation(np.repeat(np.arange(len(labels)), repeats))
+
+
+def augmented_batches(
+    photographs: torch.Tensor,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    size: int,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+) -> Iterator[Batch]:
+    """Augmented batches, prepared by a background thread while the network computes.
+
+    Args:
+        photographs: ``uint8`` (N, S, S, 3) on the device to compute on.
+        labels: their classes (N,).
+        indices: the images of each step, shape (steps, batch size).
+        size: side of the views in pixels.
+        augmentation: how far views may differ from their photographs.
+        rng: the only source of randomness.
+    """
+    classes = torch.from_numpy(labels).to(photographs.device)
+
+    def batches() -> Iterator[Batch]:
+        for index in torch.from_numpy(indices).to(photographs.device):
+            batch_labels = classes[index]
+            targets = nn.functional.one_hot(batch_labels, len(CLASSES)).float()
+            views = random_views(photographs[index], size, augmentation, rng)
+            yield Batch(*mixup(views, targets, augmentation, rng), batch_labels)
+
+    return in_background(batches())
+
+
+def in_background(items: Iterable[T], ahead: int = 2) -> Iterator[T]:
+    """Yield ``items`` in order while a background thread computes up to ``ahead`` of them in advance.
+
+    An exception from ``items`` is raised here. Closing the generator ends the thread.
+    """
+    end = object()
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as executor:
+        pending: deque[Future] = deque(executor.submit(next, iterator, end) for _ in range(ahead))
+        try:
+            while (item := pending.popleft().result()) is not end:
+                pending.append(executor.submit(next, iterator, end))
+                yield item
+        finally:
+            for future in pending:
+                future.cancel()

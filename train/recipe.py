@@ -1,0 +1,31 @@
+"""The training recipe: every choice that the command line does not offer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from train.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the network is trained. :func:`dataclasses.replace` makes variants; a checkpoint stores the fields."""
+
+    batch_size: int = 64  # over all processes
+    learning_rate: float = 5e-4  # peak
+    head_learning_rate: float = 2e-3  # peak, of the fresh last layer
+    weight_decay: float = 0.05
+    warm_up: float = 0.06  # share of all steps
+    label_smoothing: float = 0.05
+    sampling_power: float = 0.5  # an image has weight (images of its class) ** -power: 0 keeps frequencies, 1 balances
+    ema_decay: float = 0.998
+    # Up to this share of the epochs, views have this side in pixels.
+    sizes: tuple[tuple[float, int], ...] = ((0.25, 128), (0.6, 160), (0.85, 192), (1.0, 224))
+    stored_size: int = 256  # side in pixels of the squares kept in memory: room for crops above 224
+    validation_fraction: float = 0.1  # share of each class's lesions that is held out
+    split_seed: int = 0  # independent of --seed: all runs hold out the same lesions and can be compared
+    augmentation: Augmentation = Augmentation()
+
+    def image_size(self, epoch: int, epochs: int) -> int:
+        """Side of the views in pixels: small first, 224 at the end (progressive resizing, fast.ai, 2018)."""
+        return next(size for share, size in self.sizes if (epoch + 1) / epochs <= share)

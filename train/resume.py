@@ -1,0 +1,120 @@
+"""The resume file: what an interrupted run needs to go on after its last whole epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evaluate.dataset import DataError, Example
+from handler.checkpoint import save_atomically
+from train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What determines a run's result; an interrupted run goes on only if all of it is the same.
+
+    Attributes:
+        epochs: passes over the training images.
+        seed: of the order and the augmentation.
+        recipe: everything else about how the network is trained.
+        images: number of training images.
+        images_sha256: :func:`images_digest` of training and validation images.
+        init: where the starting weights come from.
+        init_sha256: digest of the starting weights.
+        processes: number of processes that share each batch.
+        before: ``Checkpoint.training`` of the checkpoint that the run starts from, if it is one.
+    """
+
+    epochs: int
+    seed: int
+    recipe: Recipe
+    images: int
+    images_sha256: str
+    init: str
+    init_sha256: str
+    processes: int
+    before: dict[str, Any] | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """The fields as plain values, nested dataclasses included; ``before`` only if there is one."""
+        return {name: value for name, value in asdict(self).items() if name != "before" or value is not None}
+
+
+@dataclass
+class Progress:
+    """A run after a whole epoch.
+
+    Attributes:
+        epoch: number of epochs done.
+        learner: ``Learner.state_dict()``.
+        validation: ``Validation.state_dict()``.
+    """
+
+    epoch: int
+    learner: dict[str, Any]
+    validation: dict[str, Any]
+
+    def save(self, path: Path, identity: RunIdentity) -> None:
+        """Write the resume file, all or nothing."""
+        save_atomically({"identity": identity.facts()} | vars(self), path)
+
+
+def load_progress(path: Path, identity: RunIdentity, verbose: bool = True) -> Progress | None:
+    """The progress of an interrupted run with this identity, or None.
+
+    ``verbose`` prints why a file that exists is ignored.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        theirs = dict(content.pop("identity"))
+        different = differences(theirs, identity)
+        if not different:
+            return Progress(**content)
+        reason = f"belongs to another run (different: {different})"
+    except Exception:  # torch raises pickle, zip and runtime errors alike; any other content has no such keys
+        reason = "cannot be read"
+    if verbose:
+        print(f"{path} {reason} and is ignored")
+    return None
+
+
+def differences(theirs: dict[str, Any], identity: RunIdentity) -> str:
+    """Names of the fields in which the facts of another run differ from ``identity``, in words; empty if none do."""
+    descriptions = {
+        "images_sha256": "image files or labels",
+        "init_sha256": "starting weights",
+        "before": "training of the starting weights",
+    }
+    ours = identity.facts()
+    names = [field.name for field in fields(identity) if theirs.get(field.name) != ours.get(field.name)]
+    return ", ".join(descriptions.get(name, name) for name in names)
+
+
+def images_digest(examples: list[Example]) -> str:
+    """SHA-256 of the content, name, label and lesion of all image files.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+
+    def content_digest(example: Example) -> bytes:
+        try:
+            with example.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").digest()
+        except OSError as error:
+            raise DataError(f"{example.path} cannot be read ({error.strerror})") from None
+
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        for example, content in zip(examples, executor.map(content_digest, examples), strict=True):
+            digest.update(f"{example.path.name}\0{example.label}\0{example.lesion}\0".encode() + content)
+    return digest.hexdigest()

@@ -1,0 +1,112 @@
+"""Validation after each epoch, and the checkpoint of the best one."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from api.classes import CLASSES
+from evaluate.dataset import Example, load_squares
+from evaluate.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
+from handler.checkpoint import Checkpoint
+from train.calibrate import calibrate, complete, fit_bias, predict, selection_score
+
+NOVELTY_IMAGES = 4000
+"""Most training images that the distribution of familiar images is fitted to."""
+
+
+@dataclass(frozen=True)
+class EpochFigures:
+    """What training measured in one epoch; ``balanced_accuracy`` is that of its augmented views."""
+
+    epoch: int
+    size: int
+    loss: float
+    balanced_accuracy: float
+    images_per_second: float
+
+
+class Validation:
+    """Scores each epoch on the held-out images and keeps the checkpoint of the best one in a file.
+
+    Args:
+        held_out: the images; they are decoded here.
+        device: where to compute.
+        path: the checkpoint to write.
+        run_facts: what the checkpoint says about the run.
+    """
+
+    def __init__(self, held_out: list[Example], device: torch.device, path: Path, run_facts: dict[str, Any]) -> None:
+        self.squares = load_squares(held_out, os.cpu_count() or 1, "decoding validation images")
+        self.labels = np.array([example.label for example in held_out])
+        self.device = device
+        self.path = path
+        self.run_facts = run_facts
+        self.best_score = -math.inf
+        self.history: list[dict[str, Any]] = []
+
+    def add_epoch(self, network: nn.Module, figures: EpochFigures) -> None:
+        """Score ``network``, add the epoch to the history, and save the network if no earlier one was better."""
+        _, logits = predict(network, self.squares, self.device, mixed=True)
+        score = selection_score(logits + fit_bias(logits, self.labels), self.labels)
+        facts = asdict(figures) | {
+            "validation_accuracy": round(float(accuracy(logits, self.labels)), 4),
+            "validation_balanced_accuracy": round(float(balanced_accuracy(logits, self.labels)), 4),
+            "validation_score": round(score, 4),
+        }
+        self.history.append(facts)
+        print("  validation: " + json.dumps(facts), flush=True)
+        if score > self.best_score:
+            self.best_score = score
+            checkpoint = Checkpoint(network.state_dict())
+            probabilities = calibrate(checkpoint, logits, self.labels)
+            epoch_facts = {"epoch": figures.epoch, "torch": str(torch.__version__)}
+            checkpoint.training = self.run_facts | epoch_facts | self._validation_facts(probabilities)
+            checkpoint.save(self.path)
+
+    def complete(self, train_examples: list[Example]) -> Checkpoint:
+        """Fit what serving needs beside the weights of the best epoch, and save it with them."""
+        checkpoint = Checkpoint.load(self.path)
+        sample = np.random.default_rng(0).permutation(len(train_examples))[:NOVELTY_IMAGES]
+        train_squares = load_squares(
+            [train_examples[i] for i in sample], os.cpu_count() or 1, "decoding images for the novelty score"
+        )
+        probabilities = complete(checkpoint, train_squares, self.squares, self.labels, self.device)
+        checkpoint.training |= self._validation_facts(probabilities)
+        checkpoint.save(self.path)
+        facts = checkpoint.training["validation"]
+        print(
+            f"best epoch {checkpoint.training['epoch']}: validation balanced accuracy "
+            f"{facts['balanced_accuracy']:.4f}, accuracy {facts['accuracy']:.4f}, "
+            f"temperature {checkpoint.temperature:.3f} -> {self.path}"
+        )
+        return checkpoint
+
+    def state_dict(self) -> dict[str, Any]:
+        """What :meth:`load_state_dict` needs to go on after the last epoch."""
+        return {"best_score": self.best_score, "history": self.history}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that :meth:`state_dict` returned."""
+        self.best_score, self.history = state["best_score"], state["history"]
+
+    def _validation_facts(self, probabilities: np.ndarray) -> dict[str, Any]:
+        sensitivities = recalls(probabilities, self.labels)
+        return {
+            "validation": {
+                "images": len(self.labels),
+                "accuracy": float(accuracy(probabilities, self.labels)),
+                "balanced_accuracy": float(balanced_accuracy(probabilities, self.labels)),
+                "sensitivity": {dx: float(s) for dx, s in zip(CLASSES, sensitivities, strict=True)},
+                "expected_calibration_error": float(expected_calibration_error(probabilities, self.labels)),
+            },
+            "history": list(self.history),
+        }
