@@ -1,0 +1,145 @@
+"""``docker-compose up -d`` on a real Docker Engine: three images are built, started, used, restarted and stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+
+from api.client import Client
+from gateway.processes import free_port
+from tests.conftest import ROOT
+from tests.e2e.engine import Engine, obstacle, running_engine
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
+
+SERVICES = ("torchserve", "gateway", "frontend")
+
+
+@dataclass
+class Stack:
+    """The three containers and the seconds that each step took."""
+
+    engine: Engine
+    url: str
+    page: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def measure(self, step: str, *arguments: str, healthy: tuple[str, ...] = ()) -> None:
+        """Run docker-compose, wait for services to be healthy, and note how long it took."""
+        start = time.monotonic()
+        self.engine.compose(*arguments, timeout=1200)
+        if healthy:
+            self.engine.wait_until_healthy(*healthy)
+        self.seconds[step] = time.monotonic() - start
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    reason = obstacle()
+    if reason:
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    ports = {"MLBIO_PORT": free_port(), "MLBIO_PAGE_PORT": free_port()}
+    # The package registry's torch: PyTorch's own index may be out of reach of a machine that runs tests.
+    torch = {"TORCH_INDEX": os.environ.get("TORCH_INDEX", ""), "CUDA": "0"}
+    with running_engine({name: str(port) for name, port in ports.items()} | torch) as engine:
+        stack = Stack(engine, *(f"http://127.0.0.1:{port}" for port in ports.values()))
+        try:
+            stack.measure("build", "build")
+            stack.measure("up to healthy", "up", "-d", healthy=SERVICES)
+            yield stack
+        finally:
+            if engine.compose("ps", "-q"):
+                engine.compose("down", "-v", "-t", "5")
+
+
+def test_the_command_line_classifies_and_explains(stack: Stack, example_images: list[Path], tmp_path: Path):
+    photo = Path(shutil.copy(example_images[0], tmp_path))
+    done = subprocess.run(
+        [sys.executable, "cli/client.py", "--explain", "--precision", "Faible", str(photo)],
+        cwd=ROOT,
+        env=os.environ | {"MLBIO_URL": stack.url},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d+\.\d%", done.stdout)
+    assert photo.with_name(f"{photo.stem}_explained.png").is_file()
+
+
+def test_the_page_opens(stack: Stack):
+    page = requests.get(stack.page, timeout=10)
+    assert page.status_code == 200 and "<title>Streamlit</title>" in page.text
+    assert requests.get(f"{stack.page}/_stcore/health", timeout=10).text == "ok"
+
+
+def test_the_page_reaches_the_gateway_by_its_name(stack: Stack):
+    assert "200" in inside(stack, "frontend", "http://gateway:8089/readyz")
+
+
+def test_only_the_gateway_reaches_the_model_and_nothing_its_management(stack: Stack):
+    assert "200" in inside(stack, "gateway", "http://torchserve:8080/ping")
+    assert "200" not in inside(stack, "gateway", "http://torchserve:8081/models")
+    assert "200" not in inside(stack, "frontend", "http://torchserve:8080/ping")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_has_no_privileges(stack: Stack, service: str):
+    status = stack.engine.compose("exec", "-T", service, "cat", "/proc/self/status")
+    figures = dict(line.split(":\t", 1) for line in status.splitlines())
+    assert figures["Uid"].split() == ["10001"] * 4
+    assert int(figures["CapEff"], 16) == 0 and figures["NoNewPrivs"] == "1"
+
+
+def test_a_restarted_gateway_serves_again(stack: Stack, example_images: list[Path]):
+    before = Client(stack.url).predict(example_images[0].read_bytes())
+    stack.measure("restart of the gateway to healthy", "restart", "gateway", healthy=("gateway",))
+    assert Client(stack.url).predict(example_images[0].read_bytes()) == before
+
+
+def test_a_restarted_model_server_serves_again(stack: Stack, example_images: list[Path]):
+    stack.measure("restart of TorchServe to healthy", "restart", "torchserve", healthy=("torchserve",))
+    stack.engine.wait_until_healthy("gateway")
+    assert Client(stack.url).predict(example_images[0].read_bytes()).prediction
+
+
+def test_it_is_taken_down_at_once(stack: Stack, capsys: pytest.CaptureFixture[str]):
+    engine = stack.engine
+    containers = {service: engine.container(service) for service in SERVICES}
+    memory = {
+        service: engine.docker("stats", "--no-stream", "--format", "{{.MemUsage}}", containers[service])
+        for service in SERVICES
+    }
+    sizes = {service: engine.inspect(f"mlbio-{service}")["Size"] for service in SERVICES}
+    logs = engine.compose("logs", "--no-color")
+    stack.measure("down", "down", "-v")
+    with capsys.disabled():
+        print(f"\n\n{'image':12}{'size':>10}{'memory':>12}")
+        for service in SERVICES:
+            print(f"{service:12}{sizes[service] / 1e6:7,.0f} MB{memory[service].split(' /')[0]:>12}")
+        for step, seconds in stack.seconds.items():
+            print(f"{step}: {seconds:.0f} s")
+    assert "Traceback" not in logs
+    assert engine.docker("ps", "-aq") == ""
+    assert stack.seconds["down"] < 60
+
+
+def inside(stack: Stack, service: str, url: str) -> str:
+    """The status of a GET from inside a container, or the error."""
+    code = (
+        "import sys, urllib.request\n"
+        "try: print(urllib.request.urlopen(sys.argv[1], timeout=5).status)\n"
+        "except OSError as error: print(error)"
+    )
+    return stack.engine.compose("exec", "-T", service, "python", "-c", code, url)

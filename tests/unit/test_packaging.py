@@ -1,0 +1,105 @@
+"""pyproject.toml against the code and the pinned requirement files."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import sys
+import tomllib
+from collections.abc import Iterator
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.conftest import ROOT
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = PYPROJECT["tool"]["setuptools"]["packages"]
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+
+# The folders that each extra must be enough to import.
+ROOMS = {
+    "torchserve": ["api", "handler"],
+    "gateway": ["api", "gateway"],
+    "cli": ["api", "cli"],
+    "page": ["api", "frontend"],
+    "evaluate": ["evaluate"],
+    "train": ["train"],
+    "bench": ["benchmarks"],
+}
+
+# Modules that need more than their folder does, with an extra that has it.
+ELSEWHERE = {
+    "api/client.py": "cli",
+    "api/photograph.py": "cli",
+    "api/pictures.py": "cli",
+    "gateway/processes.py": "all",  # starts TorchServe beside the gateway
+}
+
+
+def declared(extra: str) -> Iterator[Requirement]:
+    """The project's requirements and an extra's, with those of the extras that it names."""
+    for line in [*PYPROJECT["project"]["dependencies"], *EXTRAS[extra]]:
+        requirement = Requirement(line)
+        if requirement.name == "mlbio":
+            for other in requirement.extras:
+                yield from declared(other)
+        else:
+            yield requirement
+
+
+def imported(room: str) -> Iterator[tuple[str, str]]:
+    """Each third-party import of a room: the file and the module's first name."""
+    for file in sorted((ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            else:
+                continue
+            for module in modules:
+                name = module.split(".")[0]
+                if name not in sys.stdlib_module_names and name not in PACKAGES:
+                    yield f"{room}/{file.name}", name
+
+
+@pytest.mark.parametrize("extra", ROOMS)
+def test_an_extra_declares_every_package_that_its_rooms_import(extra):
+    owners = importlib.metadata.packages_distributions()
+    for room in ROOMS[extra]:
+        for file, module in imported(room):
+            names = {canonicalize_name(requirement.name) for requirement in declared(ELSEWHERE.get(file, extra))}
+            distributions = {canonicalize_name(name) for name in owners.get(module, [])}
+            assert distributions & names, f"{file} imports {module}, which the extra `{ELSEWHERE.get(file, extra)}` does not declare"
+
+
+def test_every_declared_package_is_pinned():
+    pinned = {
+        canonicalize_name(line.split("==")[0].split("[")[0])
+        for file in ("requirements.txt", "requirements-dev.txt")
+        for line in (ROOT / file).read_text().splitlines()
+        if "==" in line and not line.lstrip().startswith("#")
+    }
+    wanted = {canonicalize_name(requirement.name) for extra in EXTRAS for requirement in declared(extra)}
+    assert wanted <= pinned
+
+
+def test_the_environment_has_the_pinned_versions():
+    """The lock is what the other tests ran with."""
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        if "==" in line and not line.lstrip().startswith("#"):
+            requirement = Requirement(line.split(" #")[0].split(" --hash")[0])
+            assert importlib.metadata.version(requirement.name) in requirement.specifier, line
+
+
+def test_every_room_is_a_package_of_the_project():
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert folders == set(PACKAGES)
+
+
+def test_nothing_changes_the_import_path():
+    files = [file for package in [*PACKAGES, "deploy", "examples", "tests"] for file in (ROOT / package).rglob("*.py")]
+    needle = "sys.path" + "."
+    assert [str(file) for file in files if needle in file.read_text()] == []
