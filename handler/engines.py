@@ -38,7 +38,6 @@ class Classifier:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu", threads: int | None = None) -> None:
-        self.checkpoint = checkpoint
         self.classes = checkpoint.classes
         self.device = device
         cuda = device.startswith("cuda")

@@ -64,6 +64,7 @@ class Predictor:
             version=hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12],
             epoch=checkpoint.training.get("epoch"),
         )
+        self.malignant_threshold = checkpoint.malignant_threshold
         self.classifier = Classifier(checkpoint, device, threads)
         self.explainer = Explainer(self.classifier.sample_probabilities)
         self.classifier.assess(np.zeros((1, SIZE, SIZE, 3), np.uint8))  # the first pass is slow: no user waits for it
@@ -149,7 +150,7 @@ class Predictor:
 
     def _malignant(self, probabilities: np.ndarray) -> Malignant | None:
         """The malignant diagnoses together: a melanoma is often not the top class and must still be flagged."""
-        threshold = self.classifier.checkpoint.malignant_threshold
+        threshold = self.malignant_threshold
         if threshold is None:
             return None
         total = float(probabilities[class_indices(MALIGNANT, self.classifier.classes)].sum())
