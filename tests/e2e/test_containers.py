@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import requests
+from selenium.webdriver import Chrome
 
 from api.client import Client
 from gateway.processes import free_port
 from tests.conftest import ROOT
 from tests.e2e.engine import Engine, obstacle, running_engine
+from tests.e2e.page import RESULT, click_classify, open_page, upload, wait_for
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 
@@ -78,10 +79,12 @@ def test_the_command_line_classifies_and_explains(stack: Stack, example_images: 
     assert photo.with_name(f"{photo.stem}_explained.png").is_file()
 
 
-def test_the_page_opens(stack: Stack):
-    page = requests.get(stack.page, timeout=10)
-    assert page.status_code == 200 and "<title>Streamlit</title>" in page.text
-    assert requests.get(f"{stack.page}/_stcore/health", timeout=10).text == "ok"
+def test_the_page_classifies_a_photograph(stack: Stack, browser: Chrome, example_images: list[Path]):
+    open_page(browser, stack.page)
+    upload(browser, example_images[:1])
+    click_classify(browser)
+    (diagnosis,) = wait_for(browser, RESULT, 1)
+    assert diagnosis == Client(stack.url).predict(example_images[0]).prediction
 
 
 def test_the_page_reaches_the_gateway_by_its_name(stack: Stack):
@@ -103,15 +106,15 @@ def test_a_container_has_no_privileges(stack: Stack, service: str):
 
 
 def test_a_restarted_gateway_serves_again(stack: Stack, example_images: list[Path]):
-    before = Client(stack.url).predict(example_images[0].read_bytes())
+    before = Client(stack.url).predict(example_images[0])
     stack.measure("restart of the gateway to healthy", "restart", "gateway", healthy=("gateway",))
-    assert Client(stack.url).predict(example_images[0].read_bytes()) == before
+    assert Client(stack.url).predict(example_images[0]) == before
 
 
 def test_a_restarted_model_server_serves_again(stack: Stack, example_images: list[Path]):
     stack.measure("restart of TorchServe to healthy", "restart", "torchserve", healthy=("torchserve",))
     stack.engine.wait_until_healthy("gateway")
-    assert Client(stack.url).predict(example_images[0].read_bytes()).prediction
+    assert Client(stack.url).predict(example_images[0]).prediction
 
 
 def test_it_is_taken_down_at_once(stack: Stack, capsys: pytest.CaptureFixture[str]):

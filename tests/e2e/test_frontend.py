@@ -6,12 +6,7 @@ import base64
 import contextlib
 import io
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,74 +16,23 @@ import pytest
 import requests
 from PIL import Image
 
-from gateway.serve import free_port
-
-ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 120  # seconds; a busy machine of two cores computes the explanation in them
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--window-size=1200,1800",
-]
-
-RESULT = ".mlbio-prediction"
-ALERT = '[data-testid="stAlertContentError"]'
-WARNING = '[data-testid="stAlertContentWarning"]'
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory):
-    """Headless Chromium that logs every request it makes."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        reason = "chromium and chromedriver are not on PATH"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    chrome.set_page_load_timeout(PATIENCE)
-    yield chrome
-    chrome.quit()
-
-
-@contextlib.contextmanager
-def streamlit(service_url: str, log: Path) -> Iterator[str]:
-    """The page on a free port, its log in ``log``; stopped by its own process id."""
-    port = free_port()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "frontend/app.py", "--server.port", str(port)],
-            cwd=ROOT,
-            env=os.environ | {"MLBIO_URL": service_url},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        until = time.monotonic() + PATIENCE
-        while not is_healthy(port):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < until, f"the page did not start:\n{log.read_text()}"
-            time.sleep(0.3)
-        yield f"http://localhost:{port}/"
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+from gateway.processes import free_port
+from tests.e2e.page import (
+    ALERT,
+    PATIENCE,
+    RESULT,
+    WARNING,
+    body,
+    choose,
+    click_classify,
+    natural_size,
+    open_page,
+    streamlit,
+    texts,
+    upload,
+    wait,
+    wait_for,
+)
 
 
 @pytest.fixture(scope="module")
@@ -253,94 +197,10 @@ def test_the_page_asks_nothing_of_the_internet_and_logs_no_warning(browser, page
     assert not re.search(r"deprecat|warning|traceback", log.read_text(), re.IGNORECASE), log.read_text()
 
 
-# What the tests are written in
-
-
-def is_healthy(port: int) -> bool:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).ok
-    except requests.RequestException:
-        return False
-
-
 def predict(service, file: Path, **fields) -> dict:
     """What ``POST /predict`` answers for ``file``."""
     request = {"image": base64.b64encode(file.read_bytes()).decode(), **fields}
     return requests.post(f"{service.url}/predict", json=request, timeout=PATIENCE).json()
-
-
-def wait(browser):
-    from selenium.common.exceptions import StaleElementReferenceException
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(browser, PATIENCE, ignored_exceptions=[StaleElementReferenceException])
-
-
-def open_page(browser, url: str) -> None:
-    browser.get(url)
-    wait(browser).until(lambda b: b.find_elements("css selector", 'input[type="file"]'))
-    wait_until_idle(browser)
-
-
-def wait_until_idle(browser) -> None:
-    """The script has run to its end: nothing of the page is about to be replaced."""
-    wait(browser).until(
-        lambda b: b.find_elements("css selector", '[data-testid="stApp"][data-test-script-state="notRunning"]')
-    )
-
-
-def upload(browser, files: list[Path]) -> None:
-    """Add ``files`` and wait until all of them lie on the page."""
-    browser.find_element("css selector", 'input[type="file"]').send_keys("\n".join(map(str, files)))
-    wait(browser).until(lambda b: all(f.name in body(b) for f in files))
-    wait(browser).until(lambda b: classify_button(b).is_enabled())
-    wait_until_idle(browser)
-
-
-def choose(browser, explain: bool, precision: str | None = None) -> None:
-    toggle = browser.find_element("css selector", '[data-testid="stCheckbox"] input')
-    if toggle.is_selected() != explain:
-        browser.execute_script("arguments[0].click()", toggle)
-    wait_until_idle(browser)
-    if precision:
-        button = f'//*[@data-testid="stButtonGroup"]//button[.//*[text()="{precision}"] or text()="{precision}"]'
-        wait(browser).until(lambda b: b.find_element("xpath", button).is_enabled())
-        browser.find_element("xpath", button).click()
-        wait_until_idle(browser)
-
-
-def classify_button(browser):
-    return browser.find_element("xpath", '//button[normalize-space()="Classify"]')
-
-
-def click_classify(browser) -> None:
-    wait(browser).until(lambda b: classify_button(b).is_enabled())
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", classify_button(browser))
-    classify_button(browser).click()
-
-
-def texts(browser, selector: str) -> list[str]:
-    return [element.text.strip() for element in browser.find_elements("css selector", selector)]
-
-
-def wait_for(browser, selector: str, count: int) -> list[str]:
-    """Texts of the ``count`` elements, once they are there and the script has come to its end."""
-
-    def there(_):
-        found = texts(browser, selector)
-        return len(found) == count and all(found)
-
-    wait(browser).until(there)
-    wait_until_idle(browser)
-    return texts(browser, selector)
-
-
-def body(browser) -> str:
-    return browser.find_element("tag name", "body").text
-
-
-def natural_size(picture) -> tuple[int, int]:
-    return picture.get_property("naturalWidth"), picture.get_property("naturalHeight")
 
 
 def fetch_picture(picture) -> np.ndarray:

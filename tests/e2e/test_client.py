@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli.client import warnings
-from gateway.serve import free_port
-from handler.contract import CLASSES
-from tests.conftest import ROOT, Service, encode
+from api.classes import CLASSES
+from gateway.processes import free_port
+from tests.conftest import ROOT, encode
+from tests.e2e.conftest import Service
 
 
 def run(url: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -64,6 +64,20 @@ def test_explain_saves_the_overlay_beside_the_image(service: Service, example_im
     assert (overlay == (0, 255, 0)).all(axis=2).any()
 
 
+def test_a_picture_never_overwrites_a_photograph(service: Service, example_images: list[Path], tmp_path: Path):
+    first, second = tmp_path / "a.jpg", tmp_path / "a_explained.png"
+    shutil.copy(example_images[0], first)
+    Image.open(example_images[1]).save(second)
+    before = second.read_bytes()
+    finished = run(service.url, "--explain", "--precision", "Faible", first, second)
+    assert finished.returncode == 0, finished.stderr
+    assert second.read_bytes() == before
+    assert [line.rsplit("/", 1)[1] for line in finished.stdout.splitlines()] == [
+        "a.jpg_explained.png",
+        "a_explained_explained.png",
+    ]
+
+
 def test_a_terminal_shows_the_progress_and_then_the_line_alone(service: Service, example_images, tmp_path: Path):
     shutil.copy(example_images[0], tmp_path / "mole.jpg")
     master, slave = pty.openpty()
@@ -105,25 +119,6 @@ def test_a_picture_that_is_no_skin_is_said_to_be(service: Service, tmp_path: Pat
     finished = run(service.url, tmp_path / "noise.png")
     assert finished.returncode == 0
     assert finished.stdout.rstrip().endswith("; unlike the photographs that the model knows: not to be trusted")
-
-
-@pytest.mark.parametrize(
-    ("details", "expected"),
-    [
-        (None, ""),
-        ({}, ""),
-        ({"malignant": None, "out_of_distribution": None}, ""),
-        ({"malignant": {"probability": 0.4, "flagged": False}, "out_of_distribution": {"flagged": False}}, ""),
-        ({"malignant": {"probability": 0.4, "flagged": True}}, "; malignant diagnoses together 40.0%"),
-        (
-            {"malignant": {"probability": 0.4, "flagged": True}, "out_of_distribution": {"flagged": True}},
-            "; malignant diagnoses together 40.0%; unlike the photographs that the model knows: not to be trusted",
-        ),
-    ],
-)
-def test_a_line_says_what_should_not_be_passed_over(details: dict | None, expected: str):
-    assert warnings({"details": details}) == expected
-    assert warnings({}) == ""
 
 
 def test_a_wrong_precision_is_explained(service: Service, example_images: list[Path]):

@@ -1,0 +1,187 @@
+"""Python client of ``POST /predict``.
+
+from api.client import Client
+
+with Client() as client:
+    answer = client.predict("photo.jpg", explain=True, on_progress=print)
+    print(answer.prediction, answer.probability)
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import requests
+from urllib3.exceptions import NewConnectionError, ReadTimeoutError
+
+from api.contract import DEFAULT_PRECISION, Prediction
+from api.headers import STREAM_TYPE
+
+DEFAULT_URL = "http://127.0.0.1:8089"
+
+CONNECT_SECONDS = 5.0
+CLASSIFY_SECONDS, EXPLAIN_SECONDS = 40.0, 200.0
+"""Longest silence of the service while it classifies or explains. Its own time limits are shorter, and it says why."""
+
+_CHUNK_BYTES = 64 * 1024
+
+
+class ServiceError(Exception):
+    """The service gave no answer. The message is for the user."""
+
+
+class ServiceUnreachable(ServiceError):
+    """Nothing answers at the service's address, so the next photograph need not be tried."""
+
+
+class ServiceTimeout(ServiceError):
+    """The service did not answer in time."""
+
+
+class AnswerInterrupted(ServiceError):
+    """The connection broke in the middle of the answer."""
+
+
+class UnexpectedAnswer(ServiceError):
+    """The answer does not have the documented form: another program, or another version."""
+
+
+class RequestRefused(ServiceError):
+    """The service refused the request; the message is its own.
+
+    Attributes:
+        status: the HTTP status.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def service_url() -> str:
+    """Address of the service: the environment's ``MLBIO_URL``, or port 8089 of this machine."""
+    return (os.environ.get("MLBIO_URL") or DEFAULT_URL).rstrip("/")
+
+
+class Client:
+    """A connection to one service. Not thread-safe: use a client per thread.
+
+    Args:
+        url: address of the service; :func:`service_url` unless given.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self.url = (url or service_url()).rstrip("/")
+        self._session = requests.Session()
+        self._session.trust_env = False  # patients' photographs do not go through a proxy
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def predict(
+        self,
+        image: bytes | str | os.PathLike[str],
+        *,
+        explain: bool = False,
+        precision: str = DEFAULT_PRECISION,
+        details: bool = True,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Prediction:
+        """Classify a photograph and, on request, explain the diagnosis.
+
+        Args:
+            image: the path of an image file, or its bytes.
+            explain: also compute the explanation, ``answer.explain``.
+            precision: of the explanation, one of :data:`api.contract.PRECISIONS`.
+            details: also ask for all probabilities, warnings and figures, ``answer.details``.
+            on_progress: called with the finished share of the explanation, 0 to 1, while it is computed.
+
+        Raises:
+            OSError: the file cannot be read.
+            ServiceError: there is no answer; its subclasses tell why.
+        """
+        content = image if isinstance(image, bytes) else Path(image).read_bytes()
+        body = {
+            "image": base64.b64encode(content).decode(),
+            "explain": explain,
+            "precision": precision,
+            "details": details,
+        }
+        seconds = EXPLAIN_SECONDS if explain else CLASSIFY_SECONDS
+        try:
+            with self._session.post(
+                f"{self.url}/predict",
+                data=msgspec.json.encode(body),
+                headers={"content-type": "application/json", "accept": STREAM_TYPE},
+                timeout=(CONNECT_SECONDS, seconds),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return self._read(response, on_progress)
+        except requests.RequestException as error:
+            raise self._translate(error, seconds) from error
+
+    def _read(self, response: requests.Response, on_progress: Callable[[float], None] | None) -> Prediction:
+        """The answer on the last line, after lines of progress."""
+        line, in_progress = b"", False
+        try:
+            for line in response.iter_lines(chunk_size=_CHUNK_BYTES):
+                progress = _decode_progress(line)
+                if progress is not None:
+                    in_progress = True
+                    if on_progress is not None:
+                        on_progress(progress)
+            outcome = msgspec.json.decode(line, type=_Outcome)
+        except msgspec.DecodeError:
+            if in_progress:  # so this is the service
+                raise self._interrupted() from None
+            raise UnexpectedAnswer(
+                f"what answers at {self.url} is not an MLBIO service (HTTP {response.status_code}): check MLBIO_URL"
+            ) from None
+        if not outcome.success:
+            raise RequestRefused(outcome.error or f"HTTP {response.status_code}, no reason given", response.status_code)
+        try:
+            return msgspec.json.decode(line, type=Prediction)
+        except msgspec.DecodeError as error:
+            raise UnexpectedAnswer(f"the answer of {self.url} is not understood ({error}): update MLBIO") from None
+
+    def _translate(self, error: requests.RequestException, seconds: float) -> ServiceError:
+        """The error of ours that requests' error amounts to."""
+        cause = error.args[0] if error.args else None
+        if isinstance(error, ValueError) and not isinstance(error, requests.ConnectionError):
+            return ServiceUnreachable(f"{self.url} is not the address of a service: use one such as {DEFAULT_URL}")
+        if isinstance(error, requests.ConnectTimeout) or isinstance(getattr(cause, "reason", None), NewConnectionError):
+            return ServiceUnreachable(f"no service at {self.url}: start it with `make serve`, or set MLBIO_URL")
+        if isinstance(error, requests.Timeout) or isinstance(cause, ReadTimeoutError):
+            return ServiceTimeout(f"{self.url} did not answer within {seconds:.0f} seconds: try again later")
+        return self._interrupted()
+
+    def _interrupted(self) -> AnswerInterrupted:
+        return AnswerInterrupted(f"{self.url} broke off in the middle of its answer: try again")
+
+
+class _Outcome(msgspec.Struct):
+    success: bool
+    error: str | None = None
+
+
+class _Progress(msgspec.Struct, forbid_unknown_fields=True):
+    progress: float
+
+
+def _decode_progress(line: bytes) -> float | None:
+    try:
+        return msgspec.json.decode(line, type=_Progress).progress
+    except msgspec.ValidationError:
+        return None  # another object: the answer

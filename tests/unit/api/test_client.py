@@ -1,0 +1,260 @@
+"""The Python client against servers on loopback that answer as scripted."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import api.client
+from api.client import (
+    AnswerInterrupted,
+    Client,
+    RequestRefused,
+    ServiceError,
+    ServiceTimeout,
+    ServiceUnreachable,
+    UnexpectedAnswer,
+    service_url,
+)
+from gateway.processes import free_port
+
+ANSWER = {"success": True, "prediction": "Melanoma", "probability": 0.75, "explain": None}
+
+
+class Server:
+    """Accepts connections one after another; to each request it sends the parts of ``script``.
+
+    A part is bytes to send, or a function to call, such as a wait. ``requests`` holds what came: head and body.
+    """
+
+    def __init__(self, script: list[bytes | Callable[[], object]]) -> None:
+        self.script = script
+        self.requests: list[tuple[str, bytes]] = []
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:  # closed
+                return
+            with connection:
+                if not self._receive(connection):
+                    continue
+                for part in self.script:
+                    if isinstance(part, bytes):
+                        connection.sendall(part)
+                    else:
+                        part()
+
+    def _receive(self, connection: socket.socket) -> bool:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            part = connection.recv(65536)
+            if not part:
+                return False
+            data += part
+        head, body = data.split(b"\r\n\r\n", 1)
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        while len(body) < length:
+            body += connection.recv(65536)
+        self.requests.append((head.decode(), body))
+        return True
+
+
+@contextmanager
+def serving(*script: bytes | Callable[[], object]) -> Iterator[Server]:
+    server = Server(list(script))
+    try:
+        yield server
+    finally:
+        server.socket.close()
+
+
+def response(body: bytes | dict, status: str = "200 OK", kind: str = "application/json", length: int = -1) -> bytes:
+    content = json.dumps(body).encode() if isinstance(body, dict) else body
+    length = len(content) if length < 0 else length
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    return head.encode() + content
+
+
+def chunked(*lines: bytes | dict, end: bool = True) -> list[bytes]:
+    """A streamed answer, a chunk per line."""
+    parts = [b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"]
+    for line in lines:
+        content = (json.dumps(line).encode() if isinstance(line, dict) else line) + b"\n"
+        parts.append(b"%x\r\n%s\r\n" % (len(content), content))
+    return [*parts, b"0\r\n\r\n"] if end else parts
+
+
+def predict(*script: bytes | Callable[[], object], **options) -> object:
+    with serving(*script) as server, Client(server.url) as client:
+        return client.predict(b"a photograph", **options)
+
+
+def test_an_answer_is_typed():
+    answer = predict(response(ANSWER))
+    assert (answer.prediction, answer.probability, answer.explain) == ("Melanoma", 0.75, None)
+    assert not answer.details
+
+
+def test_the_documented_fields_are_sent():
+    with serving(response(ANSWER)) as server, Client(server.url + "/") as client:
+        client.predict(b"a photograph", explain=True, precision="Faible", details=False)
+        head, body = server.requests[0]
+    assert head.startswith("POST /predict HTTP/1.1\r\n")
+    assert json.loads(body) == {
+        "image": base64.b64encode(b"a photograph").decode(),
+        "explain": True,
+        "precision": "Faible",
+        "details": False,
+    }
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_path_is_read(tmp_path: Path, kind: type):
+    (tmp_path / "photo.jpg").write_bytes(b"of a file")
+    with serving(response(ANSWER)) as server, Client(server.url) as client:
+        client.predict(kind(tmp_path / "photo.jpg"))
+        assert json.loads(server.requests[0][1])["image"] == base64.b64encode(b"of a file").decode()
+
+
+def test_a_file_that_is_missing_raises_as_python_does(tmp_path: Path):
+    with pytest.raises(FileNotFoundError), Client() as client:
+        client.predict(tmp_path / "missing.jpg")
+
+
+def test_progress_is_reported_before_the_answer():
+    seen: list[float] = []
+    answer = predict(*chunked({"progress": 0.25}, {"progress": 1}, ANSWER), explain=True, on_progress=seen.append)
+    assert seen == [0.25, 1] and answer.prediction == "Melanoma"
+
+
+def test_progress_that_nobody_wants_is_skipped():
+    assert predict(*chunked({"progress": 0.25}, ANSWER)).prediction == "Melanoma"
+
+
+def test_one_client_asks_again_on_a_new_connection():
+    with serving(response(ANSWER)) as server, Client(server.url) as client:
+        assert client.predict(b"one") == client.predict(b"two")
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "200 OK", "503 Service Unavailable"])
+def test_a_refusal_has_the_services_words_and_status(status: str):
+    with pytest.raises(RequestRefused, match="^the image is empty$") as caught:
+        predict(response({"success": False, "error": "the image is empty"}, status))
+    assert caught.value.status == int(status[:3])
+
+
+def test_a_refusal_without_a_reason_names_the_status():
+    with pytest.raises(RequestRefused, match="HTTP 500, no reason given"):
+        predict(response({"success": False}, "500 Internal Server Error"))
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"<html>It works</html>", "200 OK"),
+        (b"", "200 OK"),
+        (b"null", "200 OK"),
+        (b"[]", "200 OK"),
+        (b'{"detail": "Not Found"}', "404 Not Found"),
+        (b'{"success": "yes"}', "200 OK"),
+        (b'{"success": true, "probability": NaN}', "200 OK"),
+        (b"\xff\xfe\x00", "200 OK"),
+    ],
+)
+def test_another_program_on_the_port_is_recognised(body: bytes, status: str):
+    with pytest.raises(UnexpectedAnswer, match=f"not an MLBIO service .HTTP {status[:3]}.: check MLBIO_URL"):
+        predict(response(body, status))
+
+
+def test_a_redirect_is_not_followed():
+    elsewhere = b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:9/predict\r\nContent-Length: 0\r\n\r\n"
+    with pytest.raises(UnexpectedAnswer, match="HTTP 307"):
+        predict(elsewhere)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"probability": 1.5}, {"probability": None}, {"prediction": 3}, {"explain": [[[0, 0, 256]]]}]
+)
+def test_an_answer_of_another_form_is_not_guessed_at(wrong: dict):
+    with pytest.raises(UnexpectedAnswer, match="not understood .* update MLBIO"):
+        predict(response(ANSWER | wrong))
+
+
+def test_fields_of_a_later_version_are_ignored():
+    assert predict(response(ANSWER | {"later": 1})).prediction == "Melanoma"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [response(ANSWER, length=1000)],
+        chunked({"progress": 0.5}, end=False),
+        [*chunked({"progress": 0.5}), b""],
+        chunked({"progress": 0.5}, b'{"success": tr'),
+        [b""],
+    ],
+    ids=["cut short", "no last chunk", "no answer after the progress", "half a line", "no answer at all"],
+)
+def test_a_connection_that_breaks_is_said(script: list[bytes]):
+    with pytest.raises(AnswerInterrupted, match="try again"):
+        predict(*script, explain=True)
+
+
+@pytest.mark.parametrize(
+    "begun", [[], chunked({"progress": 0.5}, end=False)], ids=["silence", "silence after progress"]
+)
+def test_silence_ends_in_a_timeout(monkeypatch: pytest.MonkeyPatch, begun: list[bytes]):
+    monkeypatch.setattr(api.client, "EXPLAIN_SECONDS", 0.2)
+    with pytest.raises(ServiceTimeout, match="within 0 seconds"):
+        predict(*begun, lambda: time.sleep(1), explain=True)
+
+
+def test_no_service_is_told_from_a_silent_one():
+    with pytest.raises(ServiceUnreachable, match="start it with `make serve`"), Client(url()) as client:
+        client.predict(b"a photograph")
+
+
+@pytest.mark.parametrize("address", ["localhost:8089", "127.0.0.1:8089", "http://", "http://[::1", "ftp://localhost"])
+def test_an_address_that_is_none_is_explained(address: str):
+    with pytest.raises(ServiceUnreachable, match="http://127.0.0.1:8089"), Client(address) as client:
+        client.predict(b"a photograph")
+
+
+def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch):
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, url())
+    assert predict(response(ANSWER)).prediction == "Melanoma"
+
+
+def test_every_error_is_a_service_error():
+    errors = (ServiceUnreachable, ServiceTimeout, AnswerInterrupted, UnexpectedAnswer, RequestRefused)
+    assert all(issubclass(error, ServiceError) for error in errors)
+
+
+def test_the_address_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("MLBIO_URL", raising=False)
+    assert service_url() == Client().url == "http://127.0.0.1:8089"
+    monkeypatch.setenv("MLBIO_URL", "http://other:1/")
+    assert service_url() == Client().url == "http://other:1"
+    monkeypatch.setenv("MLBIO_URL", "")
+    assert service_url() == "http://127.0.0.1:8089"
+
+
+def url() -> str:
+    """An address where nothing listens."""
+    return f"http://127.0.0.1:{free_port()}"
