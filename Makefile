@@ -28,7 +28,7 @@ test: lint archive ## check the code, then run every test
 	$(PY) -m pytest $(PYTEST)
 
 unit: .venv/test.stamp ## run the quick tests alone (no service, under a minute)
-	$(PY) -m pytest tests/unit $(PYTEST)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit -n auto --dist loadfile $(PYTEST)
 
 evaluate: setup ## the shipped model's score card on the test images under ROOT
 	@$(PY) evaluate/main_evaluate.py $(ROOT)

@@ -1,6 +1,6 @@
-"""From the bytes of a file to an upright RGB photograph, safely.
+"""Safe decoding of image files into upright RGB photographs.
 
-Files are decoded here and nowhere else, so that training, serving and the page see the same pixels.
+Training, serving and the page all decode here, so that they see the same pixels.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 MIN_SHORT_SIDE = 896
-"""Shorter side in pixels below which reading never shrinks a photograph: four times what the network sees."""
+"""A photograph is never shrunk below this shorter side, in pixels: four times the network's input."""
 
 MAX_PIXELS = 64_000_000
-"""Largest width times height that is decoded; a 50-megapixel telephone photograph fits."""
+"""Limit on width times height; a 50-megapixel phone photograph fits."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-"""Pillow's names of the formats that are read. JPEG includes MPO, as some cameras write it."""
+"""Accepted formats, by Pillow's names. JPEG includes the MPO files of some cameras."""
 
 EXTENSIONS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif")
-"""What such files are usually called. What a file holds is judged by its content."""
+"""Usual extensions of these formats, for file pickers. The format itself is recognised by content."""
 
 MAX_SCANS = 100
-"""Most scans of a progressive JPEG; cameras write about ten. A scan of a few bytes costs as much as a whole picture."""
+"""Limit on the scans of a progressive JPEG; cameras write about ten. Even a scan of a few bytes costs a full decode."""
 
-Image.MAX_IMAGE_PIXELS = None  # our own limit, checked before decoding, replaces Pillow's warning
+Image.MAX_IMAGE_PIXELS = None  # _check_cost enforces our own limit
 warnings.filterwarnings("ignore", module=r"PIL\.")  # harmless faults in metadata
 
-# A marker of a JPEG that is followed by the length of its segment: no stuffed 00, TEM, RST or SOI.
+# A JPEG marker with a length field, so not a stuffed 00, TEM, RST or SOI; EOI has none but ends the search.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 _START_OF_SCAN, _END_OF_IMAGE = b"\xda", b"\xd9"
 
@@ -43,21 +43,21 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""The transposition that makes a photograph of each EXIF orientation upright."""
+"""The transposition that turns a photograph upright, by EXIF orientation."""
 
 
 class ImageError(ValueError):
-    """The bytes are not a photograph that we read. The message is for the person who sent them."""
+    """The bytes are not an acceptable photograph. The message is for the sender."""
 
 
 def open_photograph(data: bytes) -> Image.Image:
-    """Decode ``data`` into an upright 8-bit RGB photograph (first frame; transparency on white).
+    """Decode the first frame of ``data`` into an upright 8-bit RGB photograph, transparency on white.
 
-    A large photograph is shrunk by a whole factor, its shorter side staying at :data:`MIN_SHORT_SIDE` or more: time and
-    memory stay bounded, and the network sees no difference.
+    A large photograph is shrunk by an integer factor to a shorter side of at least :data:`MIN_SHORT_SIDE`. This bounds
+    time and memory, and makes no difference to the network.
 
     Raises:
-        ImageError: not an image of an allowed format, too many pixels, cut short or corrupt.
+        ImageError: not an image, of another format, too large, truncated or corrupt.
     """
     if not data:
         raise ImageError("the image is empty: send the bytes of a JPEG, PNG, WebP, BMP, TIFF or GIF file")
@@ -84,11 +84,15 @@ def open_photograph(data: bytes) -> Image.Image:
 
 
 def _check_cost(image: Image.Image, data: bytes) -> None:
-    """Refuse what is small as a file and enormous once decoded, from what its header says."""
+    """Refuse decompression bombs, before decoding.
+
+    Raises:
+        ImageError: no pixels, too many pixels, or too many scans.
+    """
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError(f"the image has {width} x {height} pixels: there is nothing to see")
-    tags = getattr(image, "tag_v2", {})  # a TIFF's tile may be larger than its picture
+    tags = getattr(image, "tag_v2", {})  # tile width and height of a TIFF, which may exceed the picture's
     tile = int(tags.get(322, 1)) * int(tags.get(323, 1))
     if max(width * height, tile) > MAX_PIXELS:
         raise ImageError(
@@ -102,7 +106,7 @@ def _check_cost(image: Image.Image, data: bytes) -> None:
 
 
 def _count_scans(data: bytes) -> int:
-    """How many scans a JPEG has, whatever bytes its metadata holds and whatever follows its end."""
+    """Number of scans of a JPEG, ignoring bytes that look like scans in metadata or after its end."""
     scans, position = 0, 2
     while match := _MARKER.search(data, position):
         if match[1] == _END_OF_IMAGE:
@@ -113,10 +117,10 @@ def _count_scans(data: bytes) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 where there is none or none that can be read. (Pillow turns a TIFF by itself.)"""
+    """The EXIF orientation; 1 (upright) if it is missing or unreadable. Pillow itself turns TIFF files."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged metadata makes no photograph unreadable
+    except Exception:  # damaged metadata is no reason to refuse a photograph
         return 1
 
 
@@ -139,13 +143,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _shrink(image: Image.Image) -> Image.Image:
-    """What ``draft`` does for a JPEG, for every format."""
+    """Shrink a large image of any format, as ``draft`` does a JPEG."""
     factor = min(image.size) // MIN_SHORT_SIDE
     return image.reduce(factor) if factor > 1 else image
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and float greyscale: Pillow's own conversion clips everything over 255 to white."""
+    """8-bit greyscale from 16-bit, 32-bit and float greyscale, where Pillow's conversion would clip values over 255."""
     is_float = image.mode == "F"
     image = _shrink(image if image.mode in ("I", "F") else image.convert("I"))
     values = np.array(image, np.float32)
@@ -160,7 +164,7 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Colours as the photograph's own profile means them (telephones send Display P3); a bad profile is ignored."""
+    """Convert colours from the photograph's profile (phones use Display P3) to sRGB; an invalid profile is ignored."""
     if not profile:
         return image
     try:

@@ -1,12 +1,12 @@
-"""How good our explanations are, beside the lime package as it comes and Captum's Lime: same model, same photographs.
+"""Quality and speed of our explanations beside the lime package and Captum's Lime, on the same model and photographs.
 
     .venv/bin/python benchmarks/explain.py DATA            prints tables, writes benchmarks/explain.json
     .venv/bin/python benchmarks/explain.py --photos 2 --json - DATA   a quick look; the JSON to stdout
 
-DATA is laid out like HAM10000, with HAM10000_segmentations/. Photographs are drawn from the test images, classes in
-turn. Speed is measured first, with the plain ways in float32 torch; whatever does not depend on speed is then computed
-with the service's 8-bit engine for all three alike. Each converged explanation is of the same method with
-CONVERGED_SAMPLES samples. What it takes: about 20 minutes of two cores for seven photographs.
+DATA has the layout of HAM10000, with HAM10000_segmentations/. Photographs are test images, classes in turn. Speed is
+measured first, with lime and Captum around the plain float32 torch model. Everything else is computed with the
+service's 8-bit engine for all three alike. An explanation counts as converged after CONVERGED_SAMPLES samples of its
+own method. Seven photographs take about 20 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
+from api.classes import CLASSES
+from api.photograph import open_photograph
 from benchmarks import explainers
-from benchmarks.explainers import PLAIN_SAMPLES, UNREACHABLE, Explained
+from benchmarks.explainers import PLAIN_SAMPLES, UNREACHABLE, Explained, PlainExplainer, Probabilities
 from benchmarks.explanation_metrics import (
     deletion_and_insertion,
     distance,
@@ -36,11 +35,14 @@ from benchmarks.explanation_metrics import (
     randomised_weights,
 )
 from benchmarks.speed import median_seconds
-from handler.classifier import Checkpoint, Classifier, PixelsToProbabilities
-from handler.contract import CLASSES
+from evaluate.dataset import Example, find_examples
+from handler.checkpoint import Checkpoint
+from handler.engines import Classifier
 from handler.explainer import PRECISIONS, Precision
-from handler.images import network_square, open_photograph
-from train.data import Example, find_examples
+from handler.images import network_square
+from handler.network import PixelsToProbabilities
+
+ROOT = Path(__file__).resolve().parent.parent
 
 CONVERGED_SAMPLES = 4096
 CONVERGED_SEED = 10**6
@@ -56,24 +58,25 @@ TITLES = {
     "samples": "samples",
     "r2": "R² of the local model",
     "jaccard": "Jaccard of the top 5 regions between seeds",
-    "foreseen": "… as the explanation foresees it",
+    "foreseen": "… as the explanation itself estimates it",
     "distance": "distance to the converged explanation",
-    "deletion": "deletion AUC (less is better)",
-    "insertion": "insertion AUC (more is better)",
+    "deletion": "deletion AUC (lower is better)",
+    "insertion": "insertion AUC (higher is better)",
     "overlap": "share of the positive weight on the lesion",
 }
 
 
 def main() -> None:
-    p = argparse.ArgumentParser(description="Quality and speed of explanations, beside lime and Captum.")
-    p.add_argument("root", type=Path, help="HAM10000, with its segmentations")
-    p.add_argument("--photos", type=int, default=7, help="how many test photographs (default: 7)")
-    p.add_argument("--json", default=str(ROOT / "benchmarks/explain.json"), help="where the figures go; - is stdout")
-    arguments = p.parse_args()
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Quality and speed of explanations, beside lime and Captum.")
+    parser.add_argument("root", type=Path, help="HAM10000, with its segmentations")
+    parser.add_argument("--photos", type=int, default=7, help="how many test photographs (default: 7)")
+    parser.add_argument("--json", default=str(ROOT / "benchmarks/explain.json"), help="output file; - is stdout")
+    arguments = parser.parse_args()
     torch.set_grad_enabled(False)
     checkpoint = Checkpoint.load(ROOT / "model_store/model_mlbio.pth")
     classifier, plain = Classifier(checkpoint), Plain(checkpoint).eval()
-    photographs, lesions = photographs_of(arguments.root, arguments.photos)
+    photographs, lesions = load_photographs(arguments.root, arguments.photos)
     labels = classifier.probabilities(photographs).argmax(axis=1)
 
     speed, plain_seconds = measure_speed(classifier, plain, photographs, labels)
@@ -96,7 +99,7 @@ def main() -> None:
 
 
 class Plain(nn.Module):
-    """Pixels (N, 3, H, W), 0 to 255, to probabilities: torch in float32."""
+    """From pixels (N, 3, H, W), 0–255, to probabilities (N, classes), by torch in float32."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
@@ -109,8 +112,8 @@ class Plain(nn.Module):
         return self(torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)).numpy()
 
 
-def photographs_of(root: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Squares (N, 224, 224, 3) of test photographs, classes in turn, and where their lesions are, (N, 224, 224)."""
+def load_photographs(root: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squares (N, 224, 224, 3) of test photographs, classes in turn, and the masks of their lesions (N, 224, 224)."""
     examples = find_examples(root, "test")
     order = np.random.default_rng(0).permutation(len(examples))
     by_class = [[examples[i] for i in order if examples[i].label == label] for label in range(len(CLASSES))]
@@ -120,7 +123,7 @@ def photographs_of(root: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def lesion_of(root: Path, example: Example) -> np.ndarray:
-    """Where the lesion is in the network's square of a photograph, boolean (224, 224)."""
+    """Mask of the lesion in the network's square of a photograph, boolean (224, 224)."""
     mask = Image.open(root / f"HAM10000_segmentations/{example.path.stem}_segmentation.png")
     return network_square(mask.convert("RGB"))[..., 0] > 127
 
@@ -128,11 +131,11 @@ def lesion_of(root: Path, example: Example) -> np.ndarray:
 def measure_speed(
     classifier: Classifier, plain: Plain, photographs: np.ndarray, labels: np.ndarray
 ) -> tuple[dict, dict[str, float]]:
-    """What is measured with nothing else going on: perturbations per second, beside the engine's images per second."""
+    """Perturbations per second beside the engine's images per second; also the seconds of lime's and Captum's runs."""
     raw = {}
     for batch in BATCHES:
         images = np.resize(photographs, (batch, *photographs.shape[1:]))
-        raw[batch] = batch / median_seconds(lambda images=images: classifier.sample_probabilities(images), repeats=9)
+        raw[batch] = batch / median_seconds(partial(classifier.sample_probabilities, images), repeats=9)
     timed = list(zip(photographs, labels, strict=True))[:TIMED_PHOTOS]
     thousand = Precision(PLAIN_SAMPLES, UNREACHABLE)
     mine = [
@@ -160,7 +163,7 @@ def measure_quality(
     labels: np.ndarray,
     plain_seconds: dict[str, float],
 ) -> tuple[dict[str, dict], list[dict]]:
-    """Means over the photographs for each method, and our distance to convergence by samples."""
+    """Means over the photographs of each method's figures, and our distance to the converged explanation by samples."""
     engine = classifier.sample_probabilities
     methods = {
         "lime": (partial(_plain, explainers.lime, engine), PLAIN_SEEDS),
@@ -177,12 +180,12 @@ def measure_quality(
         settled = explainers.ours(engine, square, label, Precision(CONVERGED_SAMPLES, UNREACHABLE), CONVERGED_SEED)
         for name, (explain, seeds) in methods.items():
             runs = [explain(square, label, seed) for seed in range(seeds)]
-            row = _row(runs, converged.get(name, settled)) | _meaning(classifier, square, label, lesion, runs[0])
+            row = _row(runs, converged.get(name, settled)) | _faithfulness(classifier, square, label, lesion, runs[0])
             if name in plain_seconds:
                 row["seconds"] = plain_seconds[name]
             found[name].append(row)
         chance = Explained(np.random.default_rng(number).normal(size=len(settled.weights)), settled.segments, 0, 0.0)
-        found["random regions"].append(_meaning(classifier, square, label, lesion, chance))
+        found["random regions"].append(_faithfulness(classifier, square, label, lesion, chance))
         for budget in BUDGETS:
             for seed in range(2):
                 run = explainers.ours(engine, square, label, Precision(budget, UNREACHABLE), seed)
@@ -197,11 +200,11 @@ def measure_quality(
     ]
 
 
-def _plain(explain, engine, square: np.ndarray, label: int, seed: int) -> Explained:
+def _plain(explain: PlainExplainer, engine: Probabilities, square: np.ndarray, label: int, seed: int) -> Explained:
     return explain(engine, square, label, PLAIN_SAMPLES, seed)
 
 
-def _ours(engine, precision: Precision, square: np.ndarray, label: int, seed: int) -> Explained:
+def _ours(engine: Probabilities, precision: Precision, square: np.ndarray, label: int, seed: int) -> Explained:
     return explainers.ours(engine, square, label, precision, seed)
 
 
@@ -219,7 +222,7 @@ def _row(runs: list[Explained], converged: Explained) -> dict[str, float]:
     return row
 
 
-def _meaning(
+def _faithfulness(
     classifier: Classifier, square: np.ndarray, label: int, lesion: np.ndarray, run: Explained
 ) -> dict[str, float]:
     deletion, insertion = deletion_and_insertion(classifier.probabilities, square, label, run)
@@ -227,13 +230,13 @@ def _meaning(
 
 
 def same_distance(curve: list[dict], lime: dict[str, float]) -> dict[str, float]:
-    """Seconds until our mean distance to convergence is lime's, with the fewest samples of the curve that do."""
+    """Seconds in which we get as close to the converged explanation as lime does, with the fewest samples measured."""
     reached = next((point for point in curve if point["distance"] <= lime["distance"]), curve[-1])
     return {"lime": lime["seconds"], "ours": reached["seconds"], "samples": reached["samples"]}
 
 
 def agreement(classifier: Classifier, photographs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Explanations by the 8-bit engine beside float32's, with the same masks; means."""
+    """Mean agreement of explanations by the 8-bit engine with those by float32, from the same masks."""
     distances, jaccards, correlations = [], [], []
     for square, label in zip(photographs, map(int, labels), strict=True):
         one, two = (
@@ -251,16 +254,16 @@ def agreement(classifier: Classifier, photographs: np.ndarray, labels: np.ndarra
 
 
 def sanity(checkpoint: Checkpoint, photographs: np.ndarray, labels: np.ndarray) -> float:
-    """Mean rank correlation of the maps with those of a network whose weights are random."""
+    """Mean rank correlation of explanations with those of a network with random weights."""
 
-    def explain(probabilities, square: np.ndarray, label: int) -> Explained:
+    def explain(probabilities: Probabilities, square: np.ndarray, label: int) -> Explained:
         return explainers.ours(probabilities, square, label, Precision(RANDOMISED_SAMPLES, UNREACHABLE), 0)
 
     return float(np.mean(randomised_weights(Plain(checkpoint), photographs, labels, explain)))
 
 
 def report(figures: dict) -> None:
-    """The tables."""
+    """Print the tables."""
     quality, speed = figures["quality"], figures["speed"]
     print(f"\n{figures['photographs']} test photographs, means\n")
     print("| | " + " | ".join(quality) + " |\n" + "| --- " * (len(quality) + 1) + "|")

@@ -1,4 +1,4 @@
-"""Explanations to compare: ours, the lime package as it comes, and Captum's Lime. One form for all of them."""
+"""The explanations that are compared, in one form: ours, the lime package's and Captum's."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from lime.wrappers.scikit_image import SegmentationAlgorithm
 from handler.explainer import Explainer, Precision
 
 PLAIN_SAMPLES = 1000
-"""What lime's ``explain_instance`` takes; Captum's default of 25 is too few for photographs, so it gets as many."""
+"""The default of lime's ``explain_instance``. Captum gets as many: its own default of 25 is too few for photographs."""
 
 UNREACHABLE = 2.0
 """A stability that never stops the sampling."""
 
 Probabilities = Callable[[np.ndarray], np.ndarray]
+"""``uint8`` (N, H, W, 3) in, (N, classes) out."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,11 @@ class Explained:
 
     Attributes:
         weights: (regions,).
-        segments: (H, W), the region of each pixel.
-        samples: perturbed photographs that were classified.
-        seconds: all of it, segmentation too.
-        r2: of the local model; None where it is not told.
-        stability: the Jaccard index that the explanation itself foresees; None where it does not.
+        segments: (H, W), the number of each pixel's region.
+        samples: number of perturbed photographs.
+        seconds: wall-clock time, segmentation included.
+        r2: of the local model; None if the method does not report it.
+        stability: the Jaccard index that the method itself estimates; None if it does not.
     """
 
     weights: np.ndarray
@@ -55,13 +56,18 @@ class Explained:
         return frozenset(int(region) for region in ranked if self.weights[region] > 0)
 
 
+PlainExplainer = Callable[[Probabilities, np.ndarray, int, int, int], Explained]
+""":func:`lime` or :func:`captum`."""
+
+
 def ours(probabilities: Probabilities, square: np.ndarray, label: int, precision: Precision, seed: int) -> Explained:
+    """An explanation by :mod:`handler.explainer`."""
     result = Explainer(probabilities).explain(square, label, precision, seed=seed)
     return Explained(result.weights, result.lime.segments, result.samples, result.seconds, result.r2, result.stability)
 
 
 def lime(probabilities: Probabilities, square: np.ndarray, label: int, samples: int, seed: int) -> Explained:
-    """lime's own explainer with its default settings; only the segmentation's seed is fixed, to compare regions."""
+    """lime's own explainer with its defaults. Its segmentation is seeded, so that all runs have the same regions."""
     started = time.perf_counter()
     explainer = LimeImageExplainer(random_state=seed)
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
@@ -73,7 +79,7 @@ def lime(probabilities: Probabilities, square: np.ndarray, label: int, samples: 
 
 
 def captum(probabilities: Probabilities, square: np.ndarray, label: int, samples: int, seed: int) -> Explained:
-    """Captum's Lime with its default settings; it brings no superpixels, so it gets lime's."""
+    """Captum's Lime with its defaults and lime's superpixels, as it has none of its own."""
     started = time.perf_counter()
     segments = SegmentationAlgorithm("quickshift", kernel_size=4, max_dist=200, ratio=0.2, random_seed=0)(square)
     segments = np.unique(segments, return_inverse=True)[1].reshape(segments.shape)

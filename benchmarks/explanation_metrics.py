@@ -1,4 +1,4 @@
-"""How good an explanation is. Quantus computes what it has; the rest is a line each."""
+"""Metrics of explanations, by Quantus where it has them."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ with warnings.catch_warnings():
 
 from benchmarks.explainers import Explained, Probabilities
 
-PARTS = 7
-"""Steps for each of the three channels; Quantus asks for a divisor of the number of pixels."""
+STEPS_PER_CHANNEL = 7
+"""Of pixel flipping; Quantus requires a divisor of the number of pixels."""
 
 BLUR = 16
-"""Standard deviation in pixels: what is taken away is replaced by the blurred photograph, which no method here uses."""
+"""Standard deviation in pixels of the blur that replaces removed pixels. No method here hides regions by a blur."""
 
 
 def jaccard(explanations: list[Explained]) -> float:
-    """Mean over all pairs: shared ÷ all among the five strongest regions."""
+    """Mean Jaccard index of the five strongest regions over all pairs of explanations."""
     tops = [e.strongest() for e in explanations]
     pairs = [(a, b) for i, a in enumerate(tops) for b in tops[:i]]
     return float(np.mean([len(a & b) / max(len(a | b), 1) for a, b in pairs]))
 
 
 def distance(explained: Explained, converged: Explained) -> float:
-    """Length of the difference of the weights, relative to the converged ones."""
-    length = np.linalg.norm(converged.weights)
+    """Euclidean distance of the weights, relative to the norm of the converged ones."""
+    length = float(np.linalg.norm(converged.weights))
     return float(np.linalg.norm(explained.weights - converged.weights) / max(length, 1e-12))
 
 
 def overlap(explained: Explained, lesion: np.ndarray) -> float:
-    """Share of the positive weight that lies on the lesion's mask (H, W); NaN where nothing is positive.
+    """Share of the positive weight on the lesion, boolean (H, W); NaN if no weight is positive.
 
     Quantus' relevance mass accuracy (Arras, Osman, Samek, "CLEVR-XAI", 2022).
     """
@@ -55,21 +55,23 @@ def overlap(explained: Explained, lesion: np.ndarray) -> float:
 def deletion_and_insertion(
     probabilities: Probabilities, square: np.ndarray, label: int, explained: Explained
 ) -> tuple[float, float]:
-    """Mean probability while pixels are taken from the photograph, and while they are brought back, best first.
+    """Areas under the deletion and insertion curves: mean probability while the highest-ranked pixels go or return.
 
     Petsiuk, Das, Saenko, "RISE", BMVC 2018, by Quantus' pixel flipping (Bach et al., PLOS ONE 2015).
     """
     blurred = (gaussian(square / 255.0, BLUR, channel_axis=2) * 255).astype(np.uint8)
-    # Ties within a region are broken by chance, the same for the three channels of a pixel.
+    # Ties within a region are broken at random, alike in the three channels of a pixel.
     ties = np.random.default_rng(0).random(square.shape[:2]) * 1e-9
-    ranking = explained.pixels() / max(np.abs(explained.weights).max(), 1e-12) + ties
+    ranking = explained.pixels() / max(float(np.abs(explained.weights).max()), 1e-12) + ties
     return (
         float(np.mean(_flipped(probabilities, square, blurred, label, ranking))),
         float(np.mean(_flipped(probabilities, blurred, square, label, ranking))),
     )
 
 
-def _flipped(probabilities: Probabilities, start: np.ndarray, end: np.ndarray, label: int, ranking: np.ndarray):
+def _flipped(
+    probabilities: Probabilities, start: np.ndarray, end: np.ndarray, label: int, ranking: np.ndarray
+) -> np.ndarray:
     """The class's probabilities while ``start`` becomes ``end``, the highest-ranked pixels first."""
     target = _channels_first(end).reshape(1, -1)
 
@@ -79,7 +81,7 @@ def _flipped(probabilities: Probabilities, start: np.ndarray, end: np.ndarray, l
         return arr
 
     metric = quantus.PixelFlipping(
-        features_in_step=start.shape[0] * start.shape[1] // PARTS,
+        features_in_step=start.shape[0] * start.shape[1] // STEPS_PER_CHANNEL,
         perturb_func=replace,
         normalise=False,
         disable_warnings=True,
@@ -92,13 +94,13 @@ def _flipped(probabilities: Probabilities, start: np.ndarray, end: np.ndarray, l
         channel_first=True,
         softmax=False,
     )
-    return curve
+    return np.asarray(curve)
 
 
 def randomised_weights(
     network: nn.Module, squares: np.ndarray, labels: np.ndarray, explain: Callable[..., Explained]
 ) -> list[float]:
-    """Rank correlation of explanations with those of a network of random weights; near 0 is as it should be.
+    """Rank correlation of explanations with those of a network with random weights, which should be near 0.
 
     Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, by Quantus. ``explain`` takes probabilities, a
     square and a label.
@@ -129,7 +131,7 @@ def randomised_weights(
         channel_first=True,
         softmax=False,
     )
-    return [float(s) for s in np.ravel(scores)]
+    return [float(s) for s in np.asarray(scores, np.float64).ravel()]
 
 
 def _channels_first(images: np.ndarray) -> np.ndarray:
@@ -138,7 +140,7 @@ def _channels_first(images: np.ndarray) -> np.ndarray:
 
 
 class _Torch(nn.Module):
-    """A function of numpy images as a module, which Quantus asks for."""
+    """A function of numpy images as the module that Quantus requires."""
 
     def __init__(self, probabilities: Probabilities) -> None:
         super().__init__()

@@ -1,16 +1,15 @@
-"""Why explanations are made as they are: each choice against what else there is, on validation photographs.
+"""Ablations of the explanation method: each choice beside its alternatives, on validation photographs.
 
-    .venv/bin/python benchmarks/method.py DATA              some minutes; DATA is laid out like HAM10000
+    .venv/bin/python benchmarks/method.py DATA              takes minutes; DATA has the layout of HAM10000
     .venv/bin/python benchmarks/method.py --photos 10 DATA
 
-Every variant differs from ours in one thing. Runs of 256 masks are compared with each other (Jaccard of the top five
-regions, spread of the weights), the fit of all masks with the photograph and the lesion's mask.
+Every variant differs from ours in one choice. Runs of 256 masks are compared with each other (Jaccard index of the five
+strongest regions, spread of the weights), the fit to all masks with the photograph and the lesion's mask.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,19 +18,20 @@ import numpy as np
 from skimage.filters import gaussian
 from skimage.segmentation import quickshift, slic
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
+from api.classes import CLASSES
+from api.photograph import open_photograph
 from benchmarks.explain import lesion_of
 from benchmarks.explainers import Explained
 from benchmarks.explanation_metrics import deletion_and_insertion, jaccard, overlap
-from handler.classifier import Checkpoint, Classifier
-from handler.contract import CLASSES
-from handler.images import network_square, open_photograph
+from evaluate.dataset import find_examples, split_by_lesion
+from handler.checkpoint import Checkpoint
+from handler.engines import Classifier
+from handler.images import network_square
 from handler.masks import blocks
 from handler.regions import paint, regions_of, surrounding_colour
 from handler.surrogate import fit, log_odds
-from train.data import find_examples, split_by_lesion
+
+ROOT = Path(__file__).resolve().parent.parent
 
 MASKS, RUN, BATCH = 1536, 256, 32
 
@@ -40,13 +40,13 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to make the samples of an explanation.
+    """A way to compute an explanation.
 
     Attributes:
-        regions: of a square, (H, W).
-        hidden: what hidden regions look like, from the square and its regions.
-        masks: from the number of regions and a random generator, boolean (MASKS, regions).
-        outcome: of probabilities, what the local model is fitted to.
+        regions: segments a square (H, W, 3) into regions (H, W).
+        hidden: pixels of hidden regions, from the square and its regions.
+        masks: boolean (MASKS, regions), from the number of regions and a random generator.
+        outcome: the local model's target, from probabilities.
     """
 
     regions: Callable[[Array], Array]
@@ -56,44 +56,51 @@ class Variant:
 
 
 def designed(regions: int, rng: np.random.Generator) -> Array:
-    """Runs whose columns and signs are drawn anew."""
+    """Our factorial designs, one for each run."""
     runs = (next(blocks(regions, rng, RUN)) for _ in range(MASKS // RUN))
     return np.concatenate(list(runs))
 
 
 def coins(regions: int, rng: np.random.Generator) -> Array:
+    """Independent coins, as in lime."""
     return rng.random((MASKS, regions)) < 0.5
 
 
-def opposite_coins(regions: int, rng: np.random.Generator) -> Array:
+def complementary_coins(regions: int, rng: np.random.Generator) -> Array:
+    """Independent coins, each mask followed by its complement."""
     half = rng.random((MASKS // 2, regions)) < 0.5
     return np.stack([half, ~half], axis=1).reshape(-1, regions)
 
 
 def mostly_shown(regions: int, rng: np.random.Generator) -> Array:
-    """GLIME's idea (Tan, Tian, Li, NeurIPS 2023): sample where the kernel is, near the photograph."""
+    """Masks near the photograph, where the kernel's weight is (GLIME: Tan, Tian, Li, NeurIPS 2023)."""
     return rng.random((MASKS, regions)) < 0.8
 
 
 def numbered(segments: Array) -> Array:
+    """Regions numbered from 0 without gaps."""
     return np.unique(segments, return_inverse=True)[1].reshape(segments.shape)
 
 
 def superpixels(count: int) -> Callable[[Array], Array]:
+    """SLIC with about ``count`` regions."""
     return lambda square: numbered(slic(square, n_segments=count, compactness=10, sigma=1))
 
 
 def limes_regions(square: Array) -> Array:
+    """The lime package's default segmentation."""
     return numbered(quickshift(square, kernel_size=4, max_dist=200, ratio=0.2, rng=0))
 
 
 def own_mean(square: Array, segments: Array) -> Array:
+    """The mean colour of each region, as in lime."""
     sizes = np.bincount(segments.ravel())
     means = np.stack([np.bincount(segments.ravel(), square[..., c].ravel()) / sizes for c in range(3)], axis=1)
     return means[segments].astype(np.uint8)
 
 
 def blurred(square: Array, segments: Array) -> Array:
+    """The blurred photograph."""
     return (gaussian(square / 255.0, 20, channel_axis=2) * 255).astype(np.uint8)
 
 
@@ -102,7 +109,7 @@ VARIANTS = {
     "ours": OURS,
     "probability, not log-odds": replace(OURS, outcome=lambda p: p.astype(np.float64)),
     "independent coins": replace(OURS, masks=coins),
-    "coins and their opposites": replace(OURS, masks=opposite_coins),
+    "coins and their complements": replace(OURS, masks=complementary_coins),
     "four of five regions shown": replace(OURS, masks=mostly_shown),
     "hidden: own mean colour": replace(OURS, hidden=own_mean),
     "hidden: blurred": replace(OURS, hidden=blurred),
@@ -115,7 +122,8 @@ VARIANTS = {
 
 
 def main() -> None:
-    p = argparse.ArgumentParser(description="The choices behind an explanation, measured on validation photographs.")
+    """Print a row for each variant."""
+    p = argparse.ArgumentParser(description="Ablations of the explanation method on validation photographs.")
     p.add_argument("root", type=Path, help="HAM10000, with its segmentations")
     p.add_argument("--photos", type=int, default=4, help="how many validation photographs (default: 4)")
     arguments = p.parse_args()
@@ -132,7 +140,7 @@ def main() -> None:
 
 
 def measure(classifier: Classifier, variant: Variant, square: Array, lesion: Array) -> tuple[float, ...]:
-    """Regions, R², spread and Jaccard of runs, deletion, insertion, overlap."""
+    """Number of regions, R², spread and Jaccard index of the runs, deletion, insertion, overlap."""
     label = int(classifier.probabilities(square[None])[0].argmax())
     segments = variant.regions(square)
     hidden, regions = variant.hidden(square, segments), int(segments.max()) + 1

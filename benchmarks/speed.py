@@ -1,10 +1,10 @@
-"""Speed of inference and of an explanation, beside the plain way of doing the same, in one run.
+"""Speed of inference and of an explanation beside the plain way, in one run.
 
     make bench                                          on the drawn examples
     .venv/bin/python benchmarks/speed.py PHOTO …        on other photographs
 
-The plain way is torch in float32, one image at a time or in batches, and lime's own explainer with its default settings
-around it. Times are medians; the machine may be noisy, the ratios less so.
+The plain way is torch in float32, and lime's own explainer with its default settings around it. Times are medians; on a
+noisy machine the ratios are more reliable than the speeds.
 """
 
 from __future__ import annotations
@@ -13,28 +13,30 @@ import argparse
 import contextlib
 import io
 import statistics
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 from lime.lime_image import LimeImageExplainer
 
-from handler.classifier import Checkpoint, Classifier, PixelsToProbabilities
+from api.photograph import open_photograph
+from handler.checkpoint import Checkpoint
+from handler.engines import Classifier
 from handler.explainer import PRECISIONS, Explainer, Precision
-from handler.images import network_square, open_photograph
+from handler.images import network_square
+from handler.network import PixelsToProbabilities
+
+ROOT = Path(__file__).resolve().parent.parent
 
 REPEATS = 3
 BATCHES = (1, 8, 32)
 
 
 def main() -> None:
+    """Print two tables."""
     p = argparse.ArgumentParser(description="Speed of inference and explanation, beside the plain way.")
     p.add_argument("photo", nargs="*", type=Path, default=sorted((ROOT / "examples").glob("drawn_*.jpg")))
     squares = np.stack([network_square(open_photograph(path.read_bytes())) for path in p.parse_args().photo])
@@ -49,8 +51,8 @@ def main() -> None:
     for batch in BATCHES:
         images = np.resize(squares, (batch, *squares.shape[1:]))
         base, exact, fast = (
-            batch / median_seconds(lambda f=f, images=images: f(images))
-            for f in (torch_probabilities, ours.probabilities, ours.sample_probabilities)
+            batch / median_seconds(partial(engine, images))
+            for engine in (torch_probabilities, ours.probabilities, ours.sample_probabilities)
         )
         print(f"| batch {batch} | {base:.1f} | {exact:.1f} | {exact / base:.1f} | {fast:.1f} | {fast / base:.1f} |")
 
@@ -71,6 +73,7 @@ def main() -> None:
 
 
 def median_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Median wall-clock time of ``work()``, after a call that warms up."""
     work()
     times = []
     for _ in range(repeats):

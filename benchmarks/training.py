@@ -1,11 +1,11 @@
-"""Speed of training, beside the plain loop that everyone writes first, in one run.
+"""Speed of training beside the usual plain loop, in one run.
 
     .venv/bin/python benchmarks/training.py DATA
 
 The plain loop decodes and augments file by file (torchvision's transforms in a DataLoader with a worker per core) and
-computes in float32. Ours is the epoch of ``train/main_train.py``. Same images, same size, same batch, same optimizer;
-an epoch over some hundred images after one that warms up, decoding for ours not counted, since it happens once in a
-training.
+computes in float32. Ours is the epoch of ``train/main_train.py``. Images, size, batch and optimizer are the same. Each
+is timed over an epoch of a few hundred images after one that warms up; our decoding is not counted, as it happens once
+in a training.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,23 +24,27 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.models import resnet34
 from torchvision.transforms import v2
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from handler.classifier import MEAN, STD
-from handler.contract import CLASSES
-from handler.images import open_photograph
-from train import data, main_train
+from api.classes import CLASSES
+from api.photograph import open_photograph
+from evaluate.dataset import Example, find_examples, load_squares
+from handler.checkpoint import MEAN, STD
+from handler.images import SIZE
+from train.learner import Learner
+from train.main_train import train_epoch
 from train.processes import Processes
-from train.weights import ExponentialAverage
+from train.recipe import Recipe
 
-IMAGES, REPEATS = 256, 1
+IMAGES = 256
+"""Images of an epoch."""
+
+REPEATS = 1
+"""Timed epochs; the median is printed."""
 
 
-class Files(Dataset):
+class DecodedDataset(Dataset):
     """Photographs, decoded and augmented each time that they are asked for."""
 
-    def __init__(self, examples: list[data.Example], size: int) -> None:
+    def __init__(self, examples: list[Example], size: int) -> None:
         self.examples = examples
         self.transform = v2.Compose(
             [
@@ -64,28 +68,30 @@ class Files(Dataset):
 
 
 def main() -> None:
+    """Print a table of images per second for each size of the recipe."""
     p = argparse.ArgumentParser(description="Speed of training, beside the plain loop.")
     p.add_argument("root", help="folder laid out like HAM10000")
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     arguments = p.parse_args()
-    group = Processes()
-    device = group.device(arguments.device)
-    examples = data.find_examples(arguments.root, "train")
+    recipe = Recipe()
+    device = Processes().device(arguments.device)
+    examples = find_examples(arguments.root, "train")
     examples = [examples[i] for i in np.random.default_rng(0).permutation(len(examples))[:IMAGES]]
-    print(f"{len(examples)} images, batches of {main_train.RECIPE['batch']}, on {device}\n")
+    print(f"{len(examples)} images, batches of {recipe.batch_size}, on {device}\n")
     print("| side in pixels | plain loop, images/s | ours, images/s | ratio |\n| --- | --- | --- | --- |")
-    for size in sorted({size for _, size in main_train.RECIPE["sizes"]} | {224}):
-        plain, ours = plain_speed(examples, size, device), our_speed(examples, size, device, group)
+    for size in sorted({size for _, size in recipe.sizes} | {SIZE}):
+        plain = plain_speed(examples, size, recipe.batch_size, device)
+        ours = our_speed(examples, replace(recipe, sizes=((1.0, size),)), device)
         print(f"| {size} | {plain:.1f} | {ours:.1f} | {ours / plain:.1f} |", flush=True)
 
 
-def plain_speed(examples: list[data.Example], size: int, device: torch.device) -> float:
+def plain_speed(examples: list[Example], size: int, batch_size: int, device: torch.device) -> float:
     """Images per second of the plain loop."""
     network = resnet34(num_classes=len(CLASSES)).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     loader = DataLoader(
-        Files(examples, size),
-        main_train.RECIPE["batch"],
+        DecodedDataset(examples, size),
+        batch_size,
         shuffle=True,
         num_workers=os.cpu_count() or 1,
         drop_last=True,
@@ -93,40 +99,34 @@ def plain_speed(examples: list[data.Example], size: int, device: torch.device) -
     )
 
     def epoch() -> int:
-        seen = 0
+        images = 0
         for pixels, labels in loader:
             loss = nn.functional.cross_entropy(network(pixels.to(device)), labels.to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             loss.item()
-            seen += len(labels)
-        return seen
+            images += len(labels)
+        return images
 
-    return speed(epoch)
+    return images_per_second(epoch)
 
 
-def our_speed(examples: list[data.Example], size: int, device: torch.device, group: Processes) -> float:
+def our_speed(examples: list[Example], recipe: Recipe, device: torch.device) -> float:
     """Images per second of an epoch of the training command."""
-    squares = data.load_squares(examples, main_train.CORES, "decoding", main_train.STORED)
+    squares = load_squares(examples, os.cpu_count() or 1, "decoding", recipe.stored_size)
     photographs, labels = torch.from_numpy(squares).to(device), np.array([e.label for e in examples])
-    network = group.join(resnet34(num_classes=len(CLASSES)), device)
-    average, optimizer = ExponentialAverage(network, 0.998), main_train.make_optimizer(network)
-    sizes, main_train.RECIPE["sizes"] = main_train.RECIPE["sizes"], [[1.0, size]]
-    command = argparse.Namespace(epochs=1, seed=0)
+    learner = Learner.create(resnet34(num_classes=len(CLASSES)), recipe, device, Processes())
 
     def epoch() -> int:
-        main_train.train_epoch(network, average, optimizer, photographs, labels, 0, command, group)
-        return len(labels) // main_train.RECIPE["batch"] * main_train.RECIPE["batch"]
+        train_epoch(learner, photographs, labels, recipe, Processes(), epoch=0, epochs=1, seed=0)
+        return len(labels) // recipe.batch_size * recipe.batch_size
 
-    try:
-        return speed(epoch)
-    finally:
-        main_train.RECIPE["sizes"] = sizes
+    return images_per_second(epoch)
 
 
-def speed(epoch) -> float:
-    """Median images per second of :data:`REPEATS` epochs after one that warms up. ``epoch()`` returns its images."""
+def images_per_second(epoch: Callable[[], int]) -> float:
+    """Median speed of :data:`REPEATS` epochs after one that warms up; ``epoch()`` returns its number of images."""
     epoch()
     speeds = []
     for _ in range(REPEATS):

@@ -1,7 +1,6 @@
-"""Delete from the installed packages what a container never opens.
+"""Delete from the installed packages what a container never opens: tests and C headers.
 
-    python slim.py              tests and C headers
-    python slim.py --no-gpu     also the code for GPUs, except libraries that torch cannot be imported without
+With ``--no-gpu`` also the code for GPUs, except libraries that torch cannot be imported without.
 """
 
 from __future__ import annotations

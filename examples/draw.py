@@ -1,9 +1,9 @@
-"""Draw the example pictures that lie beside this script: lesions as a dermatoscope shows them, made of noise.
+"""Draw the example pictures beside this script: lesions as seen through a dermatoscope, made of noise.
 
     python examples/draw.py             # rewrites examples/drawn_*.jpg
     python examples/draw.py elsewhere   # writes them to another folder
 
-Nothing in them was ever a photograph, so they may travel with the code; no diagnosis should be read into them.
+No part of them is a photograph, so they can be distributed with the code. They have no true diagnosis.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main(folder: str | Path = Path(__file__).parent) -> None:
 
 
 def nevus(rng: np.random.Generator) -> np.ndarray:
-    """Round, one brown, an even network that fades at the rim."""
+    """A round lesion of one brown, with a regular pigment network that fades towards the edge."""
     pixels = skin(rng, (0.86, 0.66, 0.58))
     depth = outline(rng, (300, 225), 112, wobble=0.03, aspect=1.04) + 4 * noise(rng, 30)
     edges, _, _ = cells(rng, 11)
@@ -43,7 +43,7 @@ def nevus(rng: np.random.Generator) -> np.ndarray:
 
 
 def melanoma(rng: np.random.Generator) -> np.ndarray:
-    """Irregular in outline, lopsided, of many colours: browns, black, a blue-white veil, red, a bleached patch."""
+    """An asymmetric lesion of irregular outline and many colours: browns, black, red, a blue-white veil, regression."""
     pixels = skin(rng, (0.88, 0.70, 0.66))
     depth = outline(rng, (290, 230), 150, wobble=0.20) + 22 * noise(rng, 60) + 8 * noise(rng, 18) + 3 * noise(rng, 6)
     edges, _, _ = cells(rng, 15)
@@ -63,7 +63,7 @@ def melanoma(rng: np.random.Generator) -> np.ndarray:
 
 
 def vascular(rng: np.random.Generator) -> np.ndarray:
-    """Red to purple lacunae, sharply bounded, parted by pale septa."""
+    """Red to purple lacunae with sharp borders, separated by pale septa."""
     pixels = skin(rng, (0.93, 0.72, 0.70))
     depth = outline(rng, (310, 220), 92, wobble=0.09) + 5 * noise(rng, 20)
     edges, _, shade = cells(rng, 30)
@@ -76,7 +76,7 @@ def vascular(rng: np.random.Generator) -> np.ndarray:
 
 
 def keratosis(rng: np.random.Generator) -> np.ndarray:
-    """Rough, waxy, stuck on: a sharp edge, fissures, milia-like cysts (pale) and comedo-like openings (dark)."""
+    """A rough lesion with a sharp edge, fissures, milia-like cysts (pale) and comedo-like openings (dark)."""
     pixels = skin(rng, (0.83, 0.70, 0.68))
     depth = outline(rng, (295, 228), 140, wobble=0.08, aspect=1.25) + 6 * noise(rng, 26)
     body = soft(depth, 8)
@@ -112,8 +112,8 @@ def skin(rng: np.random.Generator, tone: tuple[float, float, float]) -> np.ndarr
 
 
 def finish(rng: np.random.Generator, pixels: np.ndarray, hairs: int) -> np.ndarray:
-    """Hairs over everything, a lamp's uneven light, and the dark corners of the tube."""
-    scale = 3  # drawn large and shrunk, so that they are smooth
+    """Add hairs, uneven illumination and the dark corners of a dermatoscope."""
+    scale = 3  # drawn at a larger scale, for antialiasing
     layer = Image.new("L", (WIDTH * scale, HEIGHT * scale))
     pen = ImageDraw.Draw(layer)
     for _ in range(hairs):
@@ -129,19 +129,19 @@ def finish(rng: np.random.Generator, pixels: np.ndarray, hairs: int) -> np.ndarr
 
 
 def blend(pixels: np.ndarray, colour: tuple[float, float, float], strength: np.ndarray) -> np.ndarray:
-    """``colour`` laid over ``pixels`` with an opacity of 0–1 at each of them."""
+    """``pixels`` overlaid with ``colour``, with the opacity ``strength`` (H, W), clipped to 0–1."""
     opacity = np.clip(strength, 0, 1)[..., None]
     return pixels * (1 - opacity) + np.array(colour) * opacity
 
 
 def soft(depth: np.ndarray, width: float) -> np.ndarray:
-    """0 where ``depth`` is well below zero, 1 where well above, a smooth step about ``width`` wide between."""
+    """Smooth step from 0 to 1 over ``depth`` from ``-width`` to ``width``."""
     t = np.clip(depth / (2 * width) + 0.5, 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def noise(rng: np.random.Generator, grain: float) -> np.ndarray:
-    """Smooth noise of mean 0 and deviation 1 whose patches are about ``grain`` pixels wide."""
+    """Smooth noise (HEIGHT, WIDTH) of mean 0 and standard deviation 1, with features about ``grain`` pixels wide."""
     shape = (int(HEIGHT / grain) + 4, int(WIDTH / grain) + 4)
     coarse = Image.fromarray(rng.standard_normal(shape).astype(np.float32))
     field = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC, box=(1, 1, shape[1] - 1, shape[0] - 1)))
@@ -151,7 +151,7 @@ def noise(rng: np.random.Generator, grain: float) -> np.ndarray:
 def outline(
     rng: np.random.Generator, centre: tuple[float, float], radius: float, wobble: float, aspect: float = 1.1
 ) -> np.ndarray:
-    """How many pixels each point lies inside a closed curve around ``centre`` (negative outside)."""
+    """Distance in pixels from each point outwards to a closed curve around ``centre``; negative outside."""
     x, y = (X - centre[0]) / aspect, (Y - centre[1]) * aspect
     angle = np.arctan2(y, x)
     rim = np.ones_like(angle)
@@ -161,20 +161,20 @@ def outline(
 
 
 def blob(x: float, y: float, radius: float, rng: np.random.Generator) -> np.ndarray:
-    """A patch with ragged, soft edges: 1 in the middle, 0 away from it."""
+    """A patch with irregular, soft edges: 1 in the middle, 0 outside."""
     return soft(radius * (1 + 0.22 * noise(rng, 30) + 0.1 * noise(rng, 9)) - np.hypot(X - x, Y - y), radius / 2.5)
 
 
 def cells(rng: np.random.Generator, spacing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Worley's cells around points scattered one per square of ``spacing``.
+    """Cellular noise (Worley, "A Cellular Texture Basis Function", SIGGRAPH 1996), one point per square of ``spacing``.
 
-    Of every pixel: how far it is from its cell's border and from its cell's point, and a shade of 0–1 that the cell
-    has for itself.
+    Returns:
+        Each pixel's distance to the border of its cell and to the cell's point, and the cell's random shade, 0–1.
     """
     rows, columns = int(HEIGHT / spacing) + 6, int(WIDTH / spacing) + 6
     jitter = rng.uniform(0.1, 0.9, (2, rows, columns))
     shades = rng.uniform(0, 1, (rows, columns))
-    # Borders drawn with a ruler look like tiles: the plane is bent a little first.
+    # Coordinates are warped a little, because straight borders look artificial.
     bent_x, bent_y = (np.clip(axis + 0.16 * spacing * noise(rng, 0.8 * spacing), 0, WIDTH) for axis in (X, Y))
     row, column = (bent_y / spacing).astype(int) + 1, (bent_x / spacing).astype(int) + 1
     first, second = np.full((2, HEIGHT, WIDTH), np.inf)

@@ -1,27 +1,27 @@
-"""Draw explanation.png, the README's picture: drawn examples above, what speaks for their diagnoses below.
+"""Make explanation.png, the README's picture: the drawn examples, with their explanations below.
 
 python examples/picture.py
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from handler.classifier import Checkpoint, Classifier
-from handler.contract import CLASSES
+from api.classes import CLASSES
+from api.photograph import open_photograph
+from handler.checkpoint import Checkpoint
+from handler.engines import Classifier
 from handler.explainer import PRECISIONS, Explainer
-from handler.images import SIZE, network_square, open_photograph
+from handler.images import SIZE, network_square
 
-GAP, CAPTION = 8, 40
+HERE = Path(__file__).resolve().parent
+GAP, CAPTION = 8, 40  # pixels
 
 
 def main() -> None:
+    """Explain every drawn example and write the picture."""
     classifier = Classifier(Checkpoint.load(HERE.parent / "model_store/model_mlbio.pth"))
     explainer = Explainer(classifier.sample_probabilities)
     paths = sorted(HERE.glob("drawn_*.jpg"))

@@ -1,4 +1,4 @@
-"""Prediction and explanation of skin-lesion photographs: with ``api/``, everything that travels in ``mlbio.mar``.
+"""Prediction and explanation of skin-lesion photographs; with ``api/``, the code in ``mlbio.mar``.
 
-Only :mod:`handler.service` knows TorchServe; the rest runs in a notebook, a test or another serving engine.
+Only :mod:`handler.service` depends on TorchServe; the rest also runs in a notebook or another serving engine.
 """

@@ -1,4 +1,4 @@
-"""The checkpoint: what :mod:`train.main_train` writes and serving reads."""
+"""The checkpoint: the trained network with its calibration, as :mod:`train.main_train` writes and serving reads it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torchvision.models import resnet34
+from torchvision.models import ResNet, resnet34
 
 from api.classes import CLASSES
 from handler.images import SIZE
@@ -33,11 +32,11 @@ FORMAT = 1
 
 
 class CheckpointError(ValueError):
-    """The file is not a checkpoint of this project. The message says why."""
+    """The file is not a checkpoint of MLBIO. The message says why."""
 
 
 def save_atomically(content: dict[str, Any], path: Path) -> None:
-    """``torch.save`` that leaves either the old file or the complete new one when it is interrupted."""
+    """``torch.save`` that leaves either the old or the complete new file when it is interrupted."""
     partial = path.with_name(path.name + ".partial")
     torch.save(content, partial)
     os.replace(partial, path)
@@ -55,21 +54,21 @@ def first_line(error: Exception) -> str:
 
 @dataclass
 class Checkpoint:
-    """What :mod:`train.main_train` writes and serving reads.
+    """A trained network with everything that was fitted for it.
 
     Attributes:
-        state: ResNet34's weights in torchvision's names.
+        state: ResNet34's weights, named as in torchvision.
         classes: ``dx`` codes in the order of the network's outputs.
-        temperature: logits are divided by it before softmax (Guo et al., "On Calibration of Modern Neural
-            Networks", ICML 2017); fitted on validation.
-        bias: added to the logits before that, a number per class (Menon et al., "Long-tail learning via logit
-            adjustment", ICLR 2021); fitted on validation.
+        temperature: divisor of the logits before softmax (Guo et al., "On Calibration of Modern Neural Networks",
+            ICML 2017), fitted on validation images.
+        bias: added to the logits before the division, a number per class (Menon et al., "Long-tail learning via logit
+            adjustment", ICLR 2021), fitted on validation images.
         preprocessing: see :data:`PREPROCESSING`.
-        training: facts of the run that made it: epochs, recipe, seed, figures on validation.
-        malignant_threshold: the malignant diagnoses' summed probability from which a photograph is flagged; None
-            before the run has ended.
-        novelty: how unlike the training images a photograph is; None before the run has ended.
-        ranges: of the network's inner values, for computing with 8-bit integers; None before the run has ended.
+        training: facts of the run: epochs, recipe, seed, validation figures.
+        malignant_threshold: sum of the malignant diagnoses' probabilities from which a photograph is flagged; None
+            until the run has ended.
+        novelty: None until the run has ended.
+        ranges: for 8-bit quantisation; None until the run has ended.
     """
 
     state: dict[str, torch.Tensor]
@@ -86,7 +85,7 @@ class Checkpoint:
         self.bias = self.bias or [0.0] * len(self.classes)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to ``path``, weights as float16 and batch-norm statistics as float32, all or nothing."""
+        """Write the file atomically, with weights in float16 and batch-norm statistics in float32."""
         half = {
             name: value.detach().cpu().contiguous().to(torch.float32 if "running_" in name else torch.float16)
             if value.is_floating_point()
@@ -113,10 +112,10 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Checkpoint:
-        """Read ``path`` without running any code that it might hold (``weights_only=True``).
+        """Read a file without executing code that it might contain (``weights_only=True``).
 
         Raises:
-            CheckpointError: missing, not a checkpoint, or one of another architecture, format or set of classes.
+            CheckpointError: missing, not a checkpoint, or of another architecture, format or set of classes.
         """
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -149,7 +148,7 @@ class Checkpoint:
             ranges=content.get("ranges"),
         )
 
-    def network(self) -> nn.Module:
+    def network(self) -> ResNet:
         """A float32 ResNet34 with these weights, in evaluation mode.
 
         Raises:

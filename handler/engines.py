@@ -1,4 +1,4 @@
-"""Batched inference with a checkpoint: OpenVINO on a CPU, torch on CUDA."""
+"""Inference engines for a checkpoint: OpenVINO on CPUs, torch on CUDA."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# Without this, OpenVINO reports every conversion to its maker over the network, unasked.
+# Without this, OpenVINO sends telemetry about every conversion over the network.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov
@@ -26,10 +26,10 @@ Engine = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Classifier:
-    """Batched inference with a checkpoint, by two engines.
+    """Batched inference with two engines.
 
-    ``probabilities`` computes in float32, for the figure that is answered. ``sample_probabilities`` is for LIME's
-    thousands of perturbations: 8-bit integers on a CPU, 16-bit floating point on CUDA.
+    :meth:`probabilities` computes the answer in float32. :meth:`sample_probabilities` is for LIME's thousands of
+    perturbations: 8-bit integers on a CPU (bf16 or float32 for a checkpoint without ranges), float16 on CUDA.
 
     Args:
         checkpoint: the trained weights.
@@ -45,18 +45,19 @@ class Classifier:
         self._exact, self._fast = engines
 
     def assess(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities (N, classes) and novelty (N,), float32, for ``uint8`` squares of shape (N, 224, 224, 3).
+        """Probabilities (N, classes) and novelty scores (N,), float32, of ``uint8`` squares (N, 224, 224, 3).
 
-        Novelty is :class:`Novelty`'s score; NaN for a checkpoint that cannot tell.
+        Raises:
+            ValueError: ``pixels`` has another type or shape.
         """
         return self._run(self._exact, pixels)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Those of :meth:`assess`."""
+        """The probabilities of :meth:`assess`."""
         return self.assess(pixels)[0]
 
     def sample_probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """As :meth:`probabilities`, faster and to about two digits."""
+        """As :meth:`probabilities`, faster, accurate to about two digits."""
         return self._run(self._fast, pixels)[0]
 
     def _run(self, engine: Engine, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +99,7 @@ def _openvino_engine(core: ov.Core, module: nn.Module, threads: int | None, conf
 
 
 def _cuda_engines(checkpoint: Checkpoint, device: str) -> tuple[Engine, Engine]:
-    module = PixelsToProbabilities(checkpoint).eval().to(device, memory_format=torch.channels_last)
+    module = PixelsToProbabilities(checkpoint).eval().to(device).to(memory_format=torch.channels_last)
 
     def engine(half: bool) -> Engine:
         def run(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

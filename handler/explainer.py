@@ -1,9 +1,10 @@
-"""LIME for photographs: which regions speak for a diagnosis, and how far to trust that.
+"""LIME for photographs: the regions that support a diagnosis, with an estimate of the explanation's stability.
 
-Ribeiro, Singh, Guestrin: "'Why Should I Trust You?': Explaining the Predictions of Any Classifier", KDD 2016. The lime
-package defines the explanation (kernel, ridge regression, ``ImageExplanation``). What is ours: the masks are designed
-(:mod:`handler.masks`), perturbed photographs are made and classified in batches, one regression serves all classes
-(:mod:`handler.surrogate`), which is of log-odds, and sampling stops when the ranking of the regions has settled.
+Ribeiro, Singh, Guestrin: "'Why Should I Trust You?': Explaining the Predictions of Any Classifier", KDD 2016. Kernel,
+ridge regression and ``ImageExplanation`` are those of the lime package. It differs in four ways: masks come from a
+factorial design (:mod:`handler.masks`), perturbed photographs are painted and classified in batches, a single
+regression of log-odds serves all classes (:mod:`handler.surrogate`), and sampling stops once the ranking of the regions
+is stable.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from lime.lime_image import ImageExplanation
 
+from api.contract import StopReason
 from handler.masks import blocks
 from handler.regions import outline, paint, regions_of, surrounding_colour
 from handler.surrogate import Fit, fit, log_odds
@@ -24,7 +26,12 @@ from handler.surrogate import Fit, fit, log_odds
 
 @dataclass(frozen=True)
 class Precision:
-    """What is asked of an explanation: ``samples`` at most, fewer once the ``stability`` is reached."""
+    """A precision of the contract.
+
+    Attributes:
+        samples: largest number of perturbed photographs.
+        stability: expected Jaccard index (:meth:`handler.surrogate.Fit.stability`) at which sampling stops.
+    """
 
     samples: int
     stability: float
@@ -37,42 +44,42 @@ PRECISIONS = {
 }
 
 BATCH = 32
-LEAST_SAMPLES = 128
-"""Before so many, errors are not known well enough to stop."""
+MIN_SAMPLES = 128
+"""With fewer, the standard errors are too uncertain to stop."""
 
 DESIGN_EFFECT = 0.5
 """Variance of the weights relative to independent pairs of masks (Kish, "Survey Sampling", 1965).
 
-On ten validation photographs it was 0.84, 0.71 and 0.17 with 128, 256 and 512 masks: designed ones know more.
+Measured on ten validation photographs with 128, 256 and 512 masks: 0.84, 0.71 and 0.17.
 """
 
-SHOWN_REGIONS = 5
-SHOWN_SHARE = 0.1
-"""A region is outlined if it is among the five strongest and at least a tenth as strong as the strongest."""
+MAX_OUTLINED = 5
+MIN_RELATIVE_WEIGHT = 0.1
+"""A region is outlined if it is among the five strongest and has at least a tenth of the greatest weight."""
 
 Probabilities = Callable[[np.ndarray], np.ndarray]
 """``uint8`` (N, H, W, 3) in, (N, classes) out."""
 
 Progress = Callable[[float], None]
-"""Told the share of the samples done, from 0 to 1; what it raises ends the explanation."""
+"""Called with the finished share of the samples, 0 to 1. An exception that it raises ends the explanation."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why one class: lime's own result, the picture of it, and figures.
+    """The explanation of one class.
 
     Attributes:
-        lime: lime's ``ImageExplanation`` with all classes; its ``get_image_and_mask`` works.
+        lime: the lime package's own result, for all classes.
         label: index of the explained class.
-        overlay: ``uint8`` (H, W, 3), the photograph with the regions that speak for the class outlined in green.
-        weights: (regions,), what showing a region adds to the class's log-odds.
-        standard_errors: (regions,), of the weights, from the sampling alone.
+        overlay: ``uint8`` (H, W, 3), the photograph with the regions that support the class outlined in green.
+        weights: (regions,), the increase of the class's log-odds when a region is shown.
+        standard_errors: (regions,), of the weights, due to sampling.
         samples: perturbed photographs that were classified.
-        seconds: time taken.
-        r2: of the weighted local regression.
-        stability: expected Jaccard index of the five strongest regions with those of another set of masks.
-        target: the stability asked for.
-        stopped: why sampling ended: ``"settled"``, ``"budget"`` or ``"deadline"``.
+        seconds: wall-clock time.
+        r2: weighted coefficient of determination of the local model.
+        stability: see :meth:`handler.surrogate.Fit.stability`.
+        target: the precision's stability.
+        stopped: why sampling ended.
     """
 
     lime: ImageExplanation
@@ -85,11 +92,11 @@ class Explanation:
     r2: float
     stability: float
     target: float
-    stopped: str
+    stopped: StopReason
 
 
 class Explainer:
-    """Explains the classes that ``probabilities`` gives to squares of pixels."""
+    """Explains the output of a classifier, ``probabilities``."""
 
     def __init__(self, probabilities: Probabilities) -> None:
         self.probabilities = probabilities
@@ -103,76 +110,83 @@ class Explainer:
         seconds: float | None = None,
         seed: int | None = None,
     ) -> Explanation:
-        """Explain class ``label`` of ``square``, ``uint8`` (H, W, 3).
+        """Explain a class of a photograph.
 
-        The same square and precision give the same explanation, unless the time limit of ``seconds`` ended it: then it
-        is the best so far. ``seed`` draws other masks than the square's own.
+        The same photograph and precision give the same explanation, unless the time limit ends it.
+
+        Args:
+            square: ``uint8`` (H, W, 3).
+            label: index of the class.
+            precision: one of :data:`PRECISIONS`.
+            progress: called after each batch.
+            seconds: time limit; the explanation is then the best so far.
+            seed: of the masks; derived from the photograph unless given.
         """
         started = time.perf_counter()
         segments, hidden = regions_of(square), surrounding_colour(square)
         rng = np.random.default_rng(_seed(square) if seed is None else seed)
         masks: list[np.ndarray] = []
         outcomes: list[np.ndarray] = []
-        done, due, stopped = 0, LEAST_SAMPLES, "budget"
-        result, stability = None, 0.0
-        for batch, answers in self._sampled(square, hidden, segments, rng, precision.samples):
+        done, next_check = 0, MIN_SAMPLES
+        for batch, probabilities in self._sample(square, hidden, segments, rng, precision.samples):
             masks.append(batch)
-            outcomes.append(log_odds(answers))
+            outcomes.append(log_odds(probabilities))
             done += len(batch)
             if progress:
                 progress(done / precision.samples)
             late = seconds is not None and time.perf_counter() - started > seconds
-            if late or done >= min(due, precision.samples):
-                result = fit(np.concatenate(masks), np.concatenate(outcomes), DESIGN_EFFECT)
-                due, stability = _next_check(due), result.stability(label)
-                if stability >= precision.stability:
-                    stopped = "settled"
-                    break
-                if late:
-                    stopped = "deadline"
-                    break
-        explanation = as_lime(square, segments, result, label)
+            if not late and done < min(next_check, precision.samples):
+                continue
+            next_check = _next_check(next_check)
+            model = fit(np.concatenate(masks), np.concatenate(outcomes), DESIGN_EFFECT)
+            stability = model.stability(label)
+            if late or stability >= precision.stability:
+                break
+        stopped: StopReason = "settled" if stability >= precision.stability else "deadline" if late else "budget"
+        explanation = as_lime(square, segments, model, label)
         return Explanation(
             lime=explanation,
             label=label,
             overlay=outline(square, supporting_regions(explanation, label)),
-            weights=result.weights[label],
-            standard_errors=result.standard_errors(label),
+            weights=model.weights[label],
+            standard_errors=model.standard_errors(label),
             samples=done,
             seconds=time.perf_counter() - started,
-            r2=float(result.r2[label]),
+            r2=float(model.r2[label]),
             stability=stability,
             target=precision.stability,
             stopped=stopped,
         )
 
-    def _sampled(self, square, hidden, segments, rng, samples) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Batches of masks and what the classifier says of them; the next is painted while one is classified."""
+    def _sample(
+        self, square: np.ndarray, hidden: np.ndarray, segments: np.ndarray, rng: np.random.Generator, samples: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Batches of masks and their probabilities; the next batch is painted while one is classified."""
         batches = _batches(int(segments.max()) + 1, rng, samples)
         with ThreadPoolExecutor(1) as painter:
 
-            def begin():
+            def paint_next() -> tuple[np.ndarray, Future[np.ndarray]] | None:
                 batch = next(batches, None)
-                return batch, None if batch is None else painter.submit(paint, square, hidden, segments, batch)
+                return None if batch is None else (batch, painter.submit(paint, square, hidden, segments, batch))
 
-            batch, painted = begin()
-            while batch is not None:
-                following = begin()
-                yield batch, self.probabilities(painted.result())
+            following = paint_next()
+            while following is not None:
                 batch, painted = following
+                following = paint_next()
+                yield batch, self.probabilities(painted.result())
 
 
 def supporting_regions(result: ImageExplanation, label: int) -> np.ndarray:
-    """Boolean (H, W): the strongest regions that speak for ``label``; all False where none does."""
+    """Boolean (H, W): the strongest regions that support class ``label``; all False where none does."""
     strongest = max((weight for _, weight in result.local_exp[label]), default=0.0)
     if strongest <= 0:
         return np.zeros(result.segments.shape, bool)
-    _, mask = result.get_image_and_mask(label, num_features=SHOWN_REGIONS, min_weight=SHOWN_SHARE * strongest)
+    _, mask = result.get_image_and_mask(label, num_features=MAX_OUTLINED, min_weight=MIN_RELATIVE_WEIGHT * strongest)
     return mask.astype(bool)
 
 
 def as_lime(square: np.ndarray, segments: np.ndarray, result: Fit, label: int) -> ImageExplanation:
-    """lime's own type, filled as its ``explain_instance`` does, for all classes; ``label`` comes first."""
+    """The lime package's result type with all classes, ``label`` first, filled as its ``explain_instance`` does."""
     explanation = ImageExplanation(square, segments)
     order = [label, *(c for c in range(len(result.weights)) if c != label)]
     explanation.top_labels = order
@@ -191,9 +205,9 @@ def _batches(regions: int, rng: np.random.Generator, samples: int) -> Iterator[n
 
 
 def _next_check(due: int) -> int:
-    """128, 192, 256, 384, 512 …: where the masks so far are whole designs."""
+    """The number of samples after ``due`` at which they are whole designs: 128, 192, 256, 384, 512 …"""
     return due * 3 // 2 if due & (due - 1) == 0 else due * 4 // 3
 
 
 def _seed(square: np.ndarray) -> int:
-    return int.from_bytes(hashlib.sha256(np.ascontiguousarray(square)).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(square.tobytes()).digest()[:8], "big")

@@ -1,4 +1,4 @@
-"""From a photograph to the network's input. Training and serving share it, so that they cannot drift apart."""
+"""From a photograph to the network's input, in training as in serving."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def read_square(data: bytes, size: int = SIZE) -> np.ndarray:
     """The network's square of an image file, ``uint8`` (size, size, 3).
 
     Raises:
-        api.photograph.ImageError: the bytes are not a photograph that we read.
+        api.photograph.ImageError: the bytes are not a photograph that can be read.
     """
     return network_square(open_photograph(data), size)
 
 
 def network_square(photograph: Image.Image, size: int = SIZE) -> np.ndarray:
-    """Shorter side to ``size``, centre square: ``uint8`` array of shape (size, size, 3).
+    """The centre square of a photograph, resized to ``uint8`` (size, size, 3).
 
-    The square is cut in the same step as it is resized, so a 10,000 x 1 photograph never becomes a giant.
+    It is cropped and resized in one step, so that a 10,000 x 1 photograph is never enlarged as a whole.
     """
     width, height = photograph.size
     side = min(width, height)

@@ -1,10 +1,11 @@
-"""Which regions are shown in each perturbed photograph.
+"""Masks: which regions each perturbed photograph shows.
 
-Instead of a coin for each region, masks are the rows of a two-level fractional factorial design with fold-over (Box and
-Hunter, "The 2^(k-p) fractional factorial designs", Technometrics 1961): each mask comes with its opposite, so that
-pairs of regions cannot blur the weight of one, and the columns are chosen such that as few triples as possible can. As
-in a digital net, any power of two of the first masks is such a design; random signs and a random order of the columns
-(as in randomised quasi-Monte Carlo: Owen, "Randomly permuted (t,m,s)-nets", 1995) make the rest average out.
+LIME tosses a coin for each region. Here the masks are the rows of a two-level fractional factorial design with
+fold-over (Box and Hunter, "The 2^(k-p) fractional factorial designs", Technometrics 1961). Each mask is followed by its
+complement, so that no interaction of two regions is confounded with the effect of one, and the columns are chosen so
+that few interactions of three are. As in a digital net, the first 2^k masks are such a design for every k. Random signs
+and a random order of the columns make the remaining confounding average out over designs (randomised quasi-Monte Carlo:
+Owen, "Randomly permuted (t,m,s)-nets", 1995).
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from itertools import combinations
 import numpy as np
 
 BITS = 11
-"""A design has 2 ** BITS masks and their opposites; then another begins."""
+"""A design has 2 ** BITS masks and their complements; after it, another begins."""
 
-LEAST_BITS = 5
-TRIES = 30
-"""For the columns of each size of design: starts of a local search."""
+MIN_BITS = 5
+SEARCH_STARTS = 30
+"""Starting points of the local search for the columns of each size of design."""
 
 
 def blocks(regions: int, rng: np.random.Generator, size: int) -> Iterator[np.ndarray]:
-    """Boolean masks (size, regions) without end; rows 2k and 2k + 1 are opposites. ``size`` is a power of two."""
+    """An endless sequence of boolean masks (size, regions), of which rows 2k and 2k + 1 are complements.
+
+    ``size`` is a power of two, at most 2 ** (BITS + 1).
+    """
     generators = _generators(regions)
     rows = np.arange(2**BITS)
     while True:
@@ -37,25 +41,27 @@ def blocks(regions: int, rng: np.random.Generator, size: int) -> Iterator[np.nda
 
 @lru_cache
 def _generators(regions: int) -> np.ndarray:
-    """(regions,) integers whose bits say which bits of a row's number make up the column of a region.
+    """The generator of each region's column, integers (regions,): its bits select those of the row number to add up.
 
-    Four columns whose sum is zero confound each of theirs with the three others together. Bit by bit, as few such
-    quadruples are left as a local search finds.
+    Four columns that add up to zero confound the effect of each with the interaction of the other three. A local search
+    for each bit leaves few such quadruples.
     """
-    bits = max(LEAST_BITS, (regions - 1).bit_length())
+    bits = max(MIN_BITS, (regions - 1).bit_length())
     rng = np.random.default_rng(0)
-    drawn = (rng.permutation(2**bits)[:regions] for _ in range(TRIES))
-    columns, quadruples = min(((c, _confounded(c)) for c in drawn), key=lambda found: len(found[1]))
+    starts = (rng.permutation(2**bits)[:regions] for _ in range(SEARCH_STARTS))
+    columns, quadruples = min(((c, _confounded(c)) for c in starts), key=lambda pair: len(pair[1]))
     while bits < BITS:
-        found = (_separating(quadruples, rng) for _ in range(TRIES))
-        bit, quadruples = min(((b, quadruples[_even(quadruples, b)]) for b in found), key=lambda f: len(f[1]))
+        candidates = (_separating_bit(quadruples, rng) for _ in range(SEARCH_STARTS))
+        bit, quadruples = min(
+            ((b, quadruples[_even(quadruples, b)]) for b in candidates), key=lambda pair: len(pair[1])
+        )
         columns = columns | bit << bits
         bits += 1
     return columns
 
 
 def _confounded(columns: np.ndarray) -> np.ndarray:
-    """Boolean (N, columns): all sets of four columns whose sum (exclusive or) is zero."""
+    """All sets of four columns that add up (exclusive or) to zero: boolean (N, columns)."""
     pairs: dict[int, list[tuple[int, int]]] = {}
     for i, j in combinations(range(len(columns)), 2):
         pairs.setdefault(int(columns[i] ^ columns[j]), []).append((i, j))
@@ -66,9 +72,9 @@ def _confounded(columns: np.ndarray) -> np.ndarray:
     return members
 
 
-def _separating(quadruples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A bit for each column, 0 or 1, of which few quadruples have an even number set: flipped as long as that helps."""
-    bit = rng.integers(0, 2, quadruples.shape[1])
+def _separating_bit(quadruples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A bit per column, 0 or 1, that is set in an even number of columns of few quadruples, by greedy bit flips."""
+    bit = rng.integers(0, 2, size=(quadruples.shape[1],))
     while True:
         gain = quadruples.T @ np.where(_even(quadruples, bit), 1, -1)
         best = int(gain.argmax())
@@ -82,7 +88,7 @@ def _even(quadruples: np.ndarray, bit: np.ndarray) -> np.ndarray:
 
 
 def _parity(numbers: np.ndarray) -> np.ndarray:
-    """Boolean: whether an odd number of the bits is set, of numbers below 2 ** 16."""
+    """Whether an odd number of bits is set in each of ``numbers``, which are below 2 ** 16."""
     for shift in (8, 4, 2, 1):
         numbers = numbers ^ numbers >> shift
     return numbers & 1 == 1

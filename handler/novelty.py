@@ -1,4 +1,4 @@
-"""How unlike the training photographs a picture is: a distance in the network's middle features."""
+"""Novelty: how unlike the training photographs a picture is, measured in the network's intermediate features."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from torch import nn
 
 
 class Novelty(nn.Module):
-    """How unlike the training images a photograph is: above 1, do not trust its diagnosis.
+    """Novelty score of photographs; the diagnosis of one that scores above 1 is not to be trusted.
 
-    The squared Mahalanobis distance of middle features (Lee et al., NeurIPS 2018), one Gaussian for all classes.
+    The squared Mahalanobis distance of layer-3 features (Lee et al., "A Simple Unified Framework for Detecting
+    Out-of-Distribution Samples and Adversarial Attacks", NeurIPS 2018), with one Gaussian for all classes.
 
     Args:
         mean: of the training images' features, shape (D,).
-        whiten: whitening matrix of their differences from the mean, shape (D, D).
-        limit: the squared distance that scores 1; few validation photographs exceed it.
+        whiten: whitening matrix of the centred features, shape (D, D).
+        limit: squared distance with score 1, a high quantile of the validation images'.
     """
+
+    mean: torch.Tensor
+    whiten: torch.Tensor
 
     def __init__(self, mean: torch.Tensor, whiten: torch.Tensor, limit: float) -> None:
         super().__init__()
@@ -25,10 +29,10 @@ class Novelty(nn.Module):
         self.register_buffer("whiten", whiten)
         self.limit = limit
 
-    def forward(self, middle: torch.Tensor) -> torch.Tensor:
-        """The score (N,) of features (N, D)."""
-        return ((middle - self.mean) @ self.whiten).square().sum(1) / self.limit
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Scores (N,) of features (N, D)."""
+        return ((features - self.mean) @ self.whiten).square().sum(1) / self.limit
 
     def content(self) -> dict[str, Any]:
-        """The values that a checkpoint stores."""
+        """What a checkpoint stores: this class's arguments."""
         return {"mean": self.mean.cpu(), "whiten": self.whiten.cpu(), "limit": self.limit}

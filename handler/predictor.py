@@ -1,4 +1,4 @@
-"""Requests in, answers out: one forward pass for a batch, each request with its own outcome."""
+"""Answers to batches of requests: one forward pass per batch, and an outcome of its own for each request."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 FAULT = "the photograph could not be classified or explained: a fault of the service, see its log"
 
 Assessment = tuple[np.ndarray, float]
-"""Probabilities (classes,) and novelty of one photograph."""
+"""Probabilities (classes,) and novelty score of one photograph."""
 
 
 class Predictor:
@@ -67,12 +67,14 @@ class Predictor:
         self.malignant_threshold = checkpoint.malignant_threshold
         self.classifier = Classifier(checkpoint, device, threads)
         self.explainer = Explainer(self.classifier.sample_probabilities)
-        self.classifier.assess(np.zeros((1, SIZE, SIZE, 3), np.uint8))  # the first pass is slow: no user waits for it
+        self.classifier.assess(np.zeros((1, SIZE, SIZE, 3), np.uint8))  # warm-up, as the first pass is slow
 
     def answer(self, requests: list[Request | ContractError], jobs: list[Job] | None = None) -> list[Answer]:
-        """An answer to each request, in order. A request that fails does not affect the others.
+        """Answer each request, in order. A request that fails does not affect the others.
 
-        ``jobs`` are the circumstances of each request; without them there are no deadlines and no progress reports.
+        Args:
+            requests: valid requests, and the errors of invalid ones.
+            jobs: the job of each request; without them there are no deadlines and no progress reports.
         """
         jobs = jobs or [Job()] * len(requests)
         answers: dict[int, Answer] = {}
@@ -94,7 +96,7 @@ class Predictor:
         return [answers[i] for i in range(len(requests))]
 
     def _assess(self, squares: list[np.ndarray]) -> list[Assessment | None]:
-        """Probabilities and novelty of each square; None for one that makes the engine fail."""
+        """Probabilities and novelty score of each square; None if the engine fails on it."""
         if not squares:
             return []
         try:
@@ -149,7 +151,7 @@ class Predictor:
         )
 
     def _malignant(self, probabilities: np.ndarray) -> Malignant | None:
-        """The malignant diagnoses together: a melanoma is often not the top class and must still be flagged."""
+        """Sum of the malignant diagnoses: a melanoma is often not the top class and must still be flagged."""
         threshold = self.malignant_threshold
         if threshold is None:
             return None
@@ -176,17 +178,17 @@ def _figures(explanation: Explanation, precision: Precision) -> ExplanationFigur
 
 
 def _region_map(segments: np.ndarray) -> str:
-    """Region numbers (H, W), all below 256, as a grey PNG file in base64."""
+    """Region numbers (H, W), all below 256, as a greyscale PNG in base64."""
     buffer = io.BytesIO()
     Image.fromarray(segments.astype(np.uint8)).save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _rounded(value: float, decimals: int = DECIMALS) -> float:
-    """``value`` with a few decimals.
+    """``value`` rounded to ``decimals``.
 
     Raises:
-        ValueError: NaN or infinite, which JSON cannot express.
+        ValueError: NaN or infinite, which JSON cannot represent.
     """
     if not math.isfinite(value):
         raise ValueError(f"a figure of the answer is {value}")
@@ -194,6 +196,6 @@ def _rounded(value: float, decimals: int = DECIMALS) -> float:
 
 
 def _fault() -> Answer:
-    """The answer to a request that raised an unexpected error, which is logged."""
+    """Log the current exception, and answer that the request failed."""
     logger.exception("a request failed")
     return refuse(500, FAULT)

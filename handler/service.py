@@ -1,7 +1,7 @@
-"""TorchServe's entry point: its requests in, our answers out. The only module that knows TorchServe.
+"""TorchServe's entry point, and the only module that depends on TorchServe.
 
-A request is a form with a photograph and the documented options (``curl -F image=@photo.jpg -F explain=true``), the
-bytes of a photograph alone (``curl -T photo.jpg``), or the documented JSON.
+A request is a form with a photograph and the documented options (``curl -F image=@photo.jpg -F explain=true``), a bare
+photograph (``curl -T photo.jpg``), or the documented JSON.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from handler.jobs import Job, cancel
 from handler.predictor import Predictor
 
 IMAGE_FIELDS = ("image", "data", "body")
-"""What a form may call the photograph; TorchServe calls a raw body ``body`` (or ``data``)."""
+"""Accepted names of the photograph's form field; TorchServe names a raw body ``body`` or ``data``."""
 
 EXPLAIN_NICENESS = 10
-"""Both pools use all cores, so workers that take seconds yield to those that take milliseconds."""
+"""Both pools use all cores; explanations, which take seconds, yield to classifications, which take milliseconds."""
 
 
 class SkinLesionHandler:
     """TorchServe calls ``initialize`` once per worker and ``handle`` once per batch."""
 
     def initialize(self, context: Any) -> None:
-        """Load the checkpoint in the archive."""
+        """Load the archive's checkpoint."""
         if context.model_name == EXPLAIN_POOL:
             os.nice(EXPLAIN_NICENESS)
         properties = context.system_properties
@@ -43,10 +43,10 @@ class SkinLesionHandler:
         _return_free_memory()
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
-        """Answer a batch; each request gets its own status.
+        """Answer a batch of requests, each with its own status.
 
-        A request that is alone in its batch and accepts NDJSON gets lines ``{"progress": 0.25}`` while it is explained,
-        and its answer as the last line.
+        A request that accepts NDJSON and is alone in its batch gets lines such as ``{"progress": 0.25}`` during the
+        explanation, and the answer as the last line.
         """
         headers = [_headers(context, i) for i in range(len(data))]
         for fields in headers:
@@ -54,7 +54,7 @@ class SkinLesionHandler:
                 cancel(fields[CANCEL_HEADER])
 
         def report(share: float) -> None:
-            if len(data) == 1:  # TorchServe streams to whole batches only
+            if len(data) == 1:  # TorchServe can only stream to a whole batch
                 context.set_response_content_type(0, STREAM_TYPE)
                 line = json.dumps({"progress": round(share, 3)}).encode() + b"\n"
                 send_intermediate_predict_response([line], context.request_ids, "Progress", 200, context)
@@ -80,10 +80,10 @@ def _parse(fields: dict[str, Any]) -> Request | ContractError:
     try:
         name = next((name for name in IMAGE_FIELDS if name in fields), None)
         if name is None:
-            return parse_form(b"", fields)  # which names the field that is unknown
+            return parse_form(b"", fields)  # raises, naming the unknown field
         content = fields[name]
         if not isinstance(content, (bytes, bytearray)):
-            return parse_object(content)  # TorchServe has parsed the JSON already
+            return parse_object(content)  # JSON that TorchServe has parsed
         if name == "body" and content.lstrip()[:1] in (b"{", b"["):
             return parse_json(content)
         return parse_form(bytes(content), {k: v for k, v in fields.items() if k not in IMAGE_FIELDS})
@@ -92,7 +92,7 @@ def _parse(fields: dict[str, Any]) -> Request | ContractError:
 
 
 def _return_free_memory() -> None:
-    """Give back what loading needed and serving does not: without this, glibc keeps a quarter of a worker's memory."""
+    """Return the memory that only loading needed to the system; glibc would keep it, a quarter of a worker's memory."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # only glibc has malloc_trim
         ctypes.CDLL(None).malloc_trim(0)

@@ -10,7 +10,8 @@ import skimage
 import sklearn.datasets
 from PIL import Image, ImageDraw, ImageFont
 
-from handler.images import SIZE, network_square, open_photograph
+from api.photograph import open_photograph
+from handler.images import SIZE, network_square
 
 BUNDLED = {
     Path(skimage.__file__).parent / "data": (

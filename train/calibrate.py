@@ -13,7 +13,7 @@ from torch import nn
 from api.classes import MALIGNANT, class_indices
 from evaluate.metrics import accuracy, balanced_accuracy
 from handler.checkpoint import Checkpoint
-from handler.network import Normalise, middle_and_logits
+from handler.network import Normalise, features_and_logits
 from handler.novelty import Novelty
 from handler.quantise import activation_ranges, fold_batch_norm
 from train.precision import mixed_precision
@@ -88,7 +88,7 @@ def predict(
         batch = torch.from_numpy(squares[start : start + PREDICTION_BATCH])
         pixels = normalise(batch.permute(0, 3, 1, 2).to(device).float())
         with precision:
-            features, logits = middle_and_logits(network, pixels.contiguous(memory_format=torch.channels_last))
+            features, logits = features_and_logits(network, pixels.contiguous(memory_format=torch.channels_last))
         all_features.append(features.float().cpu().numpy())
         all_logits.append(logits.float().cpu().numpy())
     return np.concatenate(all_features), np.concatenate(all_logits)

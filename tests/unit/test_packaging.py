@@ -72,7 +72,9 @@ def test_an_extra_declares_every_package_that_its_rooms_import(extra):
         for file, module in imported(room):
             names = {canonicalize_name(requirement.name) for requirement in declared(ELSEWHERE.get(file, extra))}
             distributions = {canonicalize_name(name) for name in owners.get(module, [])}
-            assert distributions & names, f"{file} imports {module}, which the extra `{ELSEWHERE.get(file, extra)}` does not declare"
+            assert distributions & names, (
+                f"{file} imports {module}, which the extra `{ELSEWHERE.get(file, extra)}` does not declare"
+            )
 
 
 def test_every_declared_package_is_pinned():

@@ -10,7 +10,7 @@ from torchvision.models import resnet34
 
 from api.classes import CLASSES, MALIGNANT
 from handler.checkpoint import Checkpoint
-from handler.network import middle_and_logits
+from handler.network import features_and_logits
 from train import calibrate
 
 CPU = torch.device("cpu")
@@ -22,25 +22,25 @@ def network() -> torch.nn.Module:
     return resnet34(num_classes=len(CLASSES)).eval()
 
 
-def test_predict_gives_logits_and_middle_features_in_the_order_of_the_squares(network):
+def test_predict_gives_logits_and_intermediate_features_in_the_order_of_the_squares(network):
     squares = np.random.default_rng(0).integers(0, 256, (66, 32, 32, 3), dtype=np.uint8)
-    middle, logits = calibrate.predict(network, squares, CPU)
-    assert middle.shape == (66, 256) and logits.shape == (66, 7) and logits.dtype == np.float32
+    features, logits = calibrate.predict(network, squares, CPU)
+    assert features.shape == (66, 256) and logits.shape == (66, 7) and logits.dtype == np.float32
     alone = calibrate.predict(network, squares[65:], CPU)
-    np.testing.assert_allclose(middle[65:], alone[0], atol=1e-4)
+    np.testing.assert_allclose(features[65:], alone[0], atol=1e-4)
     np.testing.assert_allclose(logits[65:], alone[1], atol=1e-4)
 
 
-def test_middle_features_and_logits_equal_torchvisions(network):
+def test_intermediate_features_and_logits_equal_torchvisions(network):
     x = torch.randn(2, 3, 64, 64)
     seen = []
     handle = network.layer3.register_forward_hook(lambda *arguments: seen.append(arguments[2].mean((2, 3))))
     with torch.inference_mode():
         expected = network(x)
-        middle, logits = middle_and_logits(network, x)
+        features, logits = features_and_logits(network, x)
     handle.remove()
     torch.testing.assert_close(logits, expected)
-    torch.testing.assert_close(middle, seen[0])
+    torch.testing.assert_close(features, seen[0])
 
 
 @pytest.mark.parametrize("temperature", [0.4, 0.8, 1.0, 1.5, 3.0])
@@ -181,9 +181,9 @@ def test_everything_fitted_is_saved_with_the_checkpoint(network, tmp_path):
     assert loaded.temperature == checkpoint.temperature != 1 and loaded.bias == checkpoint.bias
     assert loaded.ranges == checkpoint.ranges and len(loaded.ranges) == 36
     assert loaded.malignant_threshold == checkpoint.malignant_threshold and 0 < loaded.malignant_threshold < 1
-    middle, _ = calibrate.predict(network, squares, CPU)
+    features, _ = calibrate.predict(network, squares, CPU)
     torch.testing.assert_close(
-        loaded.novelty(torch.from_numpy(middle)), checkpoint.novelty(torch.from_numpy(middle)), rtol=1e-4, atol=1e-4
+        loaded.novelty(torch.from_numpy(features)), checkpoint.novelty(torch.from_numpy(features)), rtol=1e-4, atol=1e-4
     )
 
 

@@ -1,4 +1,4 @@
-"""Headers that say how long a request may take, and the word that nobody waits for it."""
+"""A request's deadline, progress and cancellation."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_headers_are_read():
-    told, name = [], uuid.uuid4().hex
-    headers = {"x-mlbio-job": name, "x-mlbio-until": f"{time.time() + 5}", "accept": "application/x-ndjson, */*"}
+    told, job_id = [], uuid.uuid4().hex
+    headers = {"x-mlbio-job": job_id, "x-mlbio-deadline": f"{time.time() + 5}", "accept": "application/x-ndjson, */*"}
     job = Job.from_headers(headers, told.append)
-    assert job.name == name and 4 < job.seconds_left() <= 5
+    assert job.id == job_id and 4 < job.seconds_left() <= 5
     job.progress(0.5)
     assert told == [0.5]
 
 
-def test_without_headers_nobody_is_told_and_nothing_ends():
+def test_without_headers_there_is_no_report_and_no_deadline():
     told = []
     job = Job.from_headers({"accept": "*/*"}, told.append)
     assert job == Job() and job.seconds_left() is None
@@ -36,31 +36,33 @@ def test_without_headers_nobody_is_told_and_nothing_ends():
     assert told == []
 
 
-@pytest.mark.parametrize("headers", [{"x-mlbio-job": "../../etc/x"}, {"x-mlbio-job": "A" * 32}, {"x-mlbio-until": "x"}])
-def test_what_is_not_understood_is_left_aside(headers: dict):
+@pytest.mark.parametrize(
+    "headers", [{"x-mlbio-job": "../../etc/x"}, {"x-mlbio-job": "A" * 32}, {"x-mlbio-deadline": "x"}]
+)
+def test_a_header_that_is_not_understood_is_ignored(headers: dict):
     assert Job.from_headers(headers, print) == Job()
 
 
-def test_a_deadline_that_has_passed_leaves_nothing():
-    assert Job(until=time.time() - 5).seconds_left() == 0
+def test_no_seconds_are_left_after_the_deadline():
+    assert Job(deadline=time.time() - 5).seconds_left() == 0
 
 
-def test_a_cancelled_job_ends_once_and_others_go_on(own_folder: Path):
+def test_a_cancelled_job_raises_once_and_others_continue(own_folder: Path):
     gone, other = Job(uuid.uuid4().hex), Job(uuid.uuid4().hex)
-    cancel(gone.name)
+    cancel(gone.id)
     other.progress(0.1)
     with pytest.raises(Cancelled):
         gone.progress(0.1)
     assert not list(own_folder.iterdir())
 
 
-def test_names_that_are_none_leave_no_file(own_folder: Path):
+def test_an_invalid_id_leaves_no_file(own_folder: Path):
     for name in ("", "../x", "*" * 32, "0" * 31, "0" * 33):
         cancel(name)
     assert not list(own_folder.iterdir())
 
 
-def test_old_words_are_swept_away(own_folder: Path):
+def test_old_marks_are_deleted(own_folder: Path):
     old, new = uuid.uuid4().hex, uuid.uuid4().hex
     cancel(old)
     (mark,) = own_folder.iterdir()

@@ -1,4 +1,4 @@
-"""The checkpoint's file: written all or nothing, read without running code, refused with the reason."""
+"""Saving and loading checkpoints, and the reasons for which a file is refused."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import torch
 from torchvision.models import resnet34
 
-from handler.classifier import FORMAT, PREPROCESSING, Checkpoint, CheckpointError
-from handler.contract import CLASSES
+from api.classes import CLASSES
+from handler.checkpoint import FORMAT, PREPROCESSING, Checkpoint, CheckpointError
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def state() -> dict[str, torch.Tensor]:
 
 
 def content(**changes: object) -> dict:
-    """What a checkpoint's file holds, with ``changes``; its weights do not matter here."""
+    """The content of a checkpoint's file, with ``changes`` and placeholder weights."""
     return {
         "format": FORMAT,
         "architecture": "resnet34",
@@ -40,7 +40,7 @@ def refusal(path: Path) -> str:
     return message
 
 
-def test_what_is_saved_is_loaded(state, tmp_path):
+def test_a_saved_checkpoint_can_be_loaded(state, tmp_path):
     saved = Checkpoint(state, temperature=1.25, training={"epoch": 3, "history": [{"loss": 0.5}]})
     saved.save(tmp_path / "a folder" / "m.pth")
     loaded = Checkpoint.load(tmp_path / "a folder" / "m.pth")
@@ -54,7 +54,7 @@ def test_what_is_saved_is_loaded(state, tmp_path):
             assert torch.equal(loaded.state[name], value)
 
 
-def test_weights_are_halved_on_disk_and_statistics_are_not(state, tmp_path):
+def test_the_file_has_weights_in_float16_and_statistics_in_float32(state, tmp_path):
     Checkpoint(state).save(tmp_path / "m.pth")
     stored = torch.load(tmp_path / "m.pth", weights_only=True)["state_dict"]
     assert stored["conv1.weight"].dtype == torch.float16
@@ -63,13 +63,13 @@ def test_weights_are_halved_on_disk_and_statistics_are_not(state, tmp_path):
     assert (tmp_path / "m.pth").stat().st_size < 50_000_000
 
 
-def test_large_statistics_survive(state, tmp_path):
+def test_statistics_beyond_float16_are_kept(state, tmp_path):
     large = torch.full_like(state["bn1.running_var"], 1e6)  # beyond float16
     Checkpoint(state | {"bn1.running_var": large}).save(tmp_path / "m.pth")
     assert torch.equal(Checkpoint.load(tmp_path / "m.pth").state["bn1.running_var"], large)
 
 
-def test_a_save_that_fails_leaves_the_old_file(state, tmp_path):
+def test_a_failed_save_leaves_the_old_file(state, tmp_path):
     path = tmp_path / "m.pth"
     Checkpoint(state, temperature=2.0).save(path)
     before = path.read_bytes()
@@ -78,37 +78,37 @@ def test_a_save_that_fails_leaves_the_old_file(state, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_the_network_is_ready_to_classify(state):
+def test_the_network_is_in_evaluation_mode(state):
     network = Checkpoint(state).network()
     assert not network.training
     with torch.inference_mode():
         assert network(torch.zeros(1, 3, 64, 64)).shape == (1, len(CLASSES))
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     assert refusal(tmp_path / "none.pth").endswith("none.pth does not exist")
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"PK\x03\x04" + bytes(100), bytes(5000), b"version https://git-lfs"])
-def test_a_file_that_is_no_checkpoint_is_told(tmp_path, data):
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path, data):
     path = tmp_path / "m.pth"
     path.write_bytes(data)
     assert "is not a checkpoint (" in refusal(path)
 
 
-def test_a_folder_is_no_checkpoint(tmp_path):
+def test_a_folder_is_refused(tmp_path):
     assert "is not a checkpoint (" in refusal(tmp_path)
 
 
-def test_a_file_that_was_cut_short_is_told(tmp_path):
+def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "m.pth"
     torch.save(content(state_dict={"w": torch.zeros(5000)}), path)
     path.write_bytes(path.read_bytes()[:9000])
     assert "is not a checkpoint (" in refusal(path)
 
 
-class Runs:
-    """Unpickling it makes a file."""
+class CreatesFile:
+    """Unpickling it creates the file ``path``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -117,13 +117,13 @@ class Runs:
         return (Path.touch, (self.path,))
 
 
-def test_code_in_a_file_is_not_run(tmp_path):
-    path, made = tmp_path / "m.pth", tmp_path / "made by the file"
-    torch.save(content(training=Runs(made)), path)
+def test_code_in_a_file_is_not_executed(tmp_path):
+    path, created = tmp_path / "m.pth", tmp_path / "created"
+    torch.save(content(training=CreatesFile(created)), path)
     assert "is not a checkpoint (" in refusal(path)
-    assert not made.exists()
+    assert not created.exists()
     torch.load(path, weights_only=False)
-    assert made.exists()  # the file would have
+    assert created.exists()  # an unsafe load executes it
 
 
 @pytest.mark.parametrize(
@@ -138,35 +138,35 @@ def test_code_in_a_file_is_not_run(tmp_path):
     ],
     ids=["state dict", "list", "tensor", "nothing", "architecture", "no weights"],
 )
-def test_another_files_content_is_told(tmp_path, other):
+def test_other_content_is_refused(tmp_path, other):
     torch.save(other, tmp_path / "m.pth")
     assert refusal(tmp_path / "m.pth").endswith("is not a checkpoint of train/main_train.py")
 
 
 @pytest.mark.parametrize("number", [0, 2, None, "1"])
-def test_another_format_is_told(tmp_path, number):
+def test_another_format_is_refused(tmp_path, number):
     torch.save(content(format=number), tmp_path / "m.pth")
     assert refusal(tmp_path / "m.pth").endswith(f"has format {number}; this version reads {FORMAT}")
 
 
-def test_an_unknown_class_is_told(tmp_path):
+def test_an_unknown_class_is_refused(tmp_path):
     torch.save(content(classes=["nv", "scc"]), tmp_path / "m.pth")
     assert "knows the class scc, which has no documented name" in refusal(tmp_path / "m.pth")
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), float("inf")])
-def test_a_temperature_that_divides_nothing_is_told(tmp_path, temperature):
+def test_an_invalid_temperature_is_refused(tmp_path, temperature):
     torch.save(content(temperature=temperature), tmp_path / "m.pth")
     assert "it must be positive" in refusal(tmp_path / "m.pth")
 
 
 @pytest.mark.parametrize("name", ["classes", "temperature", "preprocessing", "training"])
-def test_a_part_that_is_missing_is_told(tmp_path, name):
+def test_an_incomplete_checkpoint_is_refused(tmp_path, name):
     torch.save({key: value for key, value in content().items() if key != name}, tmp_path / "m.pth")
     refusal(tmp_path / "m.pth")
 
 
-def test_weights_of_another_network_are_told(tmp_path):
+def test_weights_of_another_network_are_refused(tmp_path):
     torch.save(content(), tmp_path / "m.pth")
     with pytest.raises(CheckpointError):
         Checkpoint.load(tmp_path / "m.pth").network()

@@ -14,7 +14,8 @@ import pytest
 
 from gateway.settings import Settings
 from handler.explainer import PRECISIONS
-from tests.conftest import ROOT, Service, bare_environment, free_addresses, free_ports_in_a_row
+from tests.conftest import ROOT
+from tests.e2e.conftest import Service, bare_environment, free_addresses, free_ports_in_a_row
 
 README = (ROOT / "README.md").read_text()
 
@@ -59,8 +60,9 @@ def test_curl_with_progress(service: Service):
     assert set(explanation["regions"]) <= set(re.findall(r"`([a-z_0-9]+)`", named))
 
 
-def test_python(service: Service):
-    code = block("python", "requests").replace("http://127.0.0.1:8089", service.url)
+@pytest.mark.parametrize("word", ["import requests", "api.client"])
+def test_python(service: Service, word: str):
+    code = block("python", word).replace("http://127.0.0.1:8089", service.url)
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.strip().endswith(" 224")
@@ -140,7 +142,12 @@ def test_every_make_command_of_the_readme_exists():
 
 def test_every_path_of_the_readme_exists():
     assert all((ROOT / path).exists() for path in re.findall(r"\]\(([^)#:]+)\)", README))
-    shown = {p for p in re.findall(r"\b(?:handler|gateway|train|frontend|cli|examples)/[\w./]+\w", README)}
+    shown = {
+        p
+        for p in re.findall(
+            r"\b(?:api|handler|gateway|train|evaluate|frontend|cli|examples|benchmarks)/[\w./]+\w", README
+        )
+    }
     assert not [p for p in shown if not (ROOT / p).exists()]
 
 

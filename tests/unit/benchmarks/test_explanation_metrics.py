@@ -1,4 +1,4 @@
-"""The figures of benchmarks/explain.py, for explanations of which it is known how good they are."""
+"""The metrics of benchmarks/explain.py, for explanations of known quality."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ try:
     from benchmarks import method
     from benchmarks.explainers import Explained, captum, lime, ours
     from benchmarks.method import VARIANTS
-except ImportError as error:  # OpenCV's wheel, which Quantus brings, opens libGL
+except ImportError as error:  # OpenCV, a dependency of Quantus, needs libGL
     if os.environ.get("CI") == "true":
         raise
     pytest.skip(f"Quantus cannot be imported ({error}): apt-get install libgl1", allow_module_level=True)
@@ -41,13 +41,13 @@ def lesion() -> np.ndarray:
 
 
 def darkness(images: np.ndarray) -> np.ndarray:
-    """Class 1 is how dark the lesion's place is."""
+    """A classifier whose probability of class 1 is the darkness of the lesion's rectangle."""
     dark = np.clip(1.1 - images[:, *LESION].mean(axis=(1, 2, 3)) / 200, 0.01, 0.99)
     return np.stack([1 - dark, dark], axis=1).astype(np.float32)
 
 
 def explained(weights: list[float]) -> Explained:
-    """Regions: the lesion's upper and lower half, and the skin."""
+    """Weights of the lesion's upper half, its lower half and the skin."""
     segments = np.full((SIDE, SIDE), 2)
     segments[7:17, 7:28], segments[17:28, 7:28] = 0, 1
     return Explained(np.array(weights), segments, 0, 0.0)
@@ -56,7 +56,7 @@ def explained(weights: list[float]) -> Explained:
 RIGHT, WRONG = explained([1, 0.9, -0.5]), explained([-1, -0.9, 0.5])
 
 
-def test_deletion_falls_and_insertion_rises_faster_for_what_is_right():
+def test_the_right_explanation_has_better_deletion_and_insertion():
     for_right = metrics.deletion_and_insertion(darkness, picture(), 1, RIGHT)
     for_wrong = metrics.deletion_and_insertion(darkness, picture(), 1, WRONG)
     assert for_right[0] < for_wrong[0] - 0.2 and for_right[1] > for_wrong[1] + 0.2
@@ -87,14 +87,14 @@ def test_jaccard_and_distance():
     ids=["lime", "captum", "ours"],
 )
 def test_every_explainer_finds_the_lesion(explain):
-    """Captum hides by black: for it, the lesion speaks for being bright."""
+    """Captum hides regions in black, so there the lesion supports class 0, brightness."""
     result = explain()
     assert result.pixels().shape == (SIDE, SIDE) and result.seconds > 0 and result.samples >= 128
     assert metrics.overlap(result, lesion()) > 0.6
 
 
-def test_random_weights_explain_nothing():
-    """The correlation with an explanation of the network itself is 1; of one with random weights, clearly less."""
+def test_explanations_of_random_weights_are_uncorrelated():
+    """The correlation with an explanation of the network itself would be 1."""
 
     class Network(nn.Module):
         def __init__(self) -> None:
@@ -115,7 +115,7 @@ def test_random_weights_explain_nothing():
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_of_the_method_can_be_measured(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_every_variant_can_be_measured(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(method, "MASKS", 512)
 
     class Stub:

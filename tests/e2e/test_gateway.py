@@ -21,10 +21,12 @@ import requests
 from openapi_spec_validator import validate
 from PIL import Image
 
+from api.classes import CLASSES, MALIGNANT
+from api.photograph import open_photograph
 from gateway.settings import MAX_BODY
-from handler.contract import CLASSES, MALIGNANT
-from handler.images import network_square, open_photograph
-from tests.conftest import Service, encode
+from handler.images import network_square
+from tests.conftest import encode
+from tests.e2e.conftest import Service
 
 KEYS = ["success", "prediction", "probability", "explain"]
 
@@ -267,7 +269,7 @@ def test_openapi_describes_what_is_answered(service: Service, photograph: str):
         assert service.predict(example["value"]).status_code == 200
     answer = service.predict({"image": photograph, "details": True}).json()
     schemas = document["components"]["schemas"]
-    assert set(schemas["Success"]["properties"]) == set(answer)
+    assert set(schemas["Prediction"]["properties"]) == set(answer)
     assert set(schemas["Details"]["properties"]) == set(answer["details"])
 
 

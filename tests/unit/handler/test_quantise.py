@@ -1,4 +1,4 @@
-"""The 8-bit network: the same network, rounded."""
+"""Quantisation, against the unquantised network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from handler.quantise import activation_ranges, fold_batch_norm, quantise
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
-    """Random weights, and statistics that are not those of a fresh network."""
+    """Random weights and random batch-norm statistics."""
     torch.manual_seed(0)
     made = resnet34(num_classes=7)
     for module in made.modules():
@@ -41,13 +41,13 @@ def folded(network: nn.Module) -> nn.Module:
     return fold_batch_norm(copy.deepcopy(network))
 
 
-def test_folding_changes_nothing_but_the_layers(network, batches):
+def test_folding_leaves_the_outputs_unchanged(network, batches):
     result = folded(network)
     assert not [m for m in result.modules() if isinstance(m, nn.BatchNorm2d)]
     torch.testing.assert_close(outputs(result, batches), outputs(network, batches), rtol=1e-3, atol=1e-3)
 
 
-def test_ranges_are_those_of_the_inputs(network, batches):
+def test_ranges_are_those_of_the_convolutions_inputs(network, batches):
     result = folded(network)
     ranges = activation_ranges(result, batches)
     assert len(ranges) == len([m for m in result.modules() if isinstance(m, nn.Conv2d)]) == 36
@@ -58,18 +58,18 @@ def test_ranges_are_those_of_the_inputs(network, batches):
     assert not any(m._forward_pre_hooks for m in result.modules())
 
 
-def test_the_rounded_network_is_near_the_exact_one(network, batches):
+def test_the_quantised_network_is_close_to_the_exact_one(network, batches):
     result = folded(network)
     ranges = activation_ranges(result, batches)
     exact, rounded = outputs(network, batches), outputs(quantise(result, ranges), batches)
     wide = {name: (50 * low, 50 * high) for name, (low, high) in ranges.items()}
     coarse = outputs(quantise(folded(network), wide), batches)
-    spread = (exact - exact.mean(0)).norm()  # of random weights: small, so that rounding looks large
+    spread = (exact - exact.mean(0)).norm()  # small for random weights, so that rounding errors are relatively large
     assert 1e-4 < (rounded - exact).norm() / spread < 0.3
     assert (coarse - exact).norm() > 2 * (rounded - exact).norm()
 
 
-def test_weights_have_255_values_a_channel(network, batches):
+def test_weights_have_at_most_255_values_per_channel(network, batches):
     result = folded(network)
     result = quantise(result, activation_ranges(result, batches))
     seen = []
@@ -89,7 +89,7 @@ def test_weights_have_255_values_a_channel(network, batches):
     torch.testing.assert_close(weight.abs().amax((1, 2, 3)), largest)
 
 
-def test_a_range_that_is_missing_is_an_error(network, batches):
+def test_a_missing_range_is_an_error(network, batches):
     result = folded(network)
     ranges = activation_ranges(result, batches)
     del ranges["layer2.0.conv1"]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import Service, encode
+from tests.conftest import encode
+from tests.e2e.conftest import Service
 
 NDJSON = {"accept": "application/x-ndjson"}
 

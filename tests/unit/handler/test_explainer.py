@@ -1,4 +1,4 @@
-"""LIME against lime's own code, and against classifiers whose reasons are known."""
+"""Explanations, against the lime package and for classifiers whose decisive region is known."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def picture(size: int = 64) -> np.ndarray:
 
 
 def darkness_of(rows: slice, columns: slice):
-    """A classifier whose class 1 is how dark one part of the picture is."""
+    """A classifier whose probability of class 1 is the darkness of a rectangle."""
 
     def probabilities(images: np.ndarray) -> np.ndarray:
         dark = 1 - images[:, rows, columns].mean(axis=(1, 2, 3)) / 255
@@ -35,8 +35,8 @@ def darkness_of(rows: slice, columns: slice):
     return probabilities
 
 
-def test_perturbed_pictures_are_those_of_lime(monkeypatch: pytest.MonkeyPatch):
-    """Same masks, same pictures, pixel for pixel, as lime's loop makes them."""
+def test_perturbed_photographs_equal_those_of_lime(monkeypatch: pytest.MonkeyPatch):
+    """Pixel for pixel, from the same masks."""
     image, seen = picture(), []
     segments = regions_of(image)
     hidden = np.broadcast_to(surrounding_colour(image), image.shape).copy()
@@ -57,7 +57,7 @@ def test_perturbed_pictures_are_those_of_lime(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("rows", "columns"), [(slice(8, 32), slice(8, 32)), (slice(8, 32), slice(32, 56)), (slice(32, 56), slice(8, 32))]
 )
-def test_the_part_that_decides_is_outlined(rows: slice, columns: slice):
+def test_the_decisive_part_is_outlined(rows: slice, columns: slice):
     image = picture()
     explanation = Explainer(darkness_of(rows, columns)).explain(image, 1, Precision(400, 1.1))
     regions = supporting_regions(explanation.lime, 1)
@@ -67,14 +67,14 @@ def test_the_part_that_decides_is_outlined(rows: slice, columns: slice):
     assert explanation.r2 > 0.9
 
 
-def test_nothing_speaks_for_it_nothing_is_outlined():
+def test_nothing_is_outlined_if_no_region_supports_the_class():
     image = picture()
     explanation = Explainer(lambda x: np.full((len(x), 2), 0.5)).explain(image, 1, Precision(64, 1.1))
     assert not supporting_regions(explanation.lime, 1).any()
     np.testing.assert_array_equal(explanation.overlay, image)
 
 
-def test_same_picture_same_explanation_other_picture_another():
+def test_the_explanation_depends_on_the_photograph_alone():
     explainer = Explainer(darkness_of(slice(8, 32), slice(8, 32)))
     first, second = (explainer.explain(picture(), 1, Precision(100, 1.1)) for _ in range(2))
     assert first.lime.local_exp == second.lime.local_exp
@@ -84,7 +84,7 @@ def test_same_picture_same_explanation_other_picture_another():
     assert explainer.explain(changed, 1, Precision(100, 1.1)).lime.local_exp != first.lime.local_exp
 
 
-def test_the_result_is_limes_own_type():
+def test_the_result_is_a_lime_image_explanation():
     explanation = Explainer(darkness_of(slice(8, 32), slice(8, 32))).explain(picture(), 1, Precision(100, 1.1))
     assert isinstance(explanation.lime, ImageExplanation)
     shown, mask = explanation.lime.get_image_and_mask(1, positive_only=True, num_features=3)
@@ -93,7 +93,7 @@ def test_the_result_is_limes_own_type():
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_a_plain_picture_has_an_explanation_too(value: int):
+def test_a_picture_of_one_colour_can_be_explained(value: int):
     image = np.full((64, 64, 3), value, np.uint8)
     explanation = Explainer(darkness_of(slice(0, 32), slice(0, 32))).explain(image, 1, Precision(64, 1.1))
     assert explanation.overlay.shape == image.shape
@@ -108,8 +108,8 @@ def test_regions_are_few_connected_and_numbered_without_gaps():
         assert all(label(segments == region)[1] == 1 for region in range(segments.max() + 1))
 
 
-def test_regions_follow_what_is_in_the_picture():
-    """The four quarters of the picture can be put together from whole regions."""
+def test_regions_follow_colour_edges():
+    """Each coloured quarter is nearly a union of regions."""
     image = picture(224)
     segments = regions_of(image)
     half = 112
@@ -121,11 +121,11 @@ def test_regions_follow_what_is_in_the_picture():
         assert (found & inside).sum() / (found | inside).sum() > 0.9
 
 
-def test_surrounding_colour_is_that_of_the_skin():
+def test_the_surrounding_colour_is_that_of_the_skin():
     assert np.abs(surrounding_colour(picture()).astype(int) - (210, 170, 150)).max() <= 2
 
 
-def test_outline_closes_at_the_edge_of_the_picture():
+def test_the_outline_is_closed_at_the_edge_of_the_picture():
     mask = np.zeros((20, 20), bool)
     mask[:5, :5] = True
     drawn = (outline(np.zeros((20, 20, 3), np.uint8), mask) == GREEN).all(axis=2)
@@ -137,12 +137,12 @@ def test_outline_closes_at_the_edge_of_the_picture():
 
 
 def unsteady(images: np.ndarray) -> np.ndarray:
-    """Darkness of nearly all of the picture, and much that no region is to blame for."""
+    """Darkness of nearly the whole picture, with noise that no region explains."""
     noise = np.random.default_rng(int(images.sum())).normal(0, 0.03, (len(images), 1))
     return darkness_of(slice(8, 56), slice(8, 56))(images) + noise * [1, -1]
 
 
-def test_sampling_stops_when_the_ranking_has_settled():
+def test_sampling_stops_when_the_ranking_is_stable():
     explainer = Explainer(unsteady)
     careful, hasty = (explainer.explain(picture(), 1, Precision(4096, target)) for target in (0.99, 0.5))
     assert hasty.stopped == "settled" and hasty.samples < careful.samples <= 4096
@@ -150,13 +150,13 @@ def test_sampling_stops_when_the_ranking_has_settled():
     assert hasty.stability >= 0.5 and hasty.samples >= 128
 
 
-def test_a_target_out_of_reach_takes_the_whole_budget_and_no_more():
+def test_an_unreachable_target_uses_exactly_the_budget():
     explanation = Explainer(darkness_of(slice(8, 32), slice(8, 32))).explain(picture(), 1, Precision(300, 1.1))
     assert (explanation.samples, explanation.stopped) == (300, "budget")
     assert explanation.stability < explanation.target
 
 
-def test_a_deadline_gives_the_best_so_far():
+def test_a_time_limit_gives_the_best_result_so_far():
     def slow(images: np.ndarray) -> np.ndarray:
         time.sleep(0.05)
         return darkness_of(slice(8, 32), slice(8, 32))(images)
@@ -166,28 +166,28 @@ def test_a_deadline_gives_the_best_so_far():
     assert explanation.seconds < 2 and supporting_regions(explanation.lime, 1).any()
 
 
-def test_progress_is_told_and_can_end_it():
-    told = []
+def test_progress_is_reported_and_can_end_the_explanation():
+    reported: list[float] = []
     explainer = Explainer(darkness_of(slice(8, 32), slice(8, 32)))
-    explainer.explain(picture(), 1, Precision(200, 1.1), progress=told.append)
-    assert told == sorted(told) and told[0] == 32 / 200 and told[-1] == 1
+    explainer.explain(picture(), 1, Precision(200, 1.1), progress=reported.append)
+    assert reported == sorted(reported) and reported[0] == 32 / 200 and reported[-1] == 1
 
-    class Gone(Exception):
+    class Interrupted(Exception):
         pass
 
-    def leave(share: float) -> None:
-        raise Gone
+    def interrupt(share: float) -> None:
+        raise Interrupted
 
-    with pytest.raises(Gone):
-        explainer.explain(picture(), 1, Precision(200, 1.1), progress=leave)
-
-
-def test_precisions_ask_ever_more():
-    asked = [(p.samples, p.stability) for p in PRECISIONS.values()]
-    assert asked == sorted(asked) and list(PRECISIONS) == ["Faible", "Moyenne", "Importante"]
+    with pytest.raises(Interrupted):
+        explainer.explain(picture(), 1, Precision(200, 1.1), progress=interrupt)
 
 
-def test_all_classes_are_explained_at_once():
+def test_precisions_are_increasing():
+    limits = [(p.samples, p.stability) for p in PRECISIONS.values()]
+    assert limits == sorted(limits) and list(PRECISIONS) == ["Faible", "Moyenne", "Importante"]
+
+
+def test_the_result_covers_all_classes():
     explanation = Explainer(darkness_of(slice(8, 32), slice(8, 32))).explain(picture(), 1, Precision(128, 1.1))
     first, second = (dict(explanation.lime.local_exp[c]) for c in (0, 1))
     assert all(first[r] == pytest.approx(-second[r], abs=1e-9) for r in second)

@@ -1,4 +1,4 @@
-"""The design of the masks."""
+"""The masks' factorial design."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def signs(shown: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [2, 32, 4096])
-def test_blocks_are_as_large_as_asked(size: int):
+def test_blocks_have_the_requested_size(size: int):
     for block in islice(blocks(18, np.random.default_rng(0), size), 3):
         assert block.shape == (size, 18) and block.dtype == bool
 
 
 @pytest.mark.parametrize(("regions", "count"), [(1, 64), (3, 64), (18, 64), (18, 128), (18, 1024), (32, 64), (50, 128)])
-def test_each_region_each_pair_and_each_three_are_shown_equally_often(regions: int, count: int):
-    """In any power of two of the first masks."""
+def test_regions_pairs_and_triples_are_shown_equally_often(regions: int, count: int):
+    """Among the first masks, for any power of two."""
     s = signs(masks(count, regions))
     assert (s.sum(0) == 0).all()
     np.testing.assert_array_equal(s.T @ s, count * np.eye(regions))
@@ -35,37 +35,37 @@ def test_each_region_each_pair_and_each_three_are_shown_equally_often(regions: i
 
 
 def confounded(s: np.ndarray) -> int:
-    """How many sets of four regions have signs whose product is the same in all masks."""
+    """Number of sets of four regions whose signs have the same product in all masks."""
     regions = s.shape[1]
     pairs = np.stack([s[:, i] * s[:, j] for i in range(regions) for j in range(i)], axis=1)
     same = np.abs(pairs.T @ pairs) == len(s)
-    return (same.sum() - len(same)) // 6  # each set is three pairs of pairs, seen from both sides
+    return (same.sum() - len(same)) // 6  # a set has three splits into two pairs, each counted twice
 
 
-def test_few_triples_can_blur_the_weight_of_a_region_and_in_the_end_none():
+def test_few_triples_are_confounded_with_a_region_and_finally_none():
     by_chance = [18 * 17 * 16 * 15 / 24 / 2**bits for bits in (5, 6, 7, 8)]  # of random columns
     left = [confounded(signs(masks(2 ** (bits + 1), 18))) for bits in (5, 6, 7, 8, 9)]
     assert all(ours < chance for ours, chance in zip(left[1:], by_chance[1:], strict=False))
     assert left[2] <= 16 and left[3] <= 4 and left[4] == 0
 
 
-def test_masks_come_in_opposite_pairs():
+def test_masks_come_in_complementary_pairs():
     shown = masks(8192, 20)
     np.testing.assert_array_equal(shown[0::2], ~shown[1::2])
 
 
-def test_masks_depend_on_the_generator_alone():
+def test_masks_are_determined_by_the_generator():
     again, same, other = masks(256, 20), masks(256, 20), masks(256, 20, seed=1)
     assert (again == same).all() and not (again == other).all()
 
 
-def test_a_design_that_is_used_up_is_followed_by_another():
+def test_an_exhausted_design_is_followed_by_another():
     shown = masks(8192, 20)
     assert not (shown[:4096] == shown[4096:]).all()
     assert len(np.unique(shown[:4096], axis=0)) == 4096
 
 
-def test_signs_are_random_so_that_no_interaction_keeps_its_sign():
-    """What blurs a weight must differ between seeds; else all of them would agree on the same mistake."""
+def test_signs_are_random():
+    """Otherwise all seeds would share the same bias from confounded interactions."""
     first = np.stack([masks(32, 18, seed)[0] for seed in range(400)])
     assert np.abs(first.mean(0) - 0.5).max() < 0.1

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-import types
+import sys
 from pathlib import Path
 
 import pytest
 import requests
 
-from handler.contract import CLASSES
-from handler.service import SkinLesionHandler
-from tests.conftest import ROOT, Service, encode
+from tests.conftest import ROOT, encode
+from tests.e2e.conftest import Service
 
 
 @pytest.fixture
@@ -83,53 +82,9 @@ def test_management_is_closed(service: Service):
     assert requests.delete(f"{url}/mlbio", timeout=10).status_code >= 400
 
 
-class Context:
-    """As much of TorchServe's context as the handler uses."""
-
-    model_name = "mlbio"
-
-    def __init__(self, size: int) -> None:
-        self.system_properties = {"model_dir": str(ROOT / "model_store"), "gpu_id": None}
-        self.manifest = {"model": {"serializedFile": "model_mlbio.pth"}}
-        self.statuses = [None] * size
-        self.request_ids = {i: str(i) for i in range(size)}
-
-    def get_all_request_header(self, index: int) -> dict[str, str]:
-        return {"Accept": "*/*"}
-
-    def set_response_status(self, code: int, phrase: str, index: int) -> None:
-        self.statuses[index] = code
-
-    def set_response_content_type(self, index: int, value: str) -> None:
-        assert value == "application/json"
-
-
-def test_a_batch_is_one_forward_pass(example_images: list[Path]):
-    handler = SkinLesionHandler()
-    handler.initialize(Context(0))
-    sizes = []
-    assess = handler.predictor.classifier.assess
-    handler.predictor.classifier.assess = lambda x: sizes.append(len(x)) or assess(x)
-    batch = [{"body": bytearray(p.read_bytes())} for p in [*example_images, *example_images][:7]]
-    batch.insert(2, {"body": bytearray(b"not a photograph")})
-    context = Context(8)
-    answers = handler.handle(batch, context)
-    assert sizes == [7]
-    assert context.statuses == [200, 200, 400, 200, 200, 200, 200, 200]
-    assert all(isinstance(a, bytes) for a in answers) and len(answers) == 8
-
-
-def test_a_fault_in_one_explanation_stays_its_own(example_images: list[Path], caplog):
-    handler = SkinLesionHandler()
-    handler.initialize(Context(0))
-
-    def fail(self, *arguments):
-        raise RuntimeError("planted")
-
-    handler.predictor.explainer.explain = types.MethodType(fail, handler.predictor.explainer)
-    data = example_images[0].read_bytes()
-    context = Context(2)
-    answers = handler.handle([{"body": data, "explain": b"true"}, {"body": data}], context)
-    assert context.statuses == [500, 200]
-    assert b"planted" not in answers[0] and "planted" in caplog.text
-    assert any(name.encode() in answers[1] for name in CLASSES.values())
+def test_the_containers_health_check_accepts_the_service(service: Service, predictions: str):
+    for arguments in ([f"{service.url}/readyz"], ["--predict", predictions]):
+        checked = subprocess.run(
+            [sys.executable, "deploy/healthcheck.py", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        assert checked.returncode == 0, checked.stderr

@@ -38,12 +38,13 @@ def test_same_inputs_same_bytes(made: Path, tmp_path: Path):
     assert len(digests) == 1
 
 
-def test_it_holds_the_handler_and_the_weights(made: Path, tmp_path: Path):
+def test_it_holds_the_handler_the_protocol_and_the_weights(made: Path, tmp_path: Path):
     with zipfile.ZipFile(made) as content:
-        names = set(content.namelist())
+        names = {n for n in content.namelist() if n.endswith((".py", ".pth", ".json"))}
         manifest = json.loads(content.read("MAR-INF/MANIFEST.json"))
         content.extractall(tmp_path)
-    modules = {f"handler/{p.name}" for p in (ROOT / "handler").glob("*.py")} - {"handler/service.py"}
+    modules = {f"{p.parent.name}/{p.name}" for room in ("handler", "api") for p in (ROOT / room).glob("*.py")}
+    modules -= {"handler/service.py"}
     assert names == modules | {"service.py", "model_mlbio.pth", "MAR-INF/MANIFEST.json"}
     assert manifest["model"]["handler"] == "service.py"
     assert made.stat().st_size < 50e6

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -21,11 +22,11 @@ import requests
 import uvicorn
 
 from gateway.app import create_app
-from gateway.serve import ServeError, free_port, java_home, refuse_taken_port
+from gateway.processes import free_port, java_home
 from gateway.settings import Settings
-from gateway.torchserve import _translate
-from tests.conftest import ROOT, bare_environment, encode, free_addresses, free_ports_in_a_row
-from tests.test_gateway import refused
+from tests.conftest import ROOT, encode
+from tests.e2e.conftest import bare_environment, free_addresses, free_ports_in_a_row
+from tests.e2e.test_gateway import refused
 
 
 @dataclass
@@ -195,7 +196,7 @@ def test_killed_worker_is_503_and_comes_back(bare: Bare, photograph: str, endles
 
 
 def test_stopped_worker_is_not_ready_and_out_of_time(bare: Bare, photograph: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gateway.app.READY_SECONDS", 1.0)
+    monkeypatch.setattr("gateway.readiness.PROBE_SECONDS", 1.0)
     with Gateway(replace(bare.settings, predict_seconds=1)) as gateway:
         wait_for(lambda: gateway.predict(image=photograph).status_code == 200, 120)
         (worker,) = bare.workers()
@@ -229,25 +230,6 @@ def test_foreign_answers_are_translated(bare: Bare, photograph: str):
         refused(answer, answer.status_code)
 
 
-@pytest.mark.parametrize(
-    ("theirs", "ours"), [(404, 404), (408, 504), (413, 413), (500, 503), (503, 503), (507, 503), (504, 504), (418, 502)]
-)
-def test_every_status_of_torchserve_has_an_answer(theirs: int, ours: int):
-    answer = _translate(theirs)
-    assert answer.status == ours
-    assert answer.retry == (ours == 503)
-
-
-def test_a_taken_port_is_named():
-    with pytest.raises(ServeError, match="MLBIO_PORT"):
-        import socket
-
-        with socket.socket() as holder:
-            holder.bind(("127.0.0.1", 0))
-            holder.listen()
-            refuse_taken_port(f"http://127.0.0.1:{holder.getsockname()[1]}")
-
-
 def test_serve_without_an_archive_says_what_to_do(tmp_path: Path):
     finished = subprocess.run(
         [sys.executable, "-m", "gateway.serve", "--model-store", str(tmp_path), "--logs", str(tmp_path)],
@@ -274,10 +256,14 @@ def test_a_model_that_cannot_be_loaded_is_said_soon(tmp_path: Path):
     assert "CheckpointError" in finished.stderr and "Traceback" not in finished.stderr
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_while_starting_leaves_nothing_behind(tmp_path: Path, name: str):
+@pytest.mark.parametrize(
+    ("name", "options", "code"),
+    [("SIGINT", [], 0), ("SIGTERM", [], 0), ("SIGINT", ["--run", "true"], 130)],
+    ids=["Ctrl-C", "SIGTERM", "Ctrl-C before a command has run"],
+)
+def test_a_signal_while_starting_leaves_nothing_behind(tmp_path: Path, name: str, options: list[str], code: int):
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway.serve", "--logs", str(tmp_path)],
+        [sys.executable, "-m", "gateway.serve", "--logs", str(tmp_path), *options],
         cwd=ROOT,
         env=os.environ | free_addresses(),
         stdout=subprocess.PIPE,
@@ -288,7 +274,29 @@ def test_a_signal_while_starting_leaves_nothing_behind(tmp_path: Path, name: str
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 2, "TorchServe and the gateway"
     process.send_signal(getattr(signal, name))
-    assert process.wait(60) == 0
+    assert process.wait(60) == code
     process.stdout.close()
     gone, alive = psutil.wait_procs(family, timeout=5)
     assert not alive
+
+
+def test_something_else_on_the_port_is_an_error_and_not_a_traceback(tmp_path: Path):
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>another program</html>")
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        finished = subprocess.run(
+            [sys.executable, "-m", "gateway.serve", "--logs", str(tmp_path), "--run", "true"],
+            cwd=ROOT, env=os.environ | free_addresses() | {"MLBIO_PORT": str(other.server_port)},
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        other.shutdown()
+    assert finished.returncode == 1 and "Traceback" not in finished.stderr
+    assert f"127.0.0.1:{other.server_port} cannot be used" in finished.stderr and "MLBIO_PORT" in finished.stderr

@@ -1,0 +1,193 @@
+"""The shipped model: its engines against torch, its novelty score, and its figures in the documentation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from api.photograph import open_photograph
+from evaluate import main_evaluate
+from evaluate.dataset import find_examples, load_squares
+from handler.checkpoint import Checkpoint
+from handler.engines import Classifier
+from handler.explainer import Explainer, Precision
+from handler.images import network_square
+from handler.network import PixelsToProbabilities
+from tests.conftest import ROOT
+from tests.strangers import strangers
+
+MODEL = ROOT / "model_store/model_mlbio.pth"
+SCORE_CARD = ROOT / "model_store/score_card"
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return Checkpoint.load(MODEL)
+
+
+@pytest.fixture(scope="module")
+def classifier(checkpoint: Checkpoint) -> Classifier:
+    return Classifier(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def squares(example_images: list[Path]) -> np.ndarray:
+    """The drawn examples and a square of noise."""
+    pictures = [network_square(open_photograph(p.read_bytes())) for p in example_images]
+    rng = np.random.default_rng(0)
+    return np.stack([*pictures, rng.integers(0, 256, (224, 224, 3), dtype=np.uint8)])
+
+
+@pytest.fixture(scope="module")
+def reference(checkpoint: Checkpoint, squares: np.ndarray) -> np.ndarray:
+    """Torch in float64, written out step by step."""
+    x = torch.from_numpy(squares).double().permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(checkpoint.preprocessing[k]).double().view(1, 3, 1, 1) for k in ("mean", "std"))
+    with torch.inference_mode():
+        logits = checkpoint.network().double()((x - mean) / std)
+    return torch.softmax((logits + torch.tensor(checkpoint.bias)) / checkpoint.temperature, 1).numpy()
+
+
+# Engines
+
+
+def test_probabilities_are_those_of_torch(classifier: Classifier, squares: np.ndarray, reference: np.ndarray):
+    probabilities = classifier.probabilities(squares)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, reference, atol=2e-5)
+
+
+def test_a_batch_has_the_probabilities_of_its_parts(classifier: Classifier, squares: np.ndarray):
+    together = classifier.probabilities(np.concatenate([squares] * 3))
+    alone = np.concatenate([classifier.probabilities(s[None]) for s in squares])
+    np.testing.assert_allclose(together, np.tile(alone, (3, 1)), atol=1e-5)
+
+
+def test_sample_probabilities_are_close_to_exact_ones(
+    classifier: Classifier, squares: np.ndarray, reference: np.ndarray
+):
+    errors = np.abs(classifier.sample_probabilities(squares) - reference)
+    assert errors.max() < 0.1 and errors.mean() < 0.01
+
+
+def test_sample_probabilities_give_the_explanation_of_exact_ones(classifier: Classifier, squares: np.ndarray):
+    """From the same masks."""
+    label = int(classifier.probabilities(squares[:1]).argmax())
+    exact, fast = (
+        Explainer(engine).explain(squares[0], label, Precision(256, 1.1)).weights
+        for engine in (classifier.probabilities, classifier.sample_probabilities)
+    )
+    assert np.corrcoef(exact, fast)[0, 1] > 0.98
+
+
+def test_a_checkpoint_without_ranges_is_sampled_in_bf16_or_float32(
+    checkpoint: Checkpoint, squares: np.ndarray, reference: np.ndarray
+):
+    plain = Classifier(replace(checkpoint, ranges=None))
+    np.testing.assert_allclose(plain.sample_probabilities(squares), reference, atol=0.03)
+
+
+def test_openvino_sends_no_telemetry():
+    code = "import handler.engines, sys; assert sys.modules['openvino_telemetry'] is None; print('silent')"
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert finished.stdout.strip() == "silent", finished.stderr
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, which is not here")
+def test_cuda_agrees(checkpoint: Checkpoint, squares: np.ndarray, reference: np.ndarray):
+    cuda = Classifier(checkpoint, "cuda")
+    np.testing.assert_allclose(cuda.probabilities(squares), reference, atol=1e-3)
+    np.testing.assert_allclose(cuda.sample_probabilities(squares), reference, atol=0.03)
+
+
+# Novelty
+
+
+def test_novelty_scores_are_those_of_torch(checkpoint: Checkpoint, classifier: Classifier, squares: np.ndarray):
+    with torch.inference_mode():
+        _, expected = PixelsToProbabilities(checkpoint).eval()(torch.from_numpy(squares))
+    np.testing.assert_allclose(classifier.assess(squares)[1], expected, rtol=1e-3)
+
+
+def test_a_checkpoint_without_novelty_gives_nan_scores(checkpoint: Checkpoint, squares: np.ndarray):
+    probabilities, novelty = Classifier(replace(checkpoint, novelty=None)).assess(squares)
+    assert np.isnan(novelty).all() and np.isfinite(probabilities).all()
+
+
+def test_pictures_of_other_things_are_flagged(classifier: Classifier):
+    pictures = strangers()
+    assert len(pictures) >= 75
+    scores = classifier.assess(np.stack(list(pictures.values())))[1]
+    missed = {name: round(float(score), 2) for name, score in zip(pictures, scores, strict=True) if score <= 1}
+    print(f"{len(pictures) - len(missed)} of {len(pictures)} flagged; not: {missed}")
+    assert len(missed) <= 0.05 * len(pictures)
+    assert not {"chelsea.png", "page.png", "text.png", "grace_hopper.jpg", "noise 1 NEAREST"} & set(missed)
+
+
+def test_some_pictures_of_other_things_have_a_high_probability(classifier: Classifier):
+    """Hence the probability cannot replace the novelty score."""
+    probabilities, _ = classifier.assess(np.stack(list(strangers().values())))
+    assert probabilities.max(1).max() > 0.9
+
+
+def test_photographs_of_lesions_are_not_flagged(classifier: Classifier, shared: Path):
+    """A fifth of the test images; evaluate/main_evaluate.py counts all of them."""
+    examples = find_examples(shared / "ham10000", "test")[::5]
+    scores = classifier.assess(load_squares(examples, 2, "test"))[1]
+    print(f"{(scores > 1).mean():.3f} of {len(scores)} flagged")
+    assert (scores > 1).mean() <= 0.05
+
+
+def test_photographs_from_cameras_are_not_flagged(classifier: Classifier, shared: Path):
+    paths = sorted((shared / "photos").glob("*.jpg"))
+    squares = np.stack([network_square(open_photograph(path.read_bytes())) for path in paths])
+    assert (classifier.assess(squares)[1] > 1).sum() <= 3
+
+
+# Documentation
+
+
+def test_the_shipped_model_is_the_documented_one(checkpoint: Checkpoint):
+    assert MODEL.stat().st_size < 50e6
+    stored = torch.load(MODEL, weights_only=True)["state_dict"]
+    assert stored["conv1.weight"].dtype == torch.float16
+    facts = checkpoint.training
+    assert facts["epochs"] == 28 and facts["before"]["epochs"] == 15
+    assert facts["before"]["init"] == "resnet34_imagenet_init.safetensors"
+    assert facts["validation"]["accuracy"] > 0.8
+    assert checkpoint.novelty is not None and checkpoint.ranges is not None
+    assert checkpoint.malignant_threshold is not None and checkpoint.malignant_threshold > 0
+
+
+def test_the_score_card_follows_from_the_committed_probabilities(tmp_path: Path):
+    """Byte for byte, without images, and for the shipped model."""
+    probabilities = str(SCORE_CARD / "probabilities.csv")
+    assert main_evaluate.main(["--probabilities", probabilities, "--output", str(tmp_path)]) == 0
+    for name in ("score_card.json", "score_card.md", "probabilities.csv"):
+        assert (tmp_path / name).read_bytes() == (SCORE_CARD / name).read_bytes(), name
+    digest = hashlib.sha256(MODEL.read_bytes()).hexdigest()
+    assert json.loads((SCORE_CARD / "score_card.json").read_text())["model"]["sha256"] == digest[:12]
+
+
+def test_the_documented_command_reproduces_the_committed_score_card(shared: Path, tmp_path: Path):
+    finished = subprocess.run(
+        [sys.executable, str(ROOT / "evaluate/main_evaluate.py"), str(shared / "ham10000"), "--output", str(tmp_path)],
+        capture_output=True, text=True, timeout=500,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    print(finished.stdout)
+    made, committed = (json.loads((folder / "score_card.json").read_text()) for folder in (tmp_path, SCORE_CARD))
+    assert made["images"] == 2007 and made["model"] == committed["model"]
+    for name, figure in committed["metrics"].items():  # processors differ in rounding, which may change a few images
+        assert made["metrics"][name]["value"] == pytest.approx(figure["value"], abs=0.003), name
+    assert made["metrics"]["accuracy"]["value"] > 0.78 and made["metrics"]["macro_auroc"]["value"] > 0.95
+    assert made["metrics"]["expected_calibration_error"]["value"] <= 0.03
+    assert made["novelty"]["flagged"]["value"] <= 0.05

@@ -1,0 +1,52 @@
+"""Inference engines, with random weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from handler.checkpoint import Checkpoint
+from handler.engines import Classifier
+from handler.network import PixelsToProbabilities
+
+
+@pytest.fixture(scope="module")
+def classifier(untrained: Checkpoint) -> Classifier:
+    return Classifier(untrained)
+
+
+def test_probabilities_and_scores_are_those_of_torch(
+    classifier: Classifier, untrained: Checkpoint, squares: np.ndarray
+):
+    with torch.inference_mode():
+        expected = PixelsToProbabilities(untrained).eval()(torch.from_numpy(squares))
+    probabilities, novelty = classifier.assess(squares)
+    assert probabilities.dtype == novelty.dtype == np.float32
+    np.testing.assert_allclose(probabilities, expected[0], atol=1e-4)
+    np.testing.assert_allclose(novelty, expected[1], rtol=1e-3)
+
+
+def test_a_batch_has_the_probabilities_of_its_parts(classifier: Classifier, squares: np.ndarray):
+    together = classifier.probabilities(np.concatenate([squares] * 3))
+    alone = np.concatenate([classifier.probabilities(s[None]) for s in squares])
+    assert np.ptp(alone, axis=0).max() > 0.1  # else their order would not show
+    np.testing.assert_allclose(together, np.tile(alone, (3, 1)), atol=1e-4)
+
+
+def test_squares_need_not_be_contiguous(classifier: Classifier, squares: np.ndarray):
+    mirrored = squares[:, :, ::-1]
+    np.testing.assert_array_equal(classifier.probabilities(mirrored), classifier.probabilities(mirrored.copy()))
+
+
+def test_an_empty_batch_gives_empty_arrays(classifier: Classifier):
+    assert classifier.probabilities(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, 7)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((1, 224, 224, 3), np.float32), ((1, 3, 224, 224), np.uint8), ((224, 224, 3), np.uint8)],
+)
+def test_wrong_input_is_refused(classifier: Classifier, shape: tuple, dtype: type):
+    with pytest.raises(ValueError, match="expected uint8"):
+        classifier.probabilities(np.zeros(shape, dtype))

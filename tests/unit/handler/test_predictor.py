@@ -1,0 +1,121 @@
+"""Batches of requests, with an engine that fails on black squares."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from api.classes import CLASSES
+from api.contract import ContractError, Request
+from handler.checkpoint import Checkpoint
+from handler.jobs import Cancelled, Job
+from handler.predictor import Predictor
+from tests.conftest import ROOT
+
+
+class StubClassifier:
+    """An engine without a network."""
+
+    def __init__(self, checkpoint: Checkpoint, device: str, threads: int | None) -> None:
+        self.classes = checkpoint.classes
+
+    def assess(self, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.full((len(squares), 7), 1 / 7, np.float32), np.zeros(len(squares), np.float32)
+
+    def sample_probabilities(self, squares: np.ndarray) -> np.ndarray:
+        return self.assess(squares)[0]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Predictor:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("handler.predictor.Classifier", StubClassifier)
+        return Predictor(ROOT / "model_store/model_mlbio.pth")
+
+
+@pytest.fixture
+def predictor(loaded: Predictor, monkeypatch: pytest.MonkeyPatch) -> Predictor:
+    """Its engine gives melanoma 0.4 and each other class 0.1, and fails on black squares."""
+
+    def assess(squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if (squares.reshape(len(squares), -1).max(axis=1) == 0).any():
+            raise RuntimeError("planted")
+        rows = np.full((len(squares), 7), 0.1, np.float32)
+        rows[:, 4] = 0.4
+        return rows, np.full(len(squares), 0.5, np.float32)
+
+    monkeypatch.setattr(loaded.classifier, "assess", assess)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def photograph(example_images: list[Path]) -> bytes:
+    return example_images[0].read_bytes()
+
+
+@pytest.fixture(scope="module")
+def black(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    from PIL import Image
+
+    path = tmp_path_factory.mktemp("black") / "black.png"
+    Image.new("RGB", (30, 30)).save(path)
+    return path.read_bytes()
+
+
+def test_a_photograph_on_which_the_engine_fails_affects_no_other(
+    predictor: Predictor, photograph: bytes, black: bytes, caplog
+):
+    requests = [
+        Request(photograph),
+        Request(black),
+        ContractError("bad", 413),
+        Request(b"no image"),
+        Request(photograph),
+    ]
+    answers = predictor.answer(requests)
+    assert [a.status for a in answers] == [200, 500, 413, 400, 200]
+    assert b"planted" not in answers[1].body and "planted" in caplog.text
+
+
+def test_if_the_engine_always_fails_every_answer_is_500(predictor: Predictor, black: bytes):
+    assert [a.status for a in predictor.answer([Request(black)] * 2)] == [500, 500]
+    assert [a.status for a in predictor.answer([Request(black)])] == [500]
+
+
+def test_no_requests_give_no_answers(predictor: Predictor):
+    assert predictor.answer([]) == []
+
+
+def test_details_describe_the_photograph(predictor: Predictor, photograph: bytes):
+    answer = json.loads(predictor.answer([Request(photograph, details=True)])[0].body)
+    assert answer["prediction"] == "Melanoma" and answer["probability"] == 0.4
+    assert answer["details"]["probabilities"] == {name: 0.4 if name == "Melanoma" else 0.1 for name in CLASSES.values()}
+    assert answer["details"]["malignant"]["probability"] == pytest.approx(0.6)
+    assert answer["details"]["out_of_distribution"] == {"score": 0.5, "flagged": False}
+    assert answer["details"]["explanation"] is None
+
+
+@pytest.mark.parametrize("novelty, expected", [(np.nan, None), (1.25, {"score": 1.25, "flagged": True})])
+def test_an_unknown_novelty_score_is_null(predictor: Predictor, photograph: bytes, monkeypatch, novelty, expected):
+    row = np.full((1, 7), 1 / 7, np.float32)
+    monkeypatch.setattr(predictor.classifier, "assess", lambda squares: (row, np.array([novelty], np.float32)))
+    answer = json.loads(predictor.answer([Request(photograph, details=True)])[0].body)
+    assert answer["details"]["out_of_distribution"] == expected
+
+
+def test_nan_probabilities_are_a_fault(predictor: Predictor, photograph: bytes, monkeypatch):
+    rows = np.full((1, 7), np.nan, np.float32)
+    monkeypatch.setattr(predictor.classifier, "assess", lambda squares: (rows, np.zeros(1, np.float32)))
+    assert predictor.answer([Request(photograph)])[0].status == 500
+
+
+def test_a_cancelled_request_affects_no_other(predictor: Predictor, photograph: bytes):
+    def cancelled(share: float) -> None:
+        raise Cancelled("planted")
+
+    requests = [Request(photograph, explain=True, precision="Faible"), Request(photograph)]
+    answers = predictor.answer(requests, [Job(on_progress=cancelled), Job()])
+    assert [a.status for a in answers] == [503, 200]

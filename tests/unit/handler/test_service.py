@@ -1,0 +1,96 @@
+"""TorchServe's entry point, with a stand-in for TorchServe's context."""
+
+from __future__ import annotations
+
+import json
+import types
+from pathlib import Path
+
+import pytest
+
+from api.classes import CLASSES
+from api.headers import ANSWER_HEADER
+from handler.service import SkinLesionHandler
+from tests.conftest import ROOT, encode
+
+
+class Context:
+    """The part of TorchServe's context that the handler uses."""
+
+    model_name = "mlbio"
+
+    def __init__(self, size: int) -> None:
+        self.system_properties = {"model_dir": str(ROOT / "model_store"), "gpu_id": None}
+        self.manifest = {"model": {"serializedFile": "model_mlbio.pth"}}
+        self.statuses = [None] * size
+        self.headers: list[dict[str, str]] = [{} for _ in range(size)]
+        self.request_ids = {i: str(i) for i in range(size)}
+
+    def get_all_request_header(self, index: int) -> dict[str, str]:
+        return {"Accept": "*/*"}
+
+    def set_response_status(self, code: int, phrase: str, index: int) -> None:
+        self.statuses[index] = code
+
+    def set_response_header(self, index: int, name: str, value: str) -> None:
+        self.headers[index][name] = value
+
+    def set_response_content_type(self, index: int, value: str) -> None:
+        self.set_response_header(index, "content-type", value)
+
+
+@pytest.fixture(scope="module")
+def handler() -> SkinLesionHandler:
+    made = SkinLesionHandler()
+    made.initialize(Context(0))
+    return made
+
+
+def test_a_batch_is_one_forward_pass(handler: SkinLesionHandler, example_images: list[Path], monkeypatch):
+    sizes = []
+    assess = handler.predictor.classifier.assess
+    monkeypatch.setattr(handler.predictor.classifier, "assess", lambda x: sizes.append(len(x)) or assess(x))
+    batch = [{"body": bytearray(p.read_bytes())} for p in [*example_images, *example_images][:7]]
+    batch.insert(2, {"body": bytearray(b"not a photograph")})
+    context = Context(8)
+    answers = handler.handle(batch, context)
+    assert sizes == [7]
+    assert context.statuses == [200, 200, 400, 200, 200, 200, 200, 200]
+    assert all(isinstance(a, bytes) for a in answers) and len(answers) == 8
+
+
+def test_every_answer_is_marked_as_ours(handler: SkinLesionHandler, example_images: list[Path]):
+    context = Context(2)
+    handler.handle([{"body": example_images[0].read_bytes()}, {"body": b"hello"}], context)
+    assert context.headers == [{ANSWER_HEADER: "1", "content-type": "application/json"}] * 2
+
+
+def test_every_form_of_a_request_gets_the_same_answer(handler: SkinLesionHandler, example_images: list[Path]):
+    photograph = example_images[0].read_bytes()
+    document = {"image": encode(photograph), "details": True}
+    requests = [
+        {"image": photograph, "details": b"true"},  # curl -F
+        {"data": bytearray(photograph), "details": "true"},
+        {"body": json.dumps(document).encode()},  # JSON under another content type
+        {"body": document},  # application/json: TorchServe parses it
+    ]
+    context = Context(len(requests))
+    answers = handler.handle(requests, context)
+    assert context.statuses == [200] * len(requests)
+    assert answers == [answers[0]] * len(requests) and b"details" in answers[0]
+
+
+def test_a_fault_in_one_explanation_affects_no_other(
+    handler: SkinLesionHandler, example_images: list[Path], caplog, monkeypatch
+):
+    def fail(self, *arguments):
+        raise RuntimeError("planted")
+
+    explainer = handler.predictor.explainer
+    monkeypatch.setattr(explainer, "explain", types.MethodType(fail, explainer))
+    data = example_images[0].read_bytes()
+    context = Context(2)
+    answers = handler.handle([{"body": data, "explain": b"true"}, {"body": data}], context)
+    assert context.statuses == [500, 200]
+    assert b"planted" not in answers[0] and "planted" in caplog.text
+    assert any(name.encode() in answers[1] for name in CLASSES.values())
