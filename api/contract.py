@@ -325,7 +325,7 @@ class Prediction(Struct, frozen=True, kw_only=True):
     explain: Annotated[
         list[list[Pixel]] | None,
         Meta(
-            description="H x W x 3 integers: the photograph with the regions that speak for the diagnosis outlined in "
+            description="H x W x 3 integers: the photograph with the regions that support the diagnosis outlined in "
             "green; null unless asked for."
         ),
     ] = None

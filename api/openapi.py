@@ -40,7 +40,7 @@ def document() -> dict[str, Any]:
             "title": "MLBIO",
             "version": "1",
             "description": "A dermatoscopic photograph goes in; a diagnosis among the seven of HAM10000, its "
-            "probability and a picture of why come out. It helps research and teaching and is no medical device.",
+            "probability and a picture of why come out. For research and teaching only; it is not a medical device.",
         },
         "paths": {
             "/predict": {"post": _predict()},

@@ -58,7 +58,7 @@ TITLES = {
     "samples": "samples",
     "r2": "R² of the local model",
     "jaccard": "Jaccard of the top 5 regions between seeds",
-    "foreseen": "… as the explanation itself estimates it",
+    "estimated": "… as the explanation itself estimates it",
     "distance": "distance to the converged explanation",
     "deletion": "deletion AUC (lower is better)",
     "insertion": "insertion AUC (higher is better)",
@@ -218,7 +218,7 @@ def _row(runs: list[Explained], converged: Explained) -> dict[str, float]:
     if runs[0].r2 is not None:
         row["r2"] = float(np.mean([run.r2 for run in runs]))
     if runs[0].stability is not None:
-        row["foreseen"] = float(np.mean([run.stability for run in runs]))
+        row["estimated"] = float(np.mean([run.stability for run in runs]))
     return row
 
 

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The documented options."""
     p = argparse.ArgumentParser(
-        description="Classify photographs of skin lesions. For research and teaching; no medical device.",
+        description="Classify photographs of skin lesions. For research and teaching only; not a medical device.",
         epilog=f"The service is looked for at {DEFAULT_URL}, or where MLBIO_URL says; `make serve` starts it.",
     )
     p.add_argument("--explain", action="store_true", help="also save a picture of why, beside the photograph")

@@ -16,7 +16,7 @@ import urllib.request
 import zlib
 
 SECONDS = 20
-"""Below the time limit in docker-compose.yml, so that the reason is said."""
+"""Below the time limit in docker-compose.yml, so that the reason is printed."""
 
 
 def main(arguments: list[str]) -> int:
@@ -55,7 +55,7 @@ def check(url: str, photo: bytes | None = None) -> None:
 
 
 def photograph(side: int = 16) -> bytes:
-    """A skin-coloured square as PNG, written by hand because this script has no packages to count on."""
+    """A skin-coloured square as PNG, written by hand because this script uses no packages."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

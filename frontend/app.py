@@ -22,7 +22,7 @@ from api.photograph import EXTENSIONS
 from frontend.results import Result, Settings, classify
 from frontend.thumbnails import thumbnail_png
 
-DISCLAIMER = "For research and teaching only. This is no medical device and replaces no examination by a physician."
+DISCLAIMER = "For research and teaching only. This is not a medical device and does not replace an examination by a physician."
 
 STYLE = """<style>
 .mlbio-prediction { font-size: 1.25rem; font-weight: 600; line-height: 1.3; }
@@ -70,7 +70,7 @@ def choose_settings() -> Settings:
     left, right = st.columns([1, 1], vertical_alignment="center")
     explain = left.toggle(
         "Explain the diagnosis",
-        help="Outlines in green the regions of the photograph that speak for the diagnosis. It takes longer.",
+        help="Outlines in green the regions of the photograph that support the diagnosis. It takes longer.",
     )
     precision = right.segmented_control(
         "Precision of the explanation",
@@ -164,7 +164,7 @@ def show_explanation(name: str, result: Result) -> None:
     figures = details.explanation if details else None
     quality = f", stability {figures.stability:.0%}, fit R² {figures.r2:.2f}" if figures else ""
     st.caption(
-        f"Outlined in green: what speaks for the diagnosis (precision {plain(result.settings.precision)}{quality}).",
+        f"Outlined in green: what supports the diagnosis (precision {plain(result.settings.precision)}{quality}).",
         help="Stability: how many of the strongest regions another set of samples would find again. "
         "Fit R²: how well LIME's simple model copies the network around this photograph.",
     )

@@ -125,7 +125,7 @@ class TorchServe:
             yield _failure(error, seconds)
 
     async def _cancel(self, job_id: str) -> None:
-        """Tell the handler that nobody waits for a job. If that fails, only computing time is lost."""
+        """Mark a job as cancelled. If that fails, only computing time is lost."""
         with contextlib.suppress(httpx.HTTPError):
             await self._client.post(f"/predictions/{POOL}", headers={CANCEL_HEADER: job_id}, timeout=CONNECT_SECONDS)
 

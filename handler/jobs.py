@@ -1,4 +1,4 @@
-"""One request's circumstances: its deadline, who is told of its progress, and whether it has been cancelled.
+"""What belongs to one request while it runs: its deadline, its progress reports, and whether it has been cancelled.
 
 The gateway sends these in headers. A cancellation is a request of its own, which reaches another worker process of the
 same machine, so it is marked by an empty file in the temporary folder that the workers share.
@@ -28,7 +28,7 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """One request's circumstances.
+    """The deadline, progress reports and cancellation of one request.
 
     Attributes:
         id: see :data:`api.headers.JOB_HEADER`; None if the request cannot be cancelled.

@@ -59,7 +59,7 @@ def test_two_photographs_get_the_services_diagnoses(browser, page, service, exam
         assert float(re.search(r"[\d.]+", text)[0]) == pytest.approx(expected, abs=0.3)  # a batch rounds differently
     bars = browser.find_elements("css selector", ".mlbio-bars")
     assert [len(b.find_elements("css selector", ".mlbio-bar")) for b in bars] == [7, 7]
-    assert "no medical device" in body(browser)
+    assert "not a medical device" in body(browser)
 
 
 def test_an_explanation_appears_beside_the_photograph_and_can_be_saved(browser, page, service, example_images):
