@@ -22,7 +22,9 @@ from api.photograph import EXTENSIONS
 from frontend.results import Result, Settings, classify
 from frontend.thumbnails import thumbnail_png
 
-DISCLAIMER = "For research and teaching only. This is not a medical device and does not replace an examination by a physician."
+DISCLAIMER = (
+    "For research and teaching only. This is not a medical device and does not replace an examination by a physician."
+)
 
 STYLE = """<style>
 .mlbio-prediction { font-size: 1.25rem; font-weight: 600; line-height: 1.3; }
