@@ -55,7 +55,7 @@ def test_curl_with_progress(service: Service):
     *progress, answer = map(json.loads, finished.stdout.splitlines())
     assert progress and all(list(line) == ["progress"] for line in progress)
     explanation = answer["details"]["explanation"]
-    named = re.search(r"`details.explanation` says(.*?)\n\n", README, re.DOTALL)[1]
+    named = re.search(r"`details.explanation` reports(.*?)\n\n", README, re.DOTALL)[1]
     assert set(explanation) - {"precision"} <= set(re.findall(r"`([a-z_0-9]+)`", named))
     assert set(explanation["regions"]) <= set(re.findall(r"`([a-z_0-9]+)`", named))
 
