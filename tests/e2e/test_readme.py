@@ -136,7 +136,7 @@ def test_make_demo(example_images: list[Path], tmp_path: Path):
 
 def test_every_make_command_of_the_readme_exists():
     listed = shell("make").stdout
-    for target in set(re.findall(r"\bmake ([a-z]+)", " ".join(blocks("sh") + re.findall(r"`([^`\n]+)`", README)))):
+    for target in set(re.findall(r"\bmake ([a-z]+)", "\n".join(blocks("sh") + re.findall(r"`([^`\n]+)`", README)))):
         assert f"make {target} " in listed, target
 
 
