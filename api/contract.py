@@ -269,6 +269,19 @@ class Model(Struct, frozen=True):
     epoch: int | None = None
 
 
+class Pair(Struct, frozen=True):
+    """Two regions of an explanation whose effects do not simply add up."""
+
+    regions: tuple[int, int]
+    interaction: Annotated[
+        float,
+        Meta(
+            description="By how much more the two add to the log-odds together than each alone. Positive: they support "
+            "the diagnosis only together. Negative: one can stand in for the other."
+        ),
+    ]
+
+
 class Regions(Struct, frozen=True):
     """The regions of an explanation, to draw them on the full photograph."""
 
@@ -279,8 +292,15 @@ class Regions(Struct, frozen=True):
             "centre square of the photograph."
         ),
     ]
-    weights: Annotated[list[float], Meta(description="What showing each region adds to the log-odds of the diagnosis.")]
+    weights: Annotated[
+        list[float],
+        Meta(
+            description="What showing each region adds to the log-odds of the diagnosis, averaged over the others: the "
+            "regions' Shapley values in the local model with pairs."
+        ),
+    ]
     standard_errors: Annotated[list[float], Meta(description="Of the weights, from sampling alone.")]
+    pairs: Annotated[list[Pair], Meta(description="The strongest interactions, the strongest first.")]
 
 
 class ExplanationFigures(Struct, frozen=True):
@@ -290,6 +310,16 @@ class ExplanationFigures(Struct, frozen=True):
     samples: Annotated[int, Meta(description="Perturbed photographs that were classified.")]
     seconds: float
     r2: Annotated[float, Meta(description="R² of LIME's weighted local regression of the log-odds.")]
+    r2_with_pairs: Annotated[
+        float, Meta(description="R² of the local model with interactions of pairs of regions, on samples left out.")
+    ]
+    completeness: Annotated[
+        float | None,
+        Meta(
+            description="Sum of the weights over the difference of the log-odds between the photograph and one with "
+            "every region hidden: 1 for a perfect local model. Null if that difference is near zero."
+        ),
+    ]
     stability: Annotated[
         float,
         Meta(

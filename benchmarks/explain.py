@@ -38,7 +38,7 @@ from benchmarks.speed import median_seconds
 from evaluate.dataset import Example, find_examples
 from handler.checkpoint import Checkpoint
 from handler.engines import Classifier
-from handler.explainer import PRECISIONS, Precision
+from handler.explainer import PRECISIONS, MakeSampler, Precision, painting
 from handler.images import network_square
 from handler.network import PixelsToProbabilities
 
@@ -139,7 +139,7 @@ def measure_speed(
     timed = list(zip(photographs, labels, strict=True))[:TIMED_PHOTOS]
     thousand = Precision(PLAIN_SAMPLES, UNREACHABLE)
     mine = [
-        explainers.ours(classifier.sample_probabilities, square, int(label), thousand, seed).seconds
+        explainers.ours(classifier.sampler, square, int(label), thousand, seed).seconds
         for square, label in timed
         for seed in range(3)
     ]
@@ -168,7 +168,7 @@ def measure_quality(
     methods = {
         "lime": (partial(_plain, explainers.lime, engine), PLAIN_SEEDS),
         "captum": (partial(_plain, explainers.captum, engine), PLAIN_SEEDS),
-    } | {name: (partial(_ours, engine, PRECISIONS[name]), SEEDS[name]) for name in PRECISIONS}
+    } | {name: (partial(_ours, classifier.sampler, PRECISIONS[name]), SEEDS[name]) for name in PRECISIONS}
     found: dict[str, list[dict]] = {name: [] for name in [*methods, "random regions"]}
     curve: dict[int, list[tuple[float, float]]] = {budget: [] for budget in BUDGETS}
     for number, (square, lesion, label) in enumerate(zip(photographs, lesions, map(int, labels), strict=True)):
@@ -177,7 +177,9 @@ def measure_quality(
             "lime": explainers.lime(engine, square, label, CONVERGED_SAMPLES, CONVERGED_SEED),
             "captum": explainers.captum(engine, square, label, CONVERGED_SAMPLES, CONVERGED_SEED),
         }
-        settled = explainers.ours(engine, square, label, Precision(CONVERGED_SAMPLES, UNREACHABLE), CONVERGED_SEED)
+        settled = explainers.ours(
+            classifier.sampler, square, label, Precision(CONVERGED_SAMPLES, UNREACHABLE), CONVERGED_SEED
+        )
         for name, (explain, seeds) in methods.items():
             runs = [explain(square, label, seed) for seed in range(seeds)]
             row = _row(runs, converged.get(name, settled)) | _faithfulness(classifier, square, label, lesion, runs[0])
@@ -188,7 +190,7 @@ def measure_quality(
         found["random regions"].append(_faithfulness(classifier, square, label, lesion, chance))
         for budget in BUDGETS:
             for seed in range(2):
-                run = explainers.ours(engine, square, label, Precision(budget, UNREACHABLE), seed)
+                run = explainers.ours(classifier.sampler, square, label, Precision(budget, UNREACHABLE), seed)
                 curve[budget].append((run.seconds, distance(run, settled)))
         print(f"{number + 1} of {len(photographs)}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     rows = {
@@ -204,8 +206,8 @@ def _plain(explain: PlainExplainer, engine: Probabilities, square: np.ndarray, l
     return explain(engine, square, label, PLAIN_SAMPLES, seed)
 
 
-def _ours(engine: Probabilities, precision: Precision, square: np.ndarray, label: int, seed: int) -> Explained:
-    return explainers.ours(engine, square, label, precision, seed)
+def _ours(sampler: MakeSampler, precision: Precision, square: np.ndarray, label: int, seed: int) -> Explained:
+    return explainers.ours(sampler, square, label, precision, seed)
 
 
 def _row(runs: list[Explained], converged: Explained) -> dict[str, float]:
@@ -241,7 +243,7 @@ def agreement(classifier: Classifier, photographs: np.ndarray, labels: np.ndarra
     for square, label in zip(photographs, map(int, labels), strict=True):
         one, two = (
             explainers.ours(engine, square, label, Precision(512, UNREACHABLE), 0)
-            for engine in (classifier.sample_probabilities, classifier.probabilities)
+            for engine in (classifier.sampler, painting(classifier.probabilities))
         )
         distances.append(distance(one, two))
         jaccards.append(jaccard([one, two]))
@@ -257,7 +259,7 @@ def sanity(checkpoint: Checkpoint, photographs: np.ndarray, labels: np.ndarray) 
     """Mean rank correlation of explanations with those of a network with random weights."""
 
     def explain(probabilities: Probabilities, square: np.ndarray, label: int) -> Explained:
-        return explainers.ours(probabilities, square, label, Precision(RANDOMISED_SAMPLES, UNREACHABLE), 0)
+        return explainers.ours(painting(probabilities), square, label, Precision(RANDOMISED_SAMPLES, UNREACHABLE), 0)
 
     return float(np.mean(randomised_weights(Plain(checkpoint), photographs, labels, explain)))
 

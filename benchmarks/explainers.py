@@ -14,7 +14,7 @@ from captum.attr import Lime
 from lime.lime_image import LimeImageExplainer
 from lime.wrappers.scikit_image import SegmentationAlgorithm
 
-from handler.explainer import Explainer, Precision
+from handler.explainer import Explainer, MakeSampler, Precision
 
 PLAIN_SAMPLES = 1000
 """The default of lime's ``explain_instance``. Captum gets as many: its own default of 25 is too few for photographs."""
@@ -60,9 +60,9 @@ PlainExplainer = Callable[[Probabilities, np.ndarray, int, int, int], Explained]
 """:func:`lime` or :func:`captum`."""
 
 
-def ours(probabilities: Probabilities, square: np.ndarray, label: int, precision: Precision, seed: int) -> Explained:
+def ours(sampler: MakeSampler, square: np.ndarray, label: int, precision: Precision, seed: int) -> Explained:
     """An explanation by :mod:`handler.explainer`."""
-    result = Explainer(probabilities).explain(square, label, precision, seed=seed)
+    result = Explainer(sampler).explain(square, label, precision, seed=seed)
     return Explained(result.weights, result.lime.segments, result.samples, result.seconds, result.r2, result.stability)
 
 

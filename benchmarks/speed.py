@@ -65,9 +65,7 @@ def main() -> None:
             ),
             repeats=1,
         )
-    mine = median_seconds(
-        lambda: Explainer(ours.sample_probabilities).explain(squares[0], label, Precision(samples, 2))
-    )
+    mine = median_seconds(lambda: Explainer(ours.sampler).explain(squares[0], label, Precision(samples, 2)))
     print(f"\n| seconds for {samples} perturbations | lime as it comes | ours | ratio |\n" + "| --- " * 4 + "|")
     print(f"| one explanation | {theirs:.2f} | {mine:.2f} | {theirs / mine:.1f} |")
 

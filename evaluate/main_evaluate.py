@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,18 +19,22 @@ import numpy as np
 from tqdm import tqdm
 
 from api.classes import CLASSES, class_indices
-from evaluate import report
+from evaluate import arithmetic, report
 from evaluate.arguments import UsageError, ensure_writable_folder, not_negative, positive
+from evaluate.arithmetic import ArithmeticFigures
 from evaluate.dataset import FOLDERS, METADATA, DataError, find_examples, find_labelled, load_squares
 from evaluate.predictions import Predictions
 from evaluate.score_card import ScoreCard, as_json, score_card
 from handler.checkpoint import Checkpoint, CheckpointError
-from handler.engines import Classifier
+from handler.engines import Classifier, has_bfloat16
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "model_store/score_card"
-CARD, TEXT, ANSWERS = "score_card.json", "score_card.md", "probabilities.csv"
+CARD, TEXT, ANSWERS, ARITHMETIC = "score_card.json", "score_card.md", "probabilities.csv", "arithmetic.json"
 BATCH = 32
+
+Assess = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+"""Squares in, probabilities and novelty scores out, if it knows any."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,10 +45,11 @@ def main(argv: list[str] | None = None) -> int:
         output = arguments.output or default_output(arguments)
         if arguments.probabilities:
             predictions = Predictions.read(arguments.probabilities)
+            arithmetics = arithmetic.read(arguments.probabilities.with_name(ARITHMETIC))
             ensure_writable_folder(output, "--output")
         else:
-            predictions = predict(arguments, output)
-        card = score_card(predictions, arguments.resamples, arguments.seed)
+            predictions, arithmetics = predict(arguments, output)
+        card = score_card(predictions, arguments.resamples, arguments.seed, arithmetics)
         text = write(predictions, card, output)
     except (UsageError, DataError, CheckpointError, OSError) as error:
         print(f"main_evaluate.py: error: {error}", file=sys.stderr)
@@ -101,34 +107,49 @@ def default_output(arguments: argparse.Namespace) -> Path:
     return OUTPUT.with_name(f"{OUTPUT.name}_{arguments.images.resolve().name}") if arguments.images else OUTPUT
 
 
-def predict(arguments: argparse.Namespace, output: Path) -> Predictions:
-    """The model's answers to all images. This takes minutes, so ``output`` is tried first."""
+def predict(arguments: argparse.Namespace, output: Path) -> tuple[Predictions, list[ArithmeticFigures]]:
+    """The model's answers to all images in float32, compared with those in faster arithmetic.
+
+    This takes minutes, so ``output`` is tried first.
+    """
     if arguments.images:
         folder, examples = arguments.images, find_labelled(arguments.images, arguments.labels)
     else:
         folder, examples = arguments.root / FOLDERS["test"], find_examples(arguments.root, "test")
     checkpoint = Checkpoint.load(arguments.modelname)
-    classifier = Classifier(checkpoint)
+    exact = Classifier(checkpoint, arithmetic="float32")
     with arguments.modelname.open("rb") as file:
         model = (arguments.modelname.name, hashlib.file_digest(file, "sha256").hexdigest()[:12])
     ensure_writable_folder(output, "--output")
     squares = load_squares(examples, os.cpu_count() or 1, "decoding images")
     inside = [replace(e, path=e.path.relative_to(folder)) for e in examples]
-    return Predictions(inside, *classify(classifier, squares), model, checkpoint.malignant_threshold)
+    engines: dict[str, Assess] = {"float32": exact.assess}
+    if has_bfloat16():
+        engines["bfloat16"] = Classifier(checkpoint, arithmetic="bfloat16").assess
+    if checkpoint.ranges:
+        engines["int8"] = lambda pixels: (exact.sample_probabilities(pixels), None)
+    answers = {name: classify(assess, exact.classes, squares, name) for name, assess in engines.items()}
+    probabilities, novelty = answers["float32"]
+    predictions = Predictions(inside, probabilities, novelty, model, checkpoint.malignant_threshold)
+    return predictions, [
+        arithmetic.compare(name, faster, probabilities, predictions.labels) for name, (faster, _) in answers.items()
+    ]
 
 
-def classify(classifier: Classifier, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Answers to ``uint8`` squares (N, 224, 224, 3) by the engine that serves ``POST /predict``.
+def classify(
+    assess: Assess, classes: list[str], squares: np.ndarray, description: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Answers to ``uint8`` squares (N, 224, 224, 3) by an engine of :class:`handler.engines.Classifier`.
 
     Returns probabilities, float32 (N, classes) in the order of ``CLASSES``, 0 for a class that the model lacks, and
-    novelty, float32 (N,), None if the model has none.
+    novelty, float32 (N,), None if it is not known.
     """
-    starts = tqdm(range(0, len(squares), BATCH), desc="classifying", leave=False, disable=None)
-    answers, novelty = zip(*(classifier.assess(squares[s : s + BATCH]) for s in starts), strict=True)
+    starts = tqdm(range(0, len(squares), BATCH), desc=f"classifying in {description}", leave=False, disable=None)
+    answers, scores = zip(*(assess(squares[s : s + BATCH]) for s in starts), strict=True)
     probabilities = np.zeros((len(squares), len(CLASSES)), np.float32)
-    probabilities[:, class_indices(classifier.classes)] = np.concatenate(answers)
-    novelty = np.concatenate(novelty)
-    return probabilities, None if np.isnan(novelty).any() else novelty
+    probabilities[:, class_indices(classes)] = np.concatenate(answers)
+    novelty = None if scores[0] is None else np.concatenate(scores)
+    return probabilities, None if novelty is None or np.isnan(novelty).any() else novelty
 
 
 def write(predictions: Predictions, card: ScoreCard, output: Path) -> str:
@@ -140,6 +161,7 @@ def write(predictions: Predictions, card: ScoreCard, output: Path) -> str:
     text = report.markdown(card)
     try:
         predictions.write(output / ANSWERS)
+        arithmetic.write(card.arithmetics, output / ARITHMETIC)
         (output / CARD).write_text(as_json(card), encoding="utf-8")
         (output / TEXT).write_text(text, encoding="utf-8")
         report.draw(predictions, card, output)

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from evaluate.arithmetic import ArithmeticFigures
 from evaluate.metrics import BINS
 from evaluate.predictions import Predictions
 from evaluate.score_card import (
@@ -53,6 +54,7 @@ def markdown(card: ScoreCard) -> str:
             card.malignant,
         ),
         _groups(card),
+        _arithmetics(card),
         "\n\n".join(f"![{text}]({name})" for name, text in PICTURES.items()),
     ]
     return "\n\n".join(s for s in sections if s) + "\n"
@@ -130,6 +132,23 @@ def _operating_points(title: str, what: str, part: Melanoma | Malignant) -> str:
     if any(p.rule.startswith("specificity") for p in part.operating_points):
         lines += ["", "Thresholds at a fixed rate were read off these images; they may not transfer to others."]
     return "\n".join(lines)
+
+
+def _arithmetics(card: ScoreCard) -> str:
+    if not card.arithmetics:
+        return ""
+    keys = [key for key in ArithmeticFigures.__struct_fields__ if key != "name"]
+    rows = ([a.name, *(_show(getattr(a, key)) for key in keys)] for a in card.arithmetics)
+    return "\n".join(
+        [
+            "## Arithmetic",
+            "",
+            "All other figures are of float32. A CPU that has bfloat16 instructions answers in bfloat16; int8 serves "
+            "LIME's perturbations only. The last three columns compare with float32.",
+            "",
+            *_table(["", *(NAMES.get(key, key.replace("_", " ")) for key in keys)], rows),
+        ]
+    )
 
 
 def _groups(card: ScoreCard) -> str:

@@ -51,6 +51,12 @@ def area(curve: Roc) -> np.ndarray:
     return (height * -np.diff(curve.specificity, axis=-1)).sum(-1)
 
 
+def aurocs(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """AUROC of each class against the rest, (..., C)."""
+    classes = range(probabilities.shape[1])
+    return np.stack([area(roc(probabilities[:, c], labels == c, weights)) for c in classes], axis=-1)
+
+
 class Point(NamedTuple):
     """An operating point; each field has shape (...)."""
 

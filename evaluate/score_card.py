@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -17,10 +17,11 @@ from msgspec import Struct
 
 from api.classes import CLASSES, MALIGNANT, class_indices
 from evaluate import metrics
+from evaluate.arithmetic import ArithmeticFigures
 from evaluate.bootstrap import LEVEL, Bootstrap, Estimate, clusters_of
 from evaluate.dataset import Example
 from evaluate.predictions import Predictions
-from evaluate.roc import Point, Roc, area, at_sensitivity, at_specificity, roc
+from evaluate.roc import Point, Roc, area, at_sensitivity, at_specificity, aurocs, roc
 
 MELANOMA = "mel"
 SPECIFICITIES = (0.80, 0.90, 0.95)
@@ -147,7 +148,7 @@ class Novelty(Struct, frozen=True):
 
 
 class ScoreCard(Struct, frozen=True):
-    """Everything that is known of a model on a set of images.
+    """Everything that is known of a model on a set of images, in float32 but for ``arithmetics``.
 
     ``confusion`` holds counts, rows true classes and columns answers; ``classes`` and ``confusion`` are in the order of
     :data:`api.classes.CLASSES`; ``groups`` are by kind (age, sex, site) and name.
@@ -167,9 +168,12 @@ class ScoreCard(Struct, frozen=True):
     malignant: Malignant
     groups: dict[str, dict[str, Group]]
     novelty: Novelty | None
+    arithmetics: list[ArithmeticFigures]
 
 
-def score_card(predictions: Predictions, resamples: int = 1000, seed: int = 0) -> ScoreCard:
+def score_card(
+    predictions: Predictions, resamples: int = 1000, seed: int = 0, arithmetics: Sequence[ArithmeticFigures] = ()
+) -> ScoreCard:
     """Compute the card, with intervals over ``resamples`` resamples of the lesions."""
     lesions = [example.lesion for example in predictions.examples]
     bootstrap = Bootstrap(clusters_of(lesions), resamples, seed)
@@ -189,6 +193,7 @@ def score_card(predictions: Predictions, resamples: int = 1000, seed: int = 0) -
         malignant=_malignant(predictions, bootstrap),
         groups=_groups(predictions, bootstrap),
         novelty=_novelty(predictions, bootstrap),
+        arithmetics=list(arithmetics),
     )
 
 
@@ -241,7 +246,7 @@ def _metrics(predictions: Predictions, bootstrap: Bootstrap) -> Metrics:
     functions: dict[str, Callable] = {
         "accuracy": metrics.accuracy,
         "balanced_accuracy": metrics.balanced_accuracy,
-        "macro_auroc": lambda *given: metrics.mean_of_known(_aurocs(*given)),
+        "macro_auroc": lambda *given: metrics.mean_of_known(aurocs(*given)),
         "macro_f1": metrics.macro_f1,
         "expected_calibration_error": metrics.expected_calibration_error,
         "brier_score": metrics.brier_score,
@@ -254,7 +259,7 @@ def _metrics(predictions: Predictions, bootstrap: Bootstrap) -> Metrics:
 def _classes(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, ClassFigures]:
     given = predictions.probabilities, predictions.labels
     sensitivity, precision, auroc = (
-        bootstrap.estimate(partial(f, *given)) for f in (metrics.recalls, metrics.precisions, _aurocs)
+        bootstrap.estimate(partial(f, *given)) for f in (metrics.recalls, metrics.precisions, aurocs)
     )
     counts = np.bincount(predictions.labels, minlength=len(CLASSES))
     return {
@@ -346,12 +351,6 @@ def _novelty(predictions: Predictions, bootstrap: Bootstrap) -> Novelty | None:
     flagged = predictions.novelty > NOVELTY_LIMIT
     share = bootstrap.estimate(lambda weights: metrics.ratio(weights @ flagged, weights.sum(-1)))
     return Novelty(NOVELTY_LIMIT, _figure(share))
-
-
-def _aurocs(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """AUROC of each class against the rest, (..., C)."""
-    classes = range(probabilities.shape[1])
-    return np.stack([area(roc(probabilities[:, c], labels == c, weights)) for c in classes], axis=-1)
 
 
 def _age_group(age: float | None) -> str:

@@ -23,7 +23,7 @@ GAP, CAPTION = 8, 40  # pixels
 def main() -> None:
     """Explain every drawn example and write the picture."""
     classifier = Classifier(Checkpoint.load(HERE.parent / "model_store/model_mlbio.pth"))
-    explainer = Explainer(classifier.sample_probabilities)
+    explainer = Explainer(classifier.sampler)
     paths = sorted(HERE.glob("drawn_*.jpg"))
     sheet = Image.new("RGB", (len(paths) * (SIZE + GAP) + GAP, 2 * SIZE + 3 * GAP + CAPTION), "white")
     write = ImageDraw.Draw(sheet)

@@ -1,48 +1,74 @@
-"""Inference engines for a checkpoint: OpenVINO on CPUs, torch on CUDA."""
+"""Inference engines: OpenVINO on CPUs, torch on CUDA."""
 
 from __future__ import annotations
 
-import sys
-import warnings
+import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-# Without this, OpenVINO sends telemetry about every conversion over the network.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-
-import openvino as ov
-import torch
-from torch import nn
-
-from handler.checkpoint import Checkpoint
+from handler.graphs import Graphs, ov
 from handler.images import SIZE
-from handler.network import PixelsToProbabilities
-from handler.quantise import fold_batch_norm, quantise
+
+if TYPE_CHECKING:
+    from handler.checkpoint import Checkpoint
 
 Engine = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Contiguous ``uint8`` (N, 224, 224, 3) in, float32 (N, classes) and (N,) out, as :class:`PixelsToProbabilities`."""
+"""Contiguous ``uint8`` (N, 224, 224, 3) in, float32 (N, classes) and (N,) out: probabilities and novelty scores."""
+
+Sampler = Callable[[np.ndarray], np.ndarray]
+"""Boolean masks (N, regions) in, probabilities (N, classes) of one photograph with the other regions hidden out."""
+
+Arithmetic = Literal["float32", "bfloat16"]
+
+ARITHMETIC_VARIABLE = "MLBIO_PRECISION"
+_ARITHMETIC_WORDS: dict[str, Arithmetic] = {
+    "float32": "float32", "f32": "float32", "bfloat16": "bfloat16", "bf16": "bfloat16"
+}  # fmt: skip
 
 
 class Classifier:
-    """Batched inference with two engines.
+    """Batched inference.
 
-    :meth:`probabilities` computes the answer in float32. :meth:`sample_probabilities` is for LIME's thousands of
-    perturbations: 8-bit integers on a CPU (bf16 or float32 for a checkpoint without ranges), float16 on CUDA.
+    :meth:`assess` computes answers, in bfloat16 where the CPU has instructions for it and in float32 elsewhere.
+    :meth:`sampler` and :meth:`sample_probabilities` are for LIME's thousands of perturbations: 8-bit integers on a CPU
+    (as answers, for a checkpoint without ranges), float16 on CUDA.
 
     Args:
-        checkpoint: the trained weights.
-        device: ``"cpu"`` (OpenVINO) or a CUDA device such as ``"cuda:0"`` (torch).
+        model: a checkpoint, or the graphs that were made of it.
+        device: ``"cpu"`` (OpenVINO) or a CUDA device such as ``"cuda:0"`` (torch), which needs a checkpoint.
         threads: CPU threads; all cores unless given.
+        arithmetic: of answers on a CPU; the environment's ``MLBIO_PRECISION``, or the fastest, unless given.
+        classes: ``dx`` codes in the order of the outputs, for graphs.
+
+    Attributes:
+        arithmetic: of answers.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", threads: int | None = None) -> None:
-        self.classes = checkpoint.classes
+    def __init__(
+        self,
+        model: Checkpoint | Graphs,
+        device: str = "cpu",
+        threads: int | None = None,
+        arithmetic: Arithmetic | None = None,
+        classes: list[str] | None = None,
+    ) -> None:
         self.device = device
-        cuda = device.startswith("cuda")
-        engines = _cuda_engines(checkpoint, device) if cuda else _cpu_engines(checkpoint, threads)
-        self._exact, self._fast = engines
+        engines: _OpenVino | _Cuda
+        if isinstance(model, Graphs):
+            self.classes = classes or []
+            engines = _OpenVino(model, threads, arithmetic)
+        elif device.startswith("cuda"):
+            self.classes = model.classes
+            engines = _Cuda(model, device)
+        else:
+            from handler.convert import convert
+
+            self.classes = model.classes
+            engines = _OpenVino(convert(model), threads, arithmetic)
+        self.arithmetic: Arithmetic = engines.arithmetic
+        self._engines = engines
 
     def assess(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities (N, classes) and novelty scores (N,), float32, of ``uint8`` squares (N, 224, 224, 3).
@@ -50,7 +76,7 @@ class Classifier:
         Raises:
             ValueError: ``pixels`` has another type or shape.
         """
-        return self._run(self._exact, pixels)
+        return self._run(self._engines.answers, pixels)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """The probabilities of :meth:`assess`."""
@@ -58,7 +84,17 @@ class Classifier:
 
     def sample_probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """As :meth:`probabilities`, faster, accurate to about two digits."""
-        return self._run(self._fast, pixels)[0]
+        return self._run(self._engines.samples, pixels)[0]
+
+    def sampler(self, square: np.ndarray, hidden: np.ndarray, segments: np.ndarray) -> Sampler:
+        """As :meth:`sample_probabilities` of a photograph with regions hidden, which are painted by the engine itself.
+
+        Args:
+            square: the photograph, ``uint8`` (224, 224, 3).
+            hidden: pixels of hidden regions, ``uint8`` (224, 224, 3).
+            segments: the number of each pixel's region, (224, 224).
+        """
+        return self._engines.sampler(square, hidden, segments)
 
     def _run(self, engine: Engine, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (SIZE, SIZE, 3):
@@ -68,45 +104,122 @@ class Classifier:
         return engine(np.ascontiguousarray(pixels))
 
 
-def _cpu_engines(checkpoint: Checkpoint, threads: int | None) -> tuple[Engine, Engine]:
-    core = ov.Core()
-    module = PixelsToProbabilities(checkpoint).eval()
-    exact = _openvino_engine(core, module, threads, {ov.properties.hint.inference_precision: ov.Type.f32})
-    if checkpoint.ranges is not None:
-        quantise(fold_batch_norm(module.network), checkpoint.ranges)
-        return exact, _openvino_engine(core, module, threads, {})
-    if "BF16" in core.get_property("CPU", ov.properties.device.capabilities):
-        return exact, _openvino_engine(core, module, threads, {ov.properties.hint.inference_precision: ov.Type.bf16})
-    return exact, exact
+class _OpenVino:
+    """Compiled graphs."""
 
+    def __init__(self, graphs: Graphs, threads: int | None, arithmetic: Arithmetic | None) -> None:
+        core = ov.Core()
+        hint = ov.properties.hint
+        config: dict[str, Any] = {hint.performance_mode: hint.PerformanceMode.LATENCY}
+        if threads:
+            config[ov.properties.inference_num_threads] = threads
+        self.arithmetic = arithmetic or fastest_arithmetic()
+        types = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16}
+        in_answers = config | {hint.inference_precision: types[self.arithmetic]}
+        in_samples = config if graphs.samples else in_answers
+        samples = graphs.samples or graphs.answers
+        self._answers = core.compile_model(graphs.answers, "CPU", in_answers)
+        self._compile_samples = lambda: core.compile_model(samples, "CPU", in_samples)
+        self._compile_sampler = lambda: core.compile_model(_with_painting(samples), "CPU", in_samples)
+        self._samples: ov.CompiledModel | None = None
+        self._sampler: ov.CompiledModel | None = None
 
-def _openvino_engine(core: ov.Core, module: nn.Module, threads: int | None, config: dict[str, Any]) -> Engine:
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch calls the tracing that OpenVINO uses deprecated
-        example = torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)
-        model = ov.convert_model(module, example_input=example, input=[-1, SIZE, SIZE, 3])
-    hint = ov.properties.hint
-    config = {hint.performance_mode: hint.PerformanceMode.LATENCY} | config
-    if threads:
-        config[ov.properties.inference_num_threads] = threads
-    compiled = core.compile_model(model, "CPU", config)
+    def answers(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _floats(self._answers(pixels, share_inputs=True))
 
-    def run(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        outputs = compiled(pixels, share_inputs=True)
-        return np.array(outputs[0], np.float32), np.array(outputs[1], np.float32)
+    def samples(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self._samples = self._samples or self._compile_samples()
+        return _floats(self._samples(pixels, share_inputs=True))
 
-    return run
+    def sampler(self, square: np.ndarray, hidden: np.ndarray, segments: np.ndarray) -> Sampler:
+        self._sampler = self._sampler or self._compile_sampler()
+        request = self._sampler.create_infer_request()
+        photograph = square.astype(np.float32)
+        inputs = {
+            "hidden": hidden.astype(np.float32),
+            "difference": photograph - hidden,
+            "segments": np.ascontiguousarray(segments, np.int32),
+        }
 
-
-def _cuda_engines(checkpoint: Checkpoint, device: str) -> tuple[Engine, Engine]:
-    module = PixelsToProbabilities(checkpoint).eval().to(device).to(memory_format=torch.channels_last)
-
-    def engine(half: bool) -> Engine:
-        def run(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            with torch.inference_mode(), torch.autocast("cuda", dtype=torch.float16, enabled=half):
-                outputs = module(torch.from_numpy(pixels).to(device))
-            return outputs[0].float().cpu().numpy(), outputs[1].float().cpu().numpy()
+        def run(masks: np.ndarray) -> np.ndarray:
+            outputs = request.infer(inputs | {"masks": masks.astype(np.float32)}, share_inputs=True)
+            return np.array(outputs[0], np.float32)
 
         return run
 
-    return engine(half=False), engine(half=True)
+
+def fastest_arithmetic() -> Arithmetic:
+    """bfloat16 where the CPU has it, unless the environment's ``MLBIO_PRECISION`` says otherwise.
+
+    Raises:
+        ValueError: the variable has a value that is not understood.
+    """
+    word = os.environ.get(ARITHMETIC_VARIABLE, "").lower()
+    if word and word not in _ARITHMETIC_WORDS:
+        raise ValueError(f"{ARITHMETIC_VARIABLE} is {word!r}: it must be one of {', '.join(_ARITHMETIC_WORDS)}")
+    return _ARITHMETIC_WORDS.get(word) or ("bfloat16" if has_bfloat16() else "float32")
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16 (AMX or AVX-512)."""
+    return "BF16" in ov.Core().get_property("CPU", ov.properties.device.capabilities)
+
+
+def _with_painting(graph: ov.Model) -> ov.Model:
+    """``graph`` with perturbed photographs painted in it: a pixel is hidden + mask of its region * difference."""
+    from openvino import opset13 as ops
+
+    graph = graph.clone()
+    hidden = ops.parameter([SIZE, SIZE, 3], np.float32, name="hidden")
+    difference = ops.parameter([SIZE, SIZE, 3], np.float32, name="difference")
+    segments = ops.parameter([SIZE, SIZE], np.int32, name="segments")
+    masks = ops.parameter([-1, -1], np.float32, name="masks")
+    parameters = [hidden, difference, segments, masks]
+    for parameter in parameters:
+        parameter.output(0).get_tensor().set_names({parameter.get_friendly_name()})
+    shown = ops.unsqueeze(ops.gather(masks, segments, np.int64(1)), np.int64(3))  # (N, H, W, 1)
+    painted = ops.add(ops.multiply(shown, difference), hidden)
+    (pixels,) = graph.get_parameters()
+    for target in pixels.output(0).get_target_inputs():
+        target.replace_source_output(painted.output(0))
+    return ov.Model([result for result in graph.get_results()], parameters, "samples")
+
+
+def _floats(outputs: Any) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(outputs[0], np.float32), np.array(outputs[1], np.float32)
+
+
+class _Cuda:
+    """The torch network on a GPU."""
+
+    arithmetic: Arithmetic = "float32"
+
+    def __init__(self, checkpoint: Checkpoint, device: str) -> None:
+        import torch
+
+        from handler.network import PixelsToProbabilities
+
+        self.device = device
+        self._torch = torch
+        self._module = PixelsToProbabilities(checkpoint).eval().to(device).to(memory_format=torch.channels_last)
+
+    def answers(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._run(self._torch.from_numpy(pixels).to(self.device), half=False)
+
+    def samples(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._run(self._torch.from_numpy(pixels).to(self.device), half=True)
+
+    def sampler(self, square: np.ndarray, hidden: np.ndarray, segments: np.ndarray) -> Sampler:
+        on_gpu = [self._torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for a in (square, hidden)]
+        regions = self._torch.from_numpy(segments.astype(np.int64)).to(self.device)
+
+        def run(masks: np.ndarray) -> np.ndarray:
+            shown = self._torch.from_numpy(masks).to(self.device)[:, regions, None]
+            return self._run(self._torch.where(shown, *on_gpu), half=True)[0]
+
+        return run
+
+    def _run(self, pixels: Any, half: bool) -> tuple[np.ndarray, np.ndarray]:
+        with self._torch.inference_mode(), self._torch.autocast("cuda", dtype=self._torch.float16, enabled=half):
+            outputs = self._module(pixels)
+        return outputs[0].float().cpu().numpy(), outputs[1].float().cpu().numpy()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import combinations
+from math import comb
 
 import numpy as np
 
@@ -37,6 +38,29 @@ def blocks(regions: int, rng: np.random.Generator, size: int) -> Iterator[np.nda
         half = _parity(rows[:, None] & columns) ^ signs
         design = np.stack([half, ~half], axis=1).reshape(-1, regions)
         yield from design.reshape(-1, size, regions)
+
+
+def confounding(masks: np.ndarray) -> np.ndarray:
+    """How much interactions of three regions disturb the effect of each, (regions,), relative to random masks.
+
+    The error of a region's effect is the sum of the interactions of three other regions, each times the mean product
+    of the four columns, coded as +1 and -1 (the alias matrix: Box and Draper, "Response Surfaces, Mixtures, and Ridge
+    Analyses", 2007). It is zero where all these means are, and one on average for independent coins.
+
+    Args:
+        masks: boolean (N, regions), rows 2k and 2k + 1 complementary; an odd row at the end is ignored.
+    """
+    signs = np.where(masks[: len(masks) // 2 * 2 : 2], np.float32(1), np.float32(-1))
+    pairs, regions = signs.shape
+    if regions < 4:
+        return np.zeros(regions)
+    first, second = np.triu_indices(regions, 1)
+    products = signs[:, first] * signs[:, second]
+    squares = (products.T @ products / pairs) ** 2  # of the mean product of two pairs of columns
+    holds = (np.arange(regions)[:, None] == first) | (np.arange(regions)[:, None] == second)  # (regions, pairs)
+    disjoint = ~(holds.T.astype(np.float32) @ holds > 0)
+    totals = holds @ (squares * disjoint).sum(axis=1) / 3  # each set of four is met in three ways
+    return totals * pairs / comb(regions - 1, 3)
 
 
 @lru_cache

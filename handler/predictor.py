@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import logging
 import math
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import UNSET
@@ -23,6 +24,7 @@ from api.contract import (
     Malignant,
     Model,
     OutOfDistribution,
+    Pair,
     Precision,
     Prediction,
     Regions,
@@ -31,13 +33,18 @@ from api.contract import (
     succeed,
 )
 from api.photograph import ImageError
-from handler.checkpoint import Checkpoint
 from handler.engines import Classifier
-from handler.explainer import PRECISIONS, Explainer, Explanation
+from handler.graphs import Graphs, ModelFacts
 from handler.images import SIZE, read_square
 from handler.jobs import Cancelled, Job
 
+if TYPE_CHECKING:
+    from handler.explainer import Explainer, Explanation
+
 logger = logging.getLogger(__name__)
+
+PAIRS = 5
+"""How many of the strongest interactions are answered."""
 
 FAULT = "the photograph could not be classified or explained: a fault of the service, see its log"
 
@@ -49,25 +56,45 @@ class Predictor:
     """A loaded model that answers batches of requests.
 
     Args:
-        path: a checkpoint of ``train/main_train.py``.
-        device: ``"cpu"`` or a CUDA device of torch.
-        threads: CPU threads; all cores unless given.
-
-    Raises:
-        handler.checkpoint.CheckpointError: ``path`` is not such a checkpoint.
+        classifier: the network.
+        model: facts of its checkpoint.
     """
 
-    def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None) -> None:
-        checkpoint = Checkpoint.load(path)
-        self.model = Model(
-            architecture="resnet34",
-            version=hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12],
-            epoch=checkpoint.training.get("epoch"),
-        )
-        self.malignant_threshold = checkpoint.malignant_threshold
-        self.classifier = Classifier(checkpoint, device, threads)
-        self.explainer = Explainer(self.classifier.sample_probabilities)
+    def __init__(self, classifier: Classifier, model: ModelFacts) -> None:
+        self.classifier = classifier
+        self.model = Model(architecture="resnet34", version=model.sha256[:12], epoch=model.epoch)
+        self.malignant_threshold = model.malignant_threshold
         self.classifier.assess(np.zeros((1, SIZE, SIZE, 3), np.uint8))  # warm-up, as the first pass is slow
+
+    @classmethod
+    def from_checkpoint(cls, path: Path, device: str = "cpu", threads: int | None = None) -> Predictor:
+        """Load a checkpoint of ``train/main_train.py``; ``device`` is ``"cpu"`` or a CUDA device of torch.
+
+        Raises:
+            handler.checkpoint.CheckpointError: ``path`` is not such a checkpoint.
+        """
+        from handler.checkpoint import Checkpoint
+        from handler.convert import facts
+
+        checkpoint = Checkpoint.load(path)
+        return cls(Classifier(checkpoint, device, threads), facts(path, checkpoint))
+
+    @classmethod
+    def from_graphs(cls, folder: Path, checkpoint: Path, threads: int | None = None) -> Predictor:
+        """Load the graphs in ``folder`` that were made of the file ``checkpoint``, without torch.
+
+        Raises:
+            handler.graphs.GraphsError: they are missing, damaged, or were made of another file.
+        """
+        graphs, model = Graphs.load(folder, checkpoint)
+        return cls(Classifier(graphs, threads=threads, classes=model.classes), model)
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """Made when it is first used: what it imports (lime, scikit-learn) takes seconds and 150 MB."""
+        from handler.explainer import Explainer
+
+        return Explainer(self.classifier.sampler)
 
     def answer(self, requests: list[Request | ContractError], jobs: list[Job] | None = None) -> list[Answer]:
         """Answer each request, in order. A request that fails does not affect the others.
@@ -117,9 +144,7 @@ class Predictor:
             explanation = None
             if request.explain:
                 job.progress(0.0)
-                explanation = self.explainer.explain(
-                    square, label, PRECISIONS[request.precision], job.progress, job.seconds_left()
-                )
+                explanation = self._explain(square, label, request.precision, job)
             return succeed(
                 Prediction(
                     prediction=CLASSES[self.classifier.classes[label]],
@@ -134,6 +159,11 @@ class Predictor:
             return refuse(503, "the request was cancelled")
         except Exception:
             return _fault()
+
+    def _explain(self, square: np.ndarray, label: int, precision: Precision, job: Job) -> Explanation:
+        from handler.explainer import PRECISIONS
+
+        return self.explainer.explain(square, label, PRECISIONS[precision], job.progress, job.seconds_left())
 
     def _details(
         self, probabilities: np.ndarray, novelty: float, precision: Precision, explanation: Explanation | None
@@ -165,6 +195,8 @@ def _figures(explanation: Explanation, precision: Precision) -> ExplanationFigur
         samples=explanation.samples,
         seconds=_rounded(explanation.seconds, 3),
         r2=_rounded(explanation.r2),
+        r2_with_pairs=_rounded(explanation.interactions.r2),
+        completeness=None if explanation.completeness is None else _rounded(explanation.completeness),
         stability=_rounded(explanation.stability),
         target=explanation.target,
         reached=explanation.stability >= explanation.target,
@@ -173,6 +205,10 @@ def _figures(explanation: Explanation, precision: Precision) -> ExplanationFigur
             map=_region_map(explanation.lime.segments),
             weights=[_rounded(w, 6) for w in explanation.weights],
             standard_errors=[_rounded(e, 6) for e in explanation.standard_errors],
+            pairs=[
+                Pair(regions=(first, second), interaction=_rounded(value, 6))
+                for first, second, value in explanation.interactions.strongest(PAIRS)
+            ],
         ),
     )
 

@@ -15,6 +15,16 @@ SUPERPIXELS = 200
 SPATIAL_WEIGHT = 0.2
 """Distance in Lab colour that equals a hundredth of the picture's height when superpixels are merged."""
 
+BORDER = 0.2
+"""Width of the border that the skin surface is fitted to, as a share of the square's side."""
+
+BORDER_STEP = 7
+ROBUST_ITERATIONS = 8
+MAX_SCALE = 8.0
+FLATNESS = 3e-3
+TUKEY = 4.685
+"""Residuals beyond this many standard deviations have no weight: 95 % efficiency for normal residuals."""
+
 GREEN = (0, 255, 0)
 
 
@@ -56,6 +66,36 @@ def surrounding_colour(square: np.ndarray) -> np.ndarray:
     inside[border:-border, border:-border] = True
     outer = square[~inside] if inside.any() else square.reshape(-1, 3)
     return np.median(outer, axis=0).astype(np.uint8)
+
+
+def skin_surface(square: np.ndarray) -> np.ndarray:
+    """The skin as it would look without the lesion, ``uint8`` (H, W, 3): a smooth surface through the outer fifth.
+
+    Each channel is a quadratic polynomial of x and y, so that shading stays. It is fitted by iteratively reweighted
+    least squares with Tukey's biweight (Holland and Welsch, Communications in Statistics 1977), which ignores hair, ink
+    and a lesion that reaches the border.
+    """
+    height, width = square.shape[:2]
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    border = np.maximum(np.abs(x), np.abs(y)) > 1 - 2 * BORDER
+    design, pixels = terms[border][::BORDER_STEP], square[border][::BORDER_STEP].astype(np.float64)
+    lightness = pixels.mean(axis=1)
+    centre = np.median(pixels[lightness >= np.median(lightness)], axis=0)  # lesions, hair and ink are darker than skin
+    residuals = pixels - centre
+    coefficients = np.zeros((design.shape[1], 3))
+    coefficients[0] = centre
+    for _ in range(ROBUST_ITERATIONS):
+        scale = np.clip(np.median(np.abs(residuals), axis=0) / 0.6745, 2.0, MAX_SCALE)  # robust standard deviations
+        # One weight per pixel, from all channels, as hair differs from skin in all of them.
+        deviation = np.sqrt(((residuals / scale) ** 2).mean(axis=1))
+        weight = np.clip(1 - (deviation / TUKEY) ** 2, 0, None) ** 2
+        weighted = design * weight[:, None]
+        gram = weighted.T @ design + np.diag([0.0, *[FLATNESS * len(design)] * 5])  # flat where the border says little
+        coefficients = np.linalg.lstsq(gram, weighted.T @ (pixels - centre), rcond=None)[0]
+        coefficients[0] += centre
+        residuals = pixels - design @ coefficients
+    return (terms @ coefficients).round().clip(0, 255).astype(np.uint8)
 
 
 def paint(square: np.ndarray, hidden: np.ndarray, segments: np.ndarray, masks: np.ndarray) -> np.ndarray:

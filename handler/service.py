@@ -11,6 +11,7 @@ import ctypes
 import gc
 import json
 import os
+import threading
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,16 @@ class SkinLesionHandler:
             os.nice(EXPLAIN_NICENESS)
         properties = context.system_properties
         gpu = properties.get("gpu_id")
-        path = Path(properties["model_dir"]) / context.manifest["model"]["serializedFile"]
-        self.predictor = Predictor(path, device="cpu" if gpu is None else f"cuda:{gpu}")
+        folder = Path(properties["model_dir"])
+        checkpoint = folder / context.manifest["model"]["serializedFile"]
+        if gpu is None:
+            self.predictor = Predictor.from_graphs(folder, checkpoint)
+        else:
+            self.predictor = Predictor.from_checkpoint(checkpoint, f"cuda:{gpu}")
         _return_free_memory()
+        if context.model_name == EXPLAIN_POOL:
+            # The pool is ready for the gateway's probe before the explainer has been imported.
+            threading.Thread(target=lambda: self.predictor.explainer, daemon=True).start()
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer a batch of requests, each with its own status.

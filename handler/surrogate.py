@@ -64,13 +64,14 @@ def log_odds(probabilities: np.ndarray) -> np.ndarray:
     return np.log(p / (1 - p))
 
 
-def fit(masks: np.ndarray, outcomes: np.ndarray, design_effect: float = 1.0) -> Fit:
+def fit(masks: np.ndarray, outcomes: np.ndarray, design_effect: float | np.ndarray = 1.0) -> Fit:
     """Regress ``outcomes`` (N, classes) on boolean ``masks`` (N, regions), of which rows 2k and 2k + 1 are complements.
 
     The model is that of :class:`lime.lime_base.LimeBase`: ridge regression with an exponential kernel of the cosine
     distance to the unperturbed photograph as sample weights. Complements share the mean of their two sample weights, so
     that interactions of two regions cancel exactly. The covariances are the sandwich estimate clustered by pairs
-    (White, Econometrica 1980; Liang and Zeger, Biometrika 1986), times ``design_effect``, which is 1 for random pairs.
+    (White, Econometrica 1980; Liang and Zeger, Biometrika 1986). ``design_effect`` is the variance of the weights, one
+    for all or (regions,), relative to that from random pairs (Kish, "Survey Sampling", 1965).
     """
     n, regions = masks.shape
     z = np.concatenate([np.ones((n, 1)), masks], axis=1).astype(np.float64)
@@ -86,9 +87,11 @@ def fit(masks: np.ndarray, outcomes: np.ndarray, design_effect: float = 1.0) -> 
     # Summed scores of each pair, (n / 2, classes, 1 + regions); an odd sample at the end is its own cluster.
     scores = (residuals * weight[:, None])[:, :, None] * z[:, None, :]
     scores = np.add.reduceat(scores, np.arange(0, n, 2), axis=0)
-    correction = design_effect * n / max(n - regions - 1, 1)
+    pairs = len(scores)
+    correction = pairs / max(pairs - regions, 1)  # what a pair says of the weights is one number
     covariances = correction * np.einsum("pci,pcj->cij", scores, scores, optimize=True)
-    covariances = (inverse @ covariances @ inverse)[:, 1:, 1:]
+    scale = np.sqrt(np.broadcast_to(design_effect, regions))
+    covariances = (inverse @ covariances @ inverse)[:, 1:, 1:] * np.outer(scale, scale)
     with np.errstate(invalid="ignore", divide="ignore"):
         r2 = np.where(total > 0, 1 - unexplained / total, 1.0)
     return Fit(coefficients[1:].T, coefficients[0] + level, covariances, r2, coefficients.sum(0) + level)

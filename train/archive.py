@@ -1,4 +1,6 @@
-"""Pack the trained checkpoint, ``handler/`` and ``api/`` into ``model_store/mlbio.mar`` for TorchServe.
+"""Pack the trained model, ``handler/`` and ``api/`` into ``model_store/mlbio.mar`` for TorchServe.
+
+The archive has the checkpoint, for GPUs, and the OpenVINO graphs made of it, for CPUs.
 
     python train/archive.py
 
@@ -17,7 +19,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from handler.checkpoint import Checkpoint, CheckpointError
+from handler.checkpoint import CheckpointError
+from handler.convert import export
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("handler", "api")
@@ -51,11 +54,11 @@ def build(checkpoint: Path, output: Path) -> None:
         handler.checkpoint.CheckpointError: ``checkpoint`` cannot be served.
         ArchiveError: torch-model-archiver failed.
     """
-    Checkpoint.load(checkpoint)  # a broken one is refused here rather than by a worker that dies in a loop
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         staged, packed = Path(folder, "staged"), Path(folder, "packed")
         packed.mkdir()
+        export(checkpoint, staged)  # a broken checkpoint is refused here rather than by a worker that dies in a loop
         # The archiver copies the contents of a folder, so the packages are put into one of their own.
         for package in PACKAGES:
             shutil.copytree(
@@ -89,7 +92,8 @@ def normalise(source: Path, target: Path) -> None:
                 manifest["createdOn"] = "01/01/1980 00:00:00"
                 content = json.dumps(manifest, indent=2, sort_keys=True).encode()
             entry = zipfile.ZipInfo(name, ZIP_TIME)
-            entry.compress_type = zipfile.ZIP_DEFLATED
+            # Weights hardly shrink, and a worker unpacks them at every start.
+            entry.compress_type = zipfile.ZIP_STORED if name.endswith((".bin", ".pth")) else zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             new.writestr(entry, content)
 

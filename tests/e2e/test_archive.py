@@ -45,17 +45,18 @@ def test_it_holds_the_handler_the_protocol_and_the_weights(made: Path, tmp_path:
         content.extractall(tmp_path)
     modules = {f"{p.parent.name}/{p.name}" for room in ("handler", "api") for p in (ROOT / room).glob("*.py")}
     modules -= {"handler/service.py"}
-    assert names == modules | {"service.py", "model_mlbio.pth", "MAR-INF/MANIFEST.json"}
+    assert names == modules | {"service.py", "model_mlbio.pth", "graphs.json", "MAR-INF/MANIFEST.json"}
     assert manifest["model"]["handler"] == "service.py"
-    assert made.stat().st_size < 50e6
+    assert made.stat().st_size < 160e6
 
 
 def test_the_entry_point_needs_nothing_outside_the_archive(made: Path, tmp_path: Path):
     with zipfile.ZipFile(made) as content:
         content.extractall(tmp_path)
     code = (
-        "import service, handler.predictor as p; "
-        f"assert p.__file__.startswith({str(tmp_path)!r}), p.__file__; print('loaded')"
+        "from pathlib import Path; import service, handler.predictor as p; "
+        f"assert p.__file__.startswith({str(tmp_path)!r}), p.__file__; "
+        "p.Predictor.from_graphs(Path('.'), Path('model_mlbio.pth')); print('loaded')"
     )
     finished = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert finished.stdout.strip() == "loaded", finished.stderr

@@ -20,7 +20,7 @@ def test_the_engine_that_serves_is_evaluated(tmp_path: Path, example_images: lis
     arguments = ["--images", example_images[0].parent, "--labels", tmp_path / "labels.csv"]
     arguments += ["--output", tmp_path / "card", "--resamples", 5]
     assert main_evaluate.main([str(a) for a in arguments]) == 0
-    classifier = Classifier(Checkpoint.load(ROOT / "model_store/model_mlbio.pth"))
+    classifier = Classifier(Checkpoint.load(ROOT / "model_store/model_mlbio.pth"), arithmetic="float32")
     squares = np.stack([read_square(p.read_bytes()) for p in example_images])
     answers = Predictions.read(tmp_path / "card/probabilities.csv").probabilities
     np.testing.assert_allclose(answers, classifier.probabilities(squares), atol=1e-5)
@@ -30,5 +30,5 @@ def test_the_shipped_card_is_that_of_the_shipped_answers(tmp_path: Path):
     """Recomputed from the stored answers, without images, to the same bytes."""
     store = ROOT / "model_store/score_card"
     assert main_evaluate.main(["--probabilities", str(store / "probabilities.csv"), "--output", str(tmp_path)]) == 0
-    for name in ("score_card.json", "score_card.md", "probabilities.csv"):
+    for name in ("score_card.json", "score_card.md", "probabilities.csv", "arithmetic.json"):
         assert (tmp_path / name).read_bytes() == (store / name).read_bytes(), name

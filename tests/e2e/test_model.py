@@ -17,10 +17,11 @@ from api.photograph import open_photograph
 from evaluate import main_evaluate
 from evaluate.dataset import find_examples, load_squares
 from handler.checkpoint import Checkpoint
-from handler.engines import Classifier
-from handler.explainer import Explainer, Precision
+from handler.engines import Classifier, has_bfloat16
+from handler.explainer import Explainer, Precision, painting
 from handler.images import network_square
 from handler.network import PixelsToProbabilities
+from handler.regions import paint, regions_of, skin_surface
 from tests.conftest import ROOT
 from tests.strangers import strangers
 
@@ -35,7 +36,7 @@ def checkpoint() -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def classifier(checkpoint: Checkpoint) -> Classifier:
-    return Classifier(checkpoint)
+    return Classifier(checkpoint, arithmetic="float32")
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +83,26 @@ def test_sample_probabilities_give_the_explanation_of_exact_ones(classifier: Cla
     """From the same masks."""
     label = int(classifier.probabilities(squares[:1]).argmax())
     exact, fast = (
-        Explainer(engine).explain(squares[0], label, Precision(256, 1.1)).weights
+        Explainer(painting(engine)).explain(squares[0], label, Precision(256, 1.1)).weights
         for engine in (classifier.probabilities, classifier.sample_probabilities)
     )
     assert np.corrcoef(exact, fast)[0, 1] > 0.98
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="needs a CPU with bfloat16 instructions")
+def test_bfloat16_is_close_to_float32(checkpoint: Checkpoint, squares: np.ndarray, reference: np.ndarray):
+    fast = Classifier(checkpoint)
+    assert fast.arithmetic == "bfloat16"
+    errors = np.abs(fast.probabilities(squares) - reference)
+    assert 0 < errors.max() < 0.03
+
+
+def test_the_engine_paints_as_we_do(classifier: Classifier, squares: np.ndarray):
+    square, segments = squares[0], regions_of(squares[0])
+    hidden = skin_surface(square)
+    masks = np.random.default_rng(0).random((9, segments.max() + 1)) < 0.5
+    painted = classifier.sample_probabilities(paint(square, hidden, segments, masks))
+    np.testing.assert_allclose(classifier.sampler(square, hidden, segments)(masks), painted, atol=1e-6)
 
 
 def test_a_checkpoint_without_ranges_is_sampled_in_bf16_or_float32(
@@ -96,7 +113,7 @@ def test_a_checkpoint_without_ranges_is_sampled_in_bf16_or_float32(
 
 
 def test_openvino_sends_no_telemetry():
-    code = "import handler.engines, sys; assert sys.modules['openvino_telemetry'] is None; print('silent')"
+    code = "import handler.convert, sys; assert sys.modules['openvino_telemetry'] is None; print('silent')"
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert finished.stdout.strip() == "silent", finished.stderr
 

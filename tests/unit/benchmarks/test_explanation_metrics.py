@@ -22,7 +22,7 @@ except ImportError as error:  # OpenCV, a dependency of Quantus, needs libGL
         raise
     pytest.skip(f"Quantus cannot be imported ({error}): apt-get install libgl1", allow_module_level=True)
 
-from handler.explainer import Precision
+from handler.explainer import Precision, painting
 
 SIDE = 56
 LESION = (slice(7, 28), slice(7, 28))
@@ -82,7 +82,7 @@ def test_jaccard_and_distance():
     [
         lambda: lime(darkness, picture(), 1, 200, 0),
         lambda: captum(darkness, picture(), 0, 200, 0),
-        lambda: ours(darkness, picture(), 1, Precision(256, 0.9), 0),
+        lambda: ours(painting(darkness), picture(), 1, Precision(256, 0.9), 0),
     ],
     ids=["lime", "captum", "ours"],
 )
@@ -108,21 +108,19 @@ def test_explanations_of_random_weights_are_uncorrelated():
             return self.layer(nn.functional.avg_pool2d(pixels, 7).flatten(1) / 255).softmax(1)
 
     def explain(probabilities, square: np.ndarray, label: int) -> Explained:
-        return ours(probabilities, square, label, Precision(128, 2), 0)
+        return ours(painting(probabilities), square, label, Precision(128, 2), 0)
 
     scores = metrics.randomised_weights(Network(), picture()[None], np.array([1]), explain)
     assert len(scores) == 1 and abs(scores[0]) < 0.8
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_can_be_measured(name: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(method, "MASKS", 512)
-
+def test_every_variant_can_be_measured(name: str):
     class Stub:
         probabilities = sample_probabilities = staticmethod(darkness)
 
-    figures = method.measure(Stub(), VARIANTS[name], picture(), lesion())
-    assert len(figures) == 7 and np.isfinite(figures).all()
+    figures = method.measure(Stub(), VARIANTS[name], picture(), lesion(), 512)
+    assert len(figures) == 8 and np.isfinite(figures).all()
 
 
 def test_the_readme_quotes_the_committed_figures():

@@ -26,7 +26,7 @@ class Drawn:
     batches: list[int] = []
     tells_novelty = False
 
-    def __init__(self, checkpoint) -> None:
+    def __init__(self, checkpoint, arithmetic) -> None:
         self.batches.clear()
 
     def assess(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -35,10 +35,14 @@ class Drawn:
         first = pixels[:, 0, 0, 0]
         return confident((first % 7).tolist(), 0.61), np.where(self.tells_novelty, first / np.float32(60), np.nan)
 
+    def sample_probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        return confident((pixels[:, 0, 0, 0] % 7).tolist(), 0.62)
+
 
 @pytest.fixture
 def drawn(monkeypatch) -> type[Drawn]:
     monkeypatch.setattr(main_evaluate, "Classifier", Drawn)
+    monkeypatch.setattr(main_evaluate, "has_bfloat16", lambda: False)
     return Drawn
 
 
@@ -57,7 +61,7 @@ def refusal(capsys, *arguments: object) -> str:
     return captured.err
 
 
-FILES = {"score_card.json", "score_card.md", "probabilities.csv", *report.PICTURES}
+FILES = {"score_card.json", "score_card.md", "probabilities.csv", "arithmetic.json", *report.PICTURES}
 
 
 def test_a_run_writes_the_card_and_kept_answers_write_the_same(capsys, photographs, tmp_path, drawn):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torchvision.models import resnet34
 
 from api.classes import CLASSES
 from handler.checkpoint import Checkpoint
+from handler.convert import export
 from handler.images import SIZE
 from handler.network import Normalise, features_and_logits
 from handler.novelty import Novelty
@@ -34,3 +37,19 @@ def untrained(squares: np.ndarray) -> Checkpoint:
     checkpoint.temperature = float(logits.std(0).mean())
     checkpoint.novelty = Novelty(features.mean(0), torch.eye(features.shape[1]) / features.std(0), limit=200.0)
     return checkpoint
+
+
+@pytest.fixture(scope="session")
+def saved(untrained: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stand-in as a file."""
+    path = tmp_path_factory.mktemp("checkpoint") / "model_mlbio.pth"
+    untrained.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the stand-in's graphs."""
+    folder = tmp_path_factory.mktemp("graphs")
+    export(saved, folder)
+    return folder

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from handler.checkpoint import Checkpoint
-from handler.engines import Classifier
+from handler.engines import Classifier, fastest_arithmetic, has_bfloat16
 from handler.network import PixelsToProbabilities
 
 
 @pytest.fixture(scope="module")
 def classifier(untrained: Checkpoint) -> Classifier:
-    return Classifier(untrained)
+    return Classifier(untrained, arithmetic="float32")
 
 
 def test_probabilities_and_scores_are_those_of_torch(
@@ -37,6 +37,17 @@ def test_a_batch_has_the_probabilities_of_its_parts(classifier: Classifier, squa
 def test_squares_need_not_be_contiguous(classifier: Classifier, squares: np.ndarray):
     mirrored = squares[:, :, ::-1]
     np.testing.assert_array_equal(classifier.probabilities(mirrored), classifier.probabilities(mirrored.copy()))
+
+
+def test_the_environment_chooses_the_arithmetic(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("MLBIO_PRECISION", raising=False)
+    assert fastest_arithmetic() == ("bfloat16" if has_bfloat16() else "float32")
+    for word, arithmetic in {"float32": "float32", "F32": "float32", "bf16": "bfloat16"}.items():
+        monkeypatch.setenv("MLBIO_PRECISION", word)
+        assert fastest_arithmetic() == arithmetic
+    monkeypatch.setenv("MLBIO_PRECISION", "double")
+    with pytest.raises(ValueError, match="MLBIO_PRECISION is 'double': it must be one of float32"):
+        fastest_arithmetic()
 
 
 def test_an_empty_batch_gives_empty_arrays(classifier: Classifier):

@@ -9,7 +9,7 @@ import pytest
 from lime.lime_image import ImageExplanation, LimeImageExplainer
 from scipy.ndimage import label
 
-from handler.explainer import PRECISIONS, Explainer, Precision, supporting_regions
+from handler.explainer import PRECISIONS, Explainer, Precision, painting, supporting_regions
 from handler.regions import GREEN, REGIONS, outline, paint, regions_of, surrounding_colour
 
 
@@ -33,6 +33,11 @@ def darkness_of(rows: slice, columns: slice):
         return np.stack([1 - dark, dark], axis=1)
 
     return probabilities
+
+
+def corner_explainer() -> Explainer:
+    """For the darkness of the first coloured quarter."""
+    return Explainer(painting(darkness_of(slice(8, 32), slice(8, 32))))
 
 
 def test_perturbed_photographs_equal_those_of_lime(monkeypatch: pytest.MonkeyPatch):
@@ -59,7 +64,7 @@ def test_perturbed_photographs_equal_those_of_lime(monkeypatch: pytest.MonkeyPat
 )
 def test_the_decisive_part_is_outlined(rows: slice, columns: slice):
     image = picture()
-    explanation = Explainer(darkness_of(rows, columns)).explain(image, 1, Precision(400, 1.1))
+    explanation = Explainer(painting(darkness_of(rows, columns))).explain(image, 1, Precision(400, 1.1))
     regions = supporting_regions(explanation.lime, 1)
     inside = np.zeros(regions.shape, bool)
     inside[rows, columns] = True
@@ -69,13 +74,13 @@ def test_the_decisive_part_is_outlined(rows: slice, columns: slice):
 
 def test_nothing_is_outlined_if_no_region_supports_the_class():
     image = picture()
-    explanation = Explainer(lambda x: np.full((len(x), 2), 0.5)).explain(image, 1, Precision(64, 1.1))
+    explanation = Explainer(painting(lambda x: np.full((len(x), 2), 0.5))).explain(image, 1, Precision(64, 1.1))
     assert not supporting_regions(explanation.lime, 1).any()
     np.testing.assert_array_equal(explanation.overlay, image)
 
 
 def test_the_explanation_depends_on_the_photograph_alone():
-    explainer = Explainer(darkness_of(slice(8, 32), slice(8, 32)))
+    explainer = corner_explainer()
     first, second = (explainer.explain(picture(), 1, Precision(100, 1.1)) for _ in range(2))
     assert first.lime.local_exp == second.lime.local_exp
     np.testing.assert_array_equal(first.overlay, second.overlay)
@@ -85,7 +90,7 @@ def test_the_explanation_depends_on_the_photograph_alone():
 
 
 def test_the_result_is_a_lime_image_explanation():
-    explanation = Explainer(darkness_of(slice(8, 32), slice(8, 32))).explain(picture(), 1, Precision(100, 1.1))
+    explanation = corner_explainer().explain(picture(), 1, Precision(100, 1.1))
     assert isinstance(explanation.lime, ImageExplanation)
     shown, mask = explanation.lime.get_image_and_mask(1, positive_only=True, num_features=3)
     assert shown.shape == (64, 64, 3) and mask.any()
@@ -95,7 +100,7 @@ def test_the_result_is_a_lime_image_explanation():
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_a_picture_of_one_colour_can_be_explained(value: int):
     image = np.full((64, 64, 3), value, np.uint8)
-    explanation = Explainer(darkness_of(slice(0, 32), slice(0, 32))).explain(image, 1, Precision(64, 1.1))
+    explanation = Explainer(painting(darkness_of(slice(0, 32), slice(0, 32)))).explain(image, 1, Precision(64, 1.1))
     assert explanation.overlay.shape == image.shape
 
 
@@ -143,7 +148,7 @@ def unsteady(images: np.ndarray) -> np.ndarray:
 
 
 def test_sampling_stops_when_the_ranking_is_stable():
-    explainer = Explainer(unsteady)
+    explainer = Explainer(painting(unsteady))
     careful, hasty = (explainer.explain(picture(), 1, Precision(4096, target)) for target in (0.99, 0.5))
     assert hasty.stopped == "settled" and hasty.samples < careful.samples <= 4096
     assert careful.stability >= 0.99 or careful.stopped == "budget"
@@ -151,7 +156,7 @@ def test_sampling_stops_when_the_ranking_is_stable():
 
 
 def test_an_unreachable_target_uses_exactly_the_budget():
-    explanation = Explainer(darkness_of(slice(8, 32), slice(8, 32))).explain(picture(), 1, Precision(300, 1.1))
+    explanation = corner_explainer().explain(picture(), 1, Precision(300, 1.1))
     assert (explanation.samples, explanation.stopped) == (300, "budget")
     assert explanation.stability < explanation.target
 
@@ -161,14 +166,14 @@ def test_a_time_limit_gives_the_best_result_so_far():
         time.sleep(0.05)
         return darkness_of(slice(8, 32), slice(8, 32))(images)
 
-    explanation = Explainer(slow).explain(picture(), 1, Precision(100_000, 1.1), seconds=0.5)
+    explanation = Explainer(painting(slow)).explain(picture(), 1, Precision(100_000, 1.1), seconds=0.5)
     assert explanation.stopped == "deadline" and 32 <= explanation.samples < 1000
     assert explanation.seconds < 2 and supporting_regions(explanation.lime, 1).any()
 
 
 def test_progress_is_reported_and_can_end_the_explanation():
     reported: list[float] = []
-    explainer = Explainer(darkness_of(slice(8, 32), slice(8, 32)))
+    explainer = corner_explainer()
     explainer.explain(picture(), 1, Precision(200, 1.1), progress=reported.append)
     assert reported == sorted(reported) and reported[0] == 32 / 200 and reported[-1] == 1
 
@@ -188,7 +193,7 @@ def test_precisions_are_increasing():
 
 
 def test_the_result_covers_all_classes():
-    explanation = Explainer(darkness_of(slice(8, 32), slice(8, 32))).explain(picture(), 1, Precision(128, 1.1))
+    explanation = corner_explainer().explain(picture(), 1, Precision(128, 1.1))
     first, second = (dict(explanation.lime.local_exp[c]) for c in (0, 1))
     assert all(first[r] == pytest.approx(-second[r], abs=1e-9) for r in second)
     assert explanation.lime.top_labels == [1, 0]

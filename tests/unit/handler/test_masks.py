@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import combinations, islice
 
 import numpy as np
 import pytest
 
-from handler.masks import blocks
+from handler.masks import blocks, confounding
 
 
 def masks(count: int, regions: int, seed: int = 0, size: int = 32) -> np.ndarray:
@@ -69,3 +69,25 @@ def test_signs_are_random():
     """Otherwise all seeds would share the same bias from confounded interactions."""
     first = np.stack([masks(32, 18, seed)[0] for seed in range(400)])
     assert np.abs(first.mean(0) - 0.5).max() < 0.1
+
+
+def test_confounding_is_one_for_coins_and_vanishes_for_large_designs():
+    rng = np.random.default_rng(0)
+    half = rng.random((128, 18)) < 0.5
+    coins = np.stack([half, ~half], 1).reshape(-1, 18)
+    assert confounding(coins).mean() == pytest.approx(1, abs=0.1)
+    sizes = [confounding(next(blocks(18, rng, size))).mean() for size in (128, 256, 512, 1024)]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > 0.7 and sizes[-1] == 0
+    assert not confounding(half[:, :3]).any()
+
+
+def test_confounding_is_the_variance_that_interactions_of_three_cause():
+    """By simulation: errors of the effects where nothing but random interactions of three regions is there."""
+    rng = np.random.default_rng(1)
+    masks = next(blocks(8, rng, 16))
+    signs = np.where(masks[::2], 1.0, -1.0)
+    triples = np.stack([signs[:, list(t)].prod(axis=1) for t in combinations(range(8), 3)], axis=1)
+    alias = signs.T @ triples / len(signs)
+    own = np.array([[region in triple for triple in combinations(range(8), 3)] for region in range(8)])
+    variance = (np.where(own, 0, alias) ** 2).sum(axis=1)
+    np.testing.assert_allclose(confounding(masks), variance * len(signs) / 35, atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,30 +11,29 @@ import pytest
 
 from api.classes import CLASSES
 from api.contract import ContractError, Request
-from handler.checkpoint import Checkpoint
+from handler.graphs import ModelFacts
 from handler.jobs import Cancelled, Job
 from handler.predictor import Predictor
-from tests.conftest import ROOT
 
 
 class StubClassifier:
     """An engine without a network."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str, threads: int | None) -> None:
-        self.classes = checkpoint.classes
+    def __init__(self) -> None:
+        self.classes = list(CLASSES)
 
     def assess(self, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.full((len(squares), 7), 1 / 7, np.float32), np.zeros(len(squares), np.float32)
 
-    def sample_probabilities(self, squares: np.ndarray) -> np.ndarray:
-        return self.assess(squares)[0]
+    def sampler(
+        self, square: np.ndarray, hidden: np.ndarray, segments: np.ndarray
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda masks: self.assess(masks)[0]
 
 
 @pytest.fixture(scope="module")
 def loaded() -> Predictor:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("handler.predictor.Classifier", StubClassifier)
-        return Predictor(ROOT / "model_store/model_mlbio.pth")
+    return Predictor(StubClassifier(), ModelFacts("0123456789abcdef", list(CLASSES), 0.07, 22))
 
 
 @pytest.fixture

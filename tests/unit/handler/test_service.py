@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import types
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from api.classes import CLASSES
 from api.headers import ANSWER_HEADER
 from handler.service import SkinLesionHandler
-from tests.conftest import ROOT, encode
+from tests.conftest import encode
 
 
 class Context:
@@ -19,8 +20,8 @@ class Context:
 
     model_name = "mlbio"
 
-    def __init__(self, size: int) -> None:
-        self.system_properties = {"model_dir": str(ROOT / "model_store"), "gpu_id": None}
+    def __init__(self, size: int, folder: Path | None = None) -> None:
+        self.system_properties = {"model_dir": str(folder), "gpu_id": None}
         self.manifest = {"model": {"serializedFile": "model_mlbio.pth"}}
         self.statuses = [None] * size
         self.headers: list[dict[str, str]] = [{} for _ in range(size)]
@@ -40,9 +41,12 @@ class Context:
 
 
 @pytest.fixture(scope="module")
-def handler() -> SkinLesionHandler:
+def handler(saved: Path, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> SkinLesionHandler:
+    unpacked = tmp_path_factory.mktemp("archive")
+    for file in (saved, *exported.iterdir()):
+        shutil.copy(file, unpacked)
     made = SkinLesionHandler()
-    made.initialize(Context(0))
+    made.initialize(Context(0, unpacked))
     return made
 
 

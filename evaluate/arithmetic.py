@@ -1,0 +1,82 @@
+"""The same model in faster arithmetic, compared with float32 on the same images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from evaluate import metrics
+from evaluate.dataset import DataError
+from evaluate.roc import aurocs
+
+MIN_PROBABILITY = 1e-4
+"""Probabilities are clipped to this and its complement for log-odds, as in the explanations."""
+
+DECIMALS = 4
+
+
+class ArithmeticFigures(Struct, frozen=True):
+    """Figures of one arithmetic.
+
+    Attributes:
+        name: float32, bfloat16 (answers where the CPU has it) or int8 (LIME's perturbations).
+        macro_auroc: None if all images have the same class.
+        agreement: share of the images with the same most probable class as in float32.
+        largest_difference: of any probability from float32.
+        log_odds_rmse: root mean square difference of the log-odds from float32.
+    """
+
+    name: str
+    accuracy: float
+    balanced_accuracy: float
+    macro_auroc: float | None
+    expected_calibration_error: float
+    agreement: float
+    largest_difference: float
+    log_odds_rmse: float
+
+
+def compare(name: str, probabilities: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> ArithmeticFigures:
+    """Figures of ``probabilities`` (N, classes) beside those in float32, ``reference``, for ``labels`` (N,)."""
+    differences = probabilities.astype(np.float64) - reference
+    figures = {
+        "accuracy": metrics.accuracy(probabilities, labels),
+        "balanced_accuracy": metrics.balanced_accuracy(probabilities, labels),
+        "expected_calibration_error": metrics.expected_calibration_error(probabilities, labels),
+        "agreement": np.mean(probabilities.argmax(1) == reference.argmax(1)),
+        "largest_difference": np.abs(differences).max(),
+        "log_odds_rmse": np.sqrt(np.mean((_log_odds(probabilities) - _log_odds(reference)) ** 2)),
+    }
+    auroc = float(metrics.mean_of_known(aurocs(probabilities, labels)))
+    return ArithmeticFigures(
+        name=name,
+        macro_auroc=None if np.isnan(auroc) else round(auroc, DECIMALS),
+        **{key: round(float(value), DECIMALS) for key, value in figures.items()},
+    )
+
+
+def write(figures: list[ArithmeticFigures], path: Path) -> None:
+    """Keep the figures beside the kept answers, which are in float32 only."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
+
+
+def read(path: Path) -> list[ArithmeticFigures]:
+    """What :func:`write` wrote; nothing if there is no such file.
+
+    Raises:
+        DataError: the file holds something else.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[ArithmeticFigures])
+    except FileNotFoundError:
+        return []
+    except msgspec.MsgspecError as error:
+        raise DataError(f"{path} does not hold figures of arithmetics ({error})") from None
+
+
+def _log_odds(probabilities: np.ndarray) -> np.ndarray:
+    p = np.clip(probabilities.astype(np.float64), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+    return np.log(p / (1 - p))

@@ -1,0 +1,94 @@
+"""OpenVINO graphs of a trained model: ``make archive`` packs them, and a worker on a CPU loads them without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+# Without this, OpenVINO sends telemetry over the network.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino as ov
+
+INDEX = "graphs.json"
+
+
+class GraphsError(ValueError):
+    """The graphs of an archive are missing or belong to another checkpoint. The message says why."""
+
+
+class ModelFacts(msgspec.Struct, frozen=True):
+    """What serving needs to know of a checkpoint beside its network.
+
+    Attributes:
+        sha256: of the checkpoint's file.
+        classes: ``dx`` codes in the order of the outputs.
+        malignant_threshold: see :class:`handler.checkpoint.Checkpoint`.
+        epoch: the epoch that was kept.
+    """
+
+    sha256: str
+    classes: list[str]
+    malignant_threshold: float | None
+    epoch: int | None
+
+
+class _Index(msgspec.Struct, frozen=True):
+    model: ModelFacts
+    sha256: dict[str, str]  # of every file of the graphs
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """Two graphs from pixels, ``uint8`` (N, 224, 224, 3), to probabilities (N, classes) and novelty scores (N,).
+
+    Attributes:
+        answers: in floating point.
+        samples: in 8-bit integers, for LIME's perturbations; None for a checkpoint without ranges.
+    """
+
+    answers: ov.Model
+    samples: ov.Model | None
+
+    def save(self, folder: Path, model: ModelFacts) -> None:
+        """Write the graphs, and an index with checksums, into ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, graph in vars(self).items():
+            if graph is not None:
+                ov.save_model(graph, folder / f"{name}.xml", compress_to_fp16=False)
+        files = sorted([*folder.glob("*.xml"), *folder.glob("*.bin")])
+        index = _Index(model, {file.name: sha256(file) for file in files})
+        (folder / INDEX).write_bytes(msgspec.json.format(msgspec.json.encode(index)))
+
+    @classmethod
+    def load(cls, folder: Path, checkpoint: Path) -> tuple[Graphs, ModelFacts]:
+        """Read what :meth:`save` wrote, and check that it is complete and belongs to the file ``checkpoint``.
+
+        Raises:
+            GraphsError: it is not.
+        """
+        try:
+            index = msgspec.json.decode((folder / INDEX).read_bytes(), type=_Index)
+            for name, digest in index.sha256.items():
+                if sha256(folder / name) != digest:
+                    raise GraphsError(f"{folder / name} is damaged: make the archive again")
+            if sha256(checkpoint) != index.model.sha256:
+                raise GraphsError(f"{folder} was made from another checkpoint than {checkpoint.name}")
+        except (OSError, msgspec.MsgspecError) as error:
+            raise GraphsError(f"{folder} does not hold the graphs of a model ({error})") from None
+        core = ov.Core()
+        graphs = {
+            name: core.read_model(folder / f"{name}.xml") if f"{name}.xml" in index.sha256 else None
+            for name in ("answers", "samples")
+        }
+        return cls(**graphs), index.model
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

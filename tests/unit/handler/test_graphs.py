@@ -1,0 +1,60 @@
+"""Graphs as they are saved and loaded, with random weights."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handler.checkpoint import Checkpoint
+from handler.engines import Classifier
+from handler.graphs import INDEX, Graphs, GraphsError
+from tests.conftest import ROOT
+
+
+def test_loaded_graphs_answer_as_the_checkpoint(saved: Path, exported: Path, squares: np.ndarray):
+    graphs, model = Graphs.load(exported, saved)
+    loaded = Classifier(graphs, arithmetic="float32", classes=model.classes)
+    converted = Classifier(Checkpoint.load(saved), arithmetic="float32")
+    assert loaded.classes == converted.classes
+    for ours, theirs in zip(loaded.assess(squares), converted.assess(squares), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_graphs_are_loaded_without_torch(saved: Path, exported: Path):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom handler.predictor import Predictor\n"
+        "Predictor.from_graphs(*map(Path, sys.argv[1:]))\n"
+        "assert not {'torch', 'sklearn', 'skimage', 'lime'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, exported, saved], cwd=ROOT, check=True, timeout=120)
+
+
+def test_graphs_of_another_checkpoint_are_refused(exported: Path, tmp_path: Path):
+    other = tmp_path / "other.pth"
+    other.write_bytes(b"other")
+    with pytest.raises(GraphsError, match=r"another checkpoint than other\.pth"):
+        Graphs.load(exported, other)
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "no index", "an index of something else"])
+def test_damaged_graphs_are_refused(exported: Path, saved: Path, damage: str, tmp_path: Path):
+    copied = tmp_path / "graphs"
+    copied.mkdir()
+    for file in exported.iterdir():
+        (copied / file.name).write_bytes(file.read_bytes())
+    if damage == "missing":
+        (copied / "answers.bin").unlink()
+    elif damage == "changed":
+        with (copied / "answers.bin").open("r+b") as file:
+            file.seek(1000)
+            file.write(b"changed")
+    elif damage == "no index":
+        (copied / INDEX).unlink()
+    else:
+        (copied / INDEX).write_text("[]")
+    with pytest.raises(GraphsError):
+        Graphs.load(copied, saved)

@@ -1,0 +1,83 @@
+"""The local model with pairs, on games whose interactions are known."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+
+from handler.interactions import fit_interactions
+from handler.masks import blocks
+from handler.surrogate import fit
+
+REGIONS = 8
+
+
+def game(masks: np.ndarray) -> np.ndarray:
+    """Two regions that count only together, two that can stand in for each other, and one that is alone."""
+    z = masks.astype(float)
+    return 3 * z[:, 0] * z[:, 1] + 2 * np.maximum(z[:, 2], z[:, 3]) - z[:, 4]
+
+
+def designed(size: int, regions: int = REGIONS, seed: int = 0) -> np.ndarray:
+    return next(blocks(regions, np.random.default_rng(seed), size))
+
+
+def test_interactions_are_found_with_their_signs_and_sizes():
+    masks = designed(512)
+    found = fit_interactions(masks, game(masks))
+    assert [pair[:2] for pair in found.strongest(2)] == [(0, 1), (2, 3)]
+    np.testing.assert_allclose([value for *_, value in found.strongest(2)], [3, -2], atol=0.01)
+    np.testing.assert_allclose(found.pairs, found.pairs.T)
+    assert np.abs(found.strongest(3)[2][2]) < 0.01 and not found.pairs.diagonal().any()
+    assert found.r2 > 0.999
+
+
+def test_weights_are_shapley_values_and_complete():
+    """Against Shapley's definition, summed over all coalitions; the game has no interactions of three."""
+    masks = designed(512)
+    weights = fit(masks, game(masks)[:, None]).weights[0]
+    expected = np.zeros(REGIONS)
+    for region in range(REGIONS):
+        others = [r for r in range(REGIONS) if r != region]
+        for size in range(REGIONS):
+            for coalition in combinations(others, size):
+                pair = np.zeros((2, REGIONS), bool)
+                pair[:, list(coalition)] = True
+                pair[1, region] = True
+                expected[region] += np.diff(game(pair))[0] / (REGIONS * comb(REGIONS - 1, size))
+    np.testing.assert_allclose(weights, expected, atol=0.03)  # what lime's ridge penalty takes
+    assert weights.sum() == pytest.approx(np.diff(game(np.array([[False] * REGIONS, [True] * REGIONS])))[0], abs=0.1)
+
+
+def test_r2_is_that_of_samples_left_out():
+    """Noise alone is not explained, however many parameters there are."""
+    masks = designed(256, 18)
+    noise = np.random.default_rng(0).normal(size=256)
+    assert fit_interactions(masks, noise).r2 < 0.1
+    fresh = designed(512, 18, seed=1)
+    rng = np.random.default_rng(2)
+    coefficients = rng.normal(size=(18, 18))
+
+    def noisy(masks: np.ndarray) -> np.ndarray:
+        signs = np.where(masks, 1.0, -1.0)
+        return np.einsum("ni,nj,ij->n", signs, signs, coefficients) / 3 + rng.normal(size=len(masks))
+
+    found = fit_interactions(fresh, noisy(fresh))
+    other = designed(2048, 18, seed=3)
+    signs = np.where(other, 1.0, -1.0)
+    predicted = np.einsum("ni,nj,ij->n", signs, signs, found.pairs) / 8
+    outcomes = noisy(other)
+    residual = outcomes - predicted
+    assert found.r2 == pytest.approx(1 - residual.var() / outcomes.var(), abs=0.06)
+
+
+def test_a_constant_outcome_and_few_regions_can_be_fitted():
+    masks = designed(64)
+    constant = fit_interactions(masks, np.full(64, 0.5))
+    assert constant.r2 == 1 and np.abs(constant.pairs).max() < 1e-9
+    for regions in (1, 2, 3):
+        few = designed(64, regions)[:33]
+        assert np.isfinite(fit_interactions(few, few.sum(1).astype(float)).r2)
