@@ -44,6 +44,7 @@ from handler.network import PixelsToProbabilities
 
 ROOT = Path(__file__).resolve().parent.parent
 
+RESAMPLES = 2000
 CONVERGED_SAMPLES = 4096
 CONVERGED_SEED = 10**6
 SEEDS = {"Faible": 4, "Moyenne": 3, "Importante": 2}
@@ -56,7 +57,9 @@ RANDOMISED_SAMPLES = 128
 TITLES = {
     "seconds": "seconds",
     "samples": "samples",
-    "r2": "R² of the local model",
+    "r2": "R² of the linear local model",
+    "r2_with_pairs": "R² with pairs of regions, on samples left out",
+    "worst_r2_with_pairs": "… of the worst photograph",
     "jaccard": "Jaccard of the top 5 regions between seeds",
     "estimated": "… as the explanation itself estimates it",
     "distance": "distance to the converged explanation",
@@ -80,12 +83,14 @@ def main() -> None:
     labels = classifier.probabilities(photographs).argmax(axis=1)
 
     speed, plain_seconds = measure_speed(classifier, plain, photographs, labels)
-    rows, curve = measure_quality(classifier, photographs, lesions, labels, plain_seconds)
-    speed["seconds to the distance of lime"] = same_distance(curve, rows["lime"])
+    found, curve = measure_quality(classifier, photographs, lesions, labels, plain_seconds)
+    quality = {name: means(rows) for name, rows in found.items()}
+    speed["seconds to the distance of lime"] = same_distance(curve, quality["lime"])
     figures = {
         "photographs": len(photographs),
         "speed": speed,
-        "quality": rows,
+        "quality": quality,
+        "intervals": {name: intervals(rows) for name, rows in found.items()},
         "distance by samples": curve,
         "8-bit against float32": agreement(classifier, photographs, labels),
         "randomised weights, rank correlation": sanity(checkpoint, photographs, labels),
@@ -162,8 +167,8 @@ def measure_quality(
     lesions: np.ndarray,
     labels: np.ndarray,
     plain_seconds: dict[str, float],
-) -> tuple[dict[str, dict], list[dict]]:
-    """Means over the photographs of each method's figures, and our distance to the converged explanation by samples."""
+) -> tuple[dict[str, list[dict]], list[dict]]:
+    """Each method's figures of every photograph, and our mean distance to the converged explanation by samples."""
     engine = classifier.sample_probabilities
     methods = {
         "lime": (partial(_plain, explainers.lime, engine), PLAIN_SEEDS),
@@ -193,10 +198,7 @@ def measure_quality(
                 run = explainers.ours(classifier.sampler, square, label, Precision(budget, UNREACHABLE), seed)
                 curve[budget].append((run.seconds, distance(run, settled)))
         print(f"{number + 1} of {len(photographs)}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-    rows = {
-        name: {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]} for name, rows in found.items()
-    }
-    return rows, [
+    return found, [
         {"samples": b, "seconds": float(np.median([s for s, _ in c])), "distance": float(np.mean([d for _, d in c]))}
         for b, c in curve.items()
     ]
@@ -219,6 +221,8 @@ def _row(runs: list[Explained], converged: Explained) -> dict[str, float]:
     }
     if runs[0].r2 is not None:
         row["r2"] = float(np.mean([run.r2 for run in runs]))
+    if runs[0].r2_with_pairs is not None:
+        row["r2_with_pairs"] = float(np.mean([run.r2_with_pairs for run in runs]))
     if runs[0].stability is not None:
         row["estimated"] = float(np.mean([run.stability for run in runs]))
     return row
@@ -229,6 +233,21 @@ def _faithfulness(
 ) -> dict[str, float]:
     deletion, insertion = deletion_and_insertion(classifier.probabilities, square, label, run)
     return {"deletion": deletion, "insertion": insertion, "overlap": overlap(run, lesion)}
+
+
+def means(rows: list[dict]) -> dict[str, float]:
+    """Means over the photographs, and the worst fit."""
+    row = {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]}
+    if "r2_with_pairs" in row:
+        row["worst_r2_with_pairs"] = min(row["r2_with_pairs"] for row in rows)
+    return row
+
+
+def intervals(rows: list[dict]) -> dict[str, list[float]]:
+    """95 % intervals of the means, by a percentile bootstrap over the photographs."""
+    samples = np.random.default_rng(0).integers(len(rows), size=(RESAMPLES, len(rows)))
+    values = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    return {key: np.nanpercentile(np.nanmean(v[samples], axis=1), [2.5, 97.5]).tolist() for key, v in values.items()}
 
 
 def same_distance(curve: list[dict], lime: dict[str, float]) -> dict[str, float]:
@@ -267,11 +286,14 @@ def sanity(checkpoint: Checkpoint, photographs: np.ndarray, labels: np.ndarray) 
 def report(figures: dict) -> None:
     """Print the tables."""
     quality, speed = figures["quality"], figures["speed"]
-    print(f"\n{figures['photographs']} test photographs, means\n")
+    print(f"\n{figures['photographs']} test photographs, means with 95 % intervals\n")
     print("| | " + " | ".join(quality) + " |\n" + "| --- " * (len(quality) + 1) + "|")
     for key, title in TITLES.items():
         form = "{:.0f}" if key == "samples" else "{:.3f}"
-        cells = [form.format(row[key]) if key in row else "" for row in quality.values()]
+        cells = [
+            _cell(form, row[key], figures["intervals"][name].get(key)) if key in row else ""
+            for name, row in quality.items()
+        ]
         print(f"| {title} | " + " | ".join(cells) + " |")
     seconds, best = speed["seconds"], max(speed["raw images/s"].values())
     reach = speed["seconds to the distance of lime"]
@@ -290,6 +312,10 @@ def report(figures: dict) -> None:
         f"distance {same['distance']:.3f}"
     )
     print(f"Randomised weights: rank correlation {figures['randomised weights, rank correlation']:.3f}")
+
+
+def _cell(form: str, value: float, interval: list[float] | None) -> str:
+    return form.format(value) + (f" ({form.format(interval[0])}–{form.format(interval[1])})" if interval else "")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ class Explained:
         samples: number of perturbed photographs.
         seconds: wall-clock time, segmentation included.
         r2: of the local model; None if the method does not report it.
+        r2_with_pairs: of the model with interactions, on samples left out; None if there is none.
         stability: the Jaccard index that the method itself estimates; None if it does not.
     """
 
@@ -44,6 +45,7 @@ class Explained:
     samples: int
     seconds: float
     r2: float | None = None
+    r2_with_pairs: float | None = None
     stability: float | None = None
 
     def pixels(self) -> np.ndarray:
@@ -63,7 +65,15 @@ PlainExplainer = Callable[[Probabilities, np.ndarray, int, int, int], Explained]
 def ours(sampler: MakeSampler, square: np.ndarray, label: int, precision: Precision, seed: int) -> Explained:
     """An explanation by :mod:`handler.explainer`."""
     result = Explainer(sampler).explain(square, label, precision, seed=seed)
-    return Explained(result.weights, result.lime.segments, result.samples, result.seconds, result.r2, result.stability)
+    return Explained(
+        weights=result.weights,
+        segments=result.lime.segments,
+        samples=result.samples,
+        seconds=result.seconds,
+        r2=result.r2,
+        r2_with_pairs=result.interactions.r2,
+        stability=result.stability,
+    )
 
 
 def lime(probabilities: Probabilities, square: np.ndarray, label: int, samples: int, seed: int) -> Explained:

@@ -33,7 +33,7 @@ from handler.engines import Classifier
 from handler.images import network_square
 from handler.interactions import fit_interactions
 from handler.masks import blocks
-from handler.regions import paint, regions_of, skin_surface, surrounding_colour
+from handler.regions import paint, regions_of, skin_surface
 from handler.surrogate import fit, log_odds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,16 +116,19 @@ def blurred(square: Array, segments: Array) -> Array:
     return (gaussian(square / 255.0, 20, channel_axis=2) * 255).astype(np.uint8)
 
 
-OURS = Variant(regions_of, lambda square, _: surrounding_colour(square), designed, log_odds)
+OURS = Variant(regions_of, lambda square, _: skin_surface(square), designed, log_odds)
 
 
-def own_surface(square: Array, segments: Array) -> Array:
-    """A smooth surface of the surrounding skin."""
-    return skin_surface(square)
+def flat_skin(square: Array, segments: Array) -> Array:
+    """The median colour of the border, a tenth of the square wide."""
+    border = max(1, min(square.shape[:2]) // 10)
+    inside = np.zeros(square.shape[:2], bool)
+    inside[border:-border, border:-border] = True
+    return np.broadcast_to(np.median(square[~inside], axis=0).astype(np.uint8), square.shape)
 
 
-def noisy_surface(square: Array, segments: Array) -> Array:
-    """The same with the skin's texture, taken as noise of the border's standard deviation."""
+def noisy_skin(square: Array, segments: Array) -> Array:
+    """The smooth surface with the skin's texture, as noise of the border's standard deviation."""
     surface = skin_surface(square).astype(np.float64)
     border = np.ones(square.shape[:2], bool)
     border[22:-22, 22:-22] = False
@@ -147,8 +150,8 @@ VARIANTS = {
     "independent coins": replace(OURS, masks=coins),
     "coins and their complements": replace(OURS, masks=complementary_coins),
     "four of five regions shown": replace(OURS, masks=mostly_shown),
-    "hidden: smooth skin surface": replace(OURS, hidden=own_surface),
-    "hidden: smooth skin surface with noise": replace(OURS, hidden=noisy_surface),
+    "hidden: flat skin colour": replace(OURS, hidden=flat_skin),
+    "hidden: smooth skin surface with noise": replace(OURS, hidden=noisy_skin),
     "hidden: feathered borders": replace(OURS, paint=feathered),
     "hidden: own mean colour": replace(OURS, hidden=own_mean),
     "hidden: blurred": replace(OURS, hidden=blurred),

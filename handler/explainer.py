@@ -21,7 +21,7 @@ from api.contract import StopReason
 from handler.engines import Sampler
 from handler.interactions import Interactions, fit_interactions
 from handler.masks import blocks, confounding
-from handler.regions import outline, paint, regions_of, surrounding_colour
+from handler.regions import outline, paint, regions_of, skin_surface
 from handler.surrogate import Fit, fit, log_odds
 
 
@@ -138,7 +138,7 @@ class Explainer:
         started = time.perf_counter()
         segments = regions_of(square)
         regions = int(segments.max()) + 1
-        hidden = np.broadcast_to(surrounding_colour(square), square.shape)
+        hidden = skin_surface(square)
         sample = self.make_sampler(square, hidden, segments)
         rng = np.random.default_rng(_seed(square) if seed is None else seed)
         masks: list[np.ndarray] = []

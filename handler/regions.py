@@ -19,9 +19,15 @@ BORDER = 0.2
 """Width of the border that the skin surface is fitted to, as a share of the square's side."""
 
 BORDER_STEP = 7
+"""Only every seventh pixel of the border is used; there are thousands."""
+
 ROBUST_ITERATIONS = 8
 MAX_SCALE = 8.0
+"""Largest standard deviation of skin in grey levels; without it, a border full of lesion would pass for skin."""
+
 FLATNESS = 3e-3
+"""Ridge penalty per pixel, so that the surface is flat where little of the border is skin."""
+
 TUKEY = 4.685
 """Residuals beyond this many standard deviations have no weight: 95 % efficiency for normal residuals."""
 
@@ -59,15 +65,6 @@ def _adjacency(segments: np.ndarray, count: int) -> csr_array:
     return csr_array(touching | touching.T)
 
 
-def surrounding_colour(square: np.ndarray) -> np.ndarray:
-    """Median colour, ``uint8`` (3,), of the border of the square, a tenth of it wide: usually that of the skin."""
-    border = max(1, min(square.shape[:2]) // 10)
-    inside = np.zeros(square.shape[:2], bool)
-    inside[border:-border, border:-border] = True
-    outer = square[~inside] if inside.any() else square.reshape(-1, 3)
-    return np.median(outer, axis=0).astype(np.uint8)
-
-
 def skin_surface(square: np.ndarray) -> np.ndarray:
     """The skin as it would look without the lesion, ``uint8`` (H, W, 3): a smooth surface through the outer fifth.
 
@@ -91,7 +88,7 @@ def skin_surface(square: np.ndarray) -> np.ndarray:
         deviation = np.sqrt(((residuals / scale) ** 2).mean(axis=1))
         weight = np.clip(1 - (deviation / TUKEY) ** 2, 0, None) ** 2
         weighted = design * weight[:, None]
-        gram = weighted.T @ design + np.diag([0.0, *[FLATNESS * len(design)] * 5])  # flat where the border says little
+        gram = weighted.T @ design + np.diag([0.0, *[FLATNESS * len(design)] * 5])
         coefficients = np.linalg.lstsq(gram, weighted.T @ (pixels - centre), rcond=None)[0]
         coefficients[0] += centre
         residuals = pixels - design @ coefficients

@@ -10,7 +10,7 @@ from lime.lime_image import ImageExplanation, LimeImageExplainer
 from scipy.ndimage import label
 
 from handler.explainer import PRECISIONS, Explainer, Precision, painting, supporting_regions
-from handler.regions import GREEN, REGIONS, outline, paint, regions_of, surrounding_colour
+from handler.regions import GREEN, REGIONS, outline, paint, regions_of, skin_surface
 
 
 def picture(size: int = 64) -> np.ndarray:
@@ -44,7 +44,7 @@ def test_perturbed_photographs_equal_those_of_lime(monkeypatch: pytest.MonkeyPat
     """Pixel for pixel, from the same masks."""
     image, seen = picture(), []
     segments = regions_of(image)
-    hidden = np.broadcast_to(surrounding_colour(image), image.shape).copy()
+    hidden = skin_surface(image)
     masks = np.random.default_rng(3).random((41, segments.max() + 1)) < 0.5
     masks[0] = True
     lime = LimeImageExplainer(random_state=3)
@@ -56,7 +56,7 @@ def test_perturbed_photographs_equal_those_of_lime(monkeypatch: pytest.MonkeyPat
     lime.random_state = Replay()
     monkeypatch.setattr("lime.lime_image.tqdm", iter)
     lime.data_labels(image, hidden, segments, lambda x: seen.append(x) or np.zeros((len(x), 2)), 41)
-    np.testing.assert_array_equal(paint(image, surrounding_colour(image), segments, masks), np.concatenate(seen))
+    np.testing.assert_array_equal(paint(image, hidden, segments, masks), np.concatenate(seen))
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,22 @@ def test_regions_follow_colour_edges():
         assert (found & inside).sum() / (found | inside).sum() > 0.9
 
 
-def test_the_surrounding_colour_is_that_of_the_skin():
-    assert np.abs(surrounding_colour(picture()).astype(int) - (210, 170, 150)).max() <= 2
+def test_the_skin_surface_continues_the_shading_of_the_skin():
+    """Under a lesion that reaches the border, hair and noise."""
+    y, x = np.mgrid[:96, :96] / 48 - 1
+    shading = np.stack([210 - 20 * x * x, 170 + 15 * y, 150 - 10 * x * y], axis=-1)
+    square = shading + np.random.default_rng(0).normal(0, 3, shading.shape)
+    square[30:70, :60] = (110, 60, 40)
+    square[:, 80:82] = 30
+    surface = skin_surface(square.clip(0, 255).astype(np.uint8))
+    assert surface.shape == square.shape and surface.dtype == np.uint8
+    assert np.abs(surface - shading).mean() < 2 and np.abs(surface - shading).max() < 12
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_the_skin_surface_of_one_colour_is_that_colour(value: int):
+    image = np.full((30, 40, 3), value, np.uint8)
+    np.testing.assert_array_equal(skin_surface(image), image)
 
 
 def test_the_outline_is_closed_at_the_edge_of_the_picture():
