@@ -1,0 +1,101 @@
+"""Start-up time, memory and latency of the whole service, on photographs.
+
+.venv/bin/python benchmarks/service.py                    on the drawn examples
+.venv/bin/python benchmarks/service.py PHOTO …            on other photographs
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from api.client import Client
+from api.contract import PRECISIONS
+from gateway.processes import free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSIFICATIONS = 20
+WORKER, SERVER = "model_service_worker", "org.pytorch.serve"
+
+
+def main() -> None:
+    """Print three tables."""
+    p = argparse.ArgumentParser(description="Start-up time, memory and latency of the whole service.")
+    p.add_argument("photo", nargs="*", type=Path, default=sorted((ROOT / "examples").glob("drawn_*.jpg")))
+    photos = p.parse_args().photo
+    with running_service() as (url, seconds, process), Client(url) as client:
+        print(f"a prediction works {seconds:.1f} s after the start\n")
+        print_memory(process)
+        client.predict(photos[0])
+        times = sorted(timed(client, photos[i % len(photos)]) for i in range(CLASSIFICATIONS))
+        print(f"\nclassification, one client: median {1000 * statistics.median(times):.0f} ms\n")
+        print("| precision | median s | largest s | median samples | reached |\n" + "| --- " * 5 + "|")
+        for precision in PRECISIONS:
+            print(explanation_row(client, photos, precision), flush=True)
+
+
+@contextmanager
+def running_service() -> Iterator[tuple[str, float, psutil.Process]]:
+    """The service on free ports: its address, the seconds until a prediction worked, and its process."""
+    port = free_port()
+    addresses = {"MLBIO_PORT": str(port), "MLBIO_TORCHSERVE_URL": f"http://127.0.0.1:{free_port()}"}
+    with tempfile.TemporaryDirectory() as logs:
+        started = time.monotonic()
+        command = [sys.executable, "-m", "gateway.serve", "--logs", logs]
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | addresses, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        try:
+            if not any("a prediction works" in line for line in process.stdout):
+                raise SystemExit("the service did not start")
+            yield f"http://127.0.0.1:{port}", time.monotonic() - started, psutil.Process(process.pid)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def print_memory(process: psutil.Process) -> None:
+    """Memory of TorchServe and its workers, in MB: resident, with shared pages divided, and unshared."""
+    print("| process | resident MB | proportional MB | unshared MB |\n" + "| --- " * 4 + "|")
+    for child in process.children(recursive=True):
+        command = " ".join(child.cmdline())
+        name = "worker" if WORKER in command else "TorchServe" if SERVER in command else None
+        if name:
+            memory = child.memory_full_info()
+            print(f"| {name} | {memory.rss / 1e6:.0f} | {memory.pss / 1e6:.0f} | {memory.uss / 1e6:.0f} |")
+
+
+def timed(client: Client, photo: Path) -> float:
+    """Seconds of a classification."""
+    started = time.perf_counter()
+    client.predict(photo)
+    return time.perf_counter() - started
+
+
+def explanation_row(client: Client, photos: list[Path], precision: str) -> str:
+    """Explain every photograph; returns a row of the table."""
+    seconds, samples, reached = [], [], 0
+    for photo in photos:
+        started = time.perf_counter()
+        details = client.predict(photo, explain=True, precision=precision).details
+        seconds.append(time.perf_counter() - started)
+        assert details and details.explanation
+        samples.append(details.explanation.samples)
+        reached += details.explanation.reached
+    return (
+        f"| {precision} | {statistics.median(seconds):.2f} | {max(seconds):.2f} | {statistics.median(samples):.0f} "
+        f"| {reached} of {len(photos)} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
