@@ -300,7 +300,10 @@ class Regions(Struct, frozen=True):
         ),
     ]
     standard_errors: Annotated[list[float], Meta(description="Of the weights, from sampling alone.")]
-    pairs: Annotated[list[Pair], Meta(description="The strongest interactions, the strongest first.")]
+    pairs: Annotated[
+        list[Pair],
+        Meta(description="The strongest interactions that the masks tell from all others, the strongest first."),
+    ]
 
 
 class ExplanationFigures(Struct, frozen=True):

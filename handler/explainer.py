@@ -163,6 +163,7 @@ class Explainer:
                 break
         stopped: StopReason = "settled" if stability >= precision.stability else "deadline" if late else "budget"
         ends = log_odds(sample(np.array([[True] * regions, [False] * regions])))[:, label]
+        interactions = fit_interactions(shown, np.concatenate(outcomes)[:, label])
         explanation = as_lime(square, segments, model, label)
         return Explanation(
             lime=explanation,
@@ -173,7 +174,7 @@ class Explainer:
             samples=done,
             seconds=time.perf_counter() - started,
             r2=float(model.r2[label]),
-            interactions=fit_interactions(shown, np.concatenate(outcomes)[:, label]),
+            interactions=interactions,
             completeness=_completeness(model.weights[label], *ends),
             stability=stability,
             target=precision.stability,

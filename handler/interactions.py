@@ -20,6 +20,9 @@ from handler.surrogate import average_over_pairs, kernel
 PENALTIES = 10.0 ** np.arange(-2, 4.25, 0.25)
 """Candidates for the ridge penalty of the interactions; the one with the smallest leave-one-out error is used."""
 
+MAX_SIMILARITY = 0.5
+"""Correlation of the products of two pairs of columns from which their interactions cannot be told apart."""
+
 
 @dataclass(frozen=True)
 class Interactions:
@@ -28,16 +31,19 @@ class Interactions:
     Attributes:
         pairs: symmetric (regions, regions) with a zero diagonal: by how much more two regions add to the log-odds
             together than each alone, averaged over the other regions. Negative if one can stand in for the other.
+        distinct: boolean (regions, regions), whether the masks tell the interaction from that of every other pair. In a
+            small design, some pairs of columns have the same product.
         r2: share of the variance of left-out samples that the model explains, by leaving out each pair of complements
             in turn; below 0 if it explains nothing.
     """
 
     pairs: np.ndarray
+    distinct: np.ndarray
     r2: float
 
     def strongest(self, count: int) -> list[tuple[int, int, float]]:
-        """The ``count`` largest interactions by absolute value, as (region, region, interaction)."""
-        first, second = np.triu_indices(len(self.pairs), 1)
+        """The ``count`` largest distinct interactions by absolute value, as (region, region, interaction)."""
+        first, second = np.nonzero(np.triu(self.distinct, 1))
         values = self.pairs[first, second]
         order = np.argsort(-np.abs(values), kind="stable")[:count]
         return [(int(first[k]), int(second[k]), float(values[k])) for k in order]
@@ -56,13 +62,18 @@ def fit_interactions(masks: np.ndarray, outcomes: np.ndarray) -> Interactions:
     weight = average_over_pairs(kernel(masks[:even]))[::2]
     odd, both = (outcomes[:even:2] - outcomes[1:even:2]) / 2, (outcomes[:even:2] + outcomes[1:even:2]) / 2
     _, odd_errors = _ridge(signs, odd, weight, PENALTIES[:1], intercept=False)
-    values, both_errors = _ridge(signs[:, first] * signs[:, second], both, weight, PENALTIES, intercept=True)
+    products = signs[:, first] * signs[:, second]
+    values, both_errors = _ridge(products, both, weight, PENALTIES, intercept=True)
     mean = weight @ both / weight.sum()
     unexplained = weight @ (odd_errors**2 + both_errors**2)
     total = weight @ (odd**2 + (both - mean) ** 2)
     pairs = np.zeros((regions, regions))
     pairs[first, second] = pairs[second, first] = 4 * values  # a step from -1 to +1 in both factors
-    return Interactions(pairs, float(1 - unexplained / total) if total > 0 else 1.0)
+    similarity = np.abs(products.T @ products) / len(products)
+    np.fill_diagonal(similarity, 0)
+    distinct = np.zeros((regions, regions), bool)
+    distinct[first, second] = distinct[second, first] = (similarity < MAX_SIMILARITY).all(axis=1)
+    return Interactions(pairs, distinct, float(1 - unexplained / total) if total > 0 else 1.0)
 
 
 def _ridge(
