@@ -47,14 +47,15 @@ def main() -> None:
     def torch_probabilities(images: np.ndarray) -> np.ndarray:
         return plain(torch.from_numpy(images))[0].numpy()
 
-    print("| images/s | torch float32 | ours, exact | ratio | ours, samples | ratio |\n" + "| --- " * 6 + "|")
+    print(f"| images/s | torch float32 | ours, {ours.arithmetic} | ratio | ours, samples | ratio |")
+    print("| --- " * 6 + "|")
     for batch in BATCHES:
         images = np.resize(squares, (batch, *squares.shape[1:]))
-        base, exact, fast = (
+        base, answers, fast = (
             batch / median_seconds(partial(engine, images))
             for engine in (torch_probabilities, ours.probabilities, ours.sample_probabilities)
         )
-        print(f"| batch {batch} | {base:.1f} | {exact:.1f} | {exact / base:.1f} | {fast:.1f} | {fast / base:.1f} |")
+        print(f"| batch {batch} | {base:.1f} | {answers:.1f} | {answers / base:.1f} | {fast:.1f} | {fast / base:.1f} |")
 
     samples = PRECISIONS["Faible"].samples
     label = int(ours.probabilities(squares[:1]).argmax())
