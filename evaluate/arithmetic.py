@@ -11,9 +11,7 @@ from msgspec import Struct
 from evaluate import metrics
 from evaluate.dataset import DataError
 from evaluate.roc import aurocs
-
-MIN_PROBABILITY = 1e-4
-"""Probabilities are clipped to this and its complement for log-odds, as in the explanations."""
+from handler.surrogate import log_odds
 
 DECIMALS = 4
 
@@ -26,7 +24,7 @@ class ArithmeticFigures(Struct, frozen=True):
         macro_auroc: None if all images have the same class.
         agreement: share of the images with the same most probable class as in float32.
         largest_difference: of any probability from float32.
-        log_odds_rmse: root mean square difference of the log-odds from float32.
+        log_odds_rmse: root mean square difference of the log-odds from float32, clipped as for explanations.
     """
 
     name: str
@@ -48,7 +46,7 @@ def compare(name: str, probabilities: np.ndarray, reference: np.ndarray, labels:
         "expected_calibration_error": metrics.expected_calibration_error(probabilities, labels),
         "agreement": np.mean(probabilities.argmax(1) == reference.argmax(1)),
         "largest_difference": np.abs(differences).max(),
-        "log_odds_rmse": np.sqrt(np.mean((_log_odds(probabilities) - _log_odds(reference)) ** 2)),
+        "log_odds_rmse": np.sqrt(np.mean((log_odds(probabilities) - log_odds(reference)) ** 2)),
     }
     auroc = float(metrics.mean_of_known(aurocs(probabilities, labels)))
     return ArithmeticFigures(
@@ -75,8 +73,3 @@ def read(path: Path) -> list[ArithmeticFigures]:
         return []
     except msgspec.MsgspecError as error:
         raise DataError(f"{path} does not hold figures of arithmetics ({error})") from None
-
-
-def _log_odds(probabilities: np.ndarray) -> np.ndarray:
-    p = np.clip(probabilities.astype(np.float64), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
-    return np.log(p / (1 - p))

@@ -8,7 +8,6 @@ python evaluate/main_evaluate.py --probabilities model_store/score_card/probabil
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from evaluate.predictions import Predictions
 from evaluate.score_card import ScoreCard, as_json, score_card
 from handler.checkpoint import Checkpoint, CheckpointError
 from handler.engines import Classifier, has_bfloat16
+from handler.graphs import sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "model_store/score_card"
@@ -118,8 +118,7 @@ def predict(arguments: argparse.Namespace, output: Path) -> tuple[Predictions, l
         folder, examples = arguments.root / FOLDERS["test"], find_examples(arguments.root, "test")
     checkpoint = Checkpoint.load(arguments.modelname)
     exact = Classifier(checkpoint, arithmetic="float32")
-    with arguments.modelname.open("rb") as file:
-        model = (arguments.modelname.name, hashlib.file_digest(file, "sha256").hexdigest()[:12])
+    model = (arguments.modelname.name, sha256(arguments.modelname)[:12])
     ensure_writable_folder(output, "--output")
     squares = load_squares(examples, os.cpu_count() or 1, "decoding images")
     inside = [replace(e, path=e.path.relative_to(folder)) for e in examples]
