@@ -15,6 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under pytest-xdist, one process runs what uses the service, which is started once; others take whole files."""
+    for item in items:
+        of_service = "e2e" in item.path.parts and item.get_closest_marker("containers") is None
+        item.add_marker(pytest.mark.xdist_group("service" if of_service else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def example_images() -> list[Path]:
     """The drawn pictures that ship."""
