@@ -14,6 +14,7 @@ from captum.attr import Lime
 from lime.lime_image import LimeImageExplainer
 from lime.wrappers.scikit_image import SegmentationAlgorithm
 
+from handler.engines import Sampler
 from handler.explainer import Explainer, MakeSampler, Precision
 
 PLAIN_SAMPLES = 1000
@@ -38,6 +39,7 @@ class Explained:
         r2: of the local model; None if the method does not report it.
         r2_with_pairs: of the model with interactions, on samples left out; None if there is none.
         stability: the Jaccard index that the method itself estimates; None if it does not.
+        reached: whether that is the precision's; None if the method has none.
     """
 
     weights: np.ndarray
@@ -47,6 +49,7 @@ class Explained:
     r2: float | None = None
     r2_with_pairs: float | None = None
     stability: float | None = None
+    reached: bool | None = None
 
     def pixels(self) -> np.ndarray:
         """Each pixel's weight, (H, W)."""
@@ -73,7 +76,27 @@ def ours(sampler: MakeSampler, square: np.ndarray, label: int, precision: Precis
         r2=result.r2,
         r2_with_pairs=result.interactions.r2,
         stability=result.stability,
+        reached=result.stability >= result.target,
     )
+
+
+def recorded(make_sampler: MakeSampler) -> MakeSampler:
+    """Samplers for one photograph that classify each mask once, and remember the answer for the next explanation."""
+    answers: dict[bytes, np.ndarray] = {}
+
+    def make(square: np.ndarray, hidden: np.ndarray, segments: np.ndarray) -> Sampler:
+        sample = make_sampler(square, hidden, segments)
+
+        def run(masks: np.ndarray) -> np.ndarray:
+            keys = [mask.tobytes() for mask in masks]
+            new = [i for i, key in enumerate(keys) if key not in answers]
+            if new:
+                answers.update(zip([keys[i] for i in new], sample(masks[new]), strict=True))
+            return np.stack([answers[key] for key in keys])
+
+        return run
+
+    return make
 
 
 def lime(probabilities: Probabilities, square: np.ndarray, label: int, samples: int, seed: int) -> Explained:

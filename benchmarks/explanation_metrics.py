@@ -36,6 +36,13 @@ def distance(explained: Explained, converged: Explained) -> float:
     return float(np.linalg.norm(explained.weights - converged.weights) / max(length, 1e-12))
 
 
+def spread(runs: list[Explained]) -> float:
+    """Estimated :func:`distance` of either of two independent explanations to what their method converges to."""
+    first, second = (run.weights for run in runs)
+    length = float(np.linalg.norm(first + second) / 2)
+    return float(np.linalg.norm(first - second) / np.sqrt(2) / max(length, 1e-12))
+
+
 def overlap(explained: Explained, lesion: np.ndarray) -> float:
     """Share of the positive weight on the lesion, boolean (H, W); NaN if no weight is positive.
 

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 try:
     from benchmarks import explanation_metrics as metrics
     from benchmarks import method
-    from benchmarks.explainers import Explained, captum, lime, ours
+    from benchmarks.explainers import Explained, captum, lime, ours, recorded
     from benchmarks.method import VARIANTS
 except ImportError as error:  # OpenCV, a dependency of Quantus, needs libGL
     if os.environ.get("CI") == "true":
@@ -75,6 +75,27 @@ def test_jaccard_and_distance():
     assert metrics.jaccard([RIGHT, RIGHT]) == 1 and metrics.jaccard([RIGHT, WRONG]) == 0
     assert metrics.jaccard([RIGHT, explained([1, -1, 0])]) == 0.5
     assert metrics.distance(RIGHT, RIGHT) == 0 and metrics.distance(WRONG, RIGHT) == pytest.approx(2)
+
+
+def test_spread_estimates_the_distance_to_the_truth():
+    rng, truth = np.random.default_rng(0), np.array([1.0, -2.0, 0.5, 3.0])
+    runs = [explained((truth + 0.1 * rng.standard_normal(4)).tolist()) for _ in range(400)]
+    distances = [metrics.distance(run, explained(truth.tolist())) for run in runs]
+    spreads = [metrics.spread([one, other]) for one, other in zip(runs[::2], runs[1::2], strict=True)]
+    assert np.mean(spreads) == pytest.approx(np.mean(distances), rel=0.1)
+
+
+def test_recorded_answers_are_the_samplers_own_and_asked_for_once():
+    asked: list[int] = []
+
+    def counting(images: np.ndarray) -> np.ndarray:
+        asked.append(len(images))
+        return darkness(images)
+
+    sampler = recorded(painting(counting))
+    first, again, plain = (ours(s, picture(), 1, Precision(128, 2), 0) for s in (sampler, sampler, painting(darkness)))
+    assert sum(asked) == 128 + 2, "the masks, the whole photograph and the hidden one"
+    assert (first.weights == again.weights).all() and (first.weights == plain.weights).all()
 
 
 @pytest.mark.parametrize(
