@@ -25,6 +25,7 @@ from evaluate.dataset import FOLDERS, METADATA, DataError, find_examples, find_l
 from evaluate.predictions import Predictions
 from evaluate.score_card import ScoreCard, as_json, score_card
 from handler.checkpoint import Checkpoint, CheckpointError
+from handler.convert import convert
 from handler.engines import Classifier, has_bfloat16
 from handler.graphs import sha256
 
@@ -117,15 +118,16 @@ def predict(arguments: argparse.Namespace, output: Path) -> tuple[Predictions, l
     else:
         folder, examples = arguments.root / FOLDERS["test"], find_examples(arguments.root, "test")
     checkpoint = Checkpoint.load(arguments.modelname)
-    exact = Classifier(checkpoint, arithmetic="float32")
+    graphs = convert(checkpoint)
+    exact = Classifier(graphs, arithmetic="float32", classes=checkpoint.classes)
     model = (arguments.modelname.name, sha256(arguments.modelname)[:12])
     ensure_writable_folder(output, "--output")
     squares = load_squares(examples, os.cpu_count() or 1, "decoding images")
     inside = [replace(e, path=e.path.relative_to(folder)) for e in examples]
     engines: dict[str, Assess] = {"float32": exact.assess}
     if has_bfloat16():
-        engines["bfloat16"] = Classifier(checkpoint, arithmetic="bfloat16").assess
-    if checkpoint.ranges:
+        engines["bfloat16"] = Classifier(graphs, arithmetic="bfloat16", classes=checkpoint.classes).assess
+    if graphs.samples:
         engines["int8"] = lambda pixels: (exact.sample_probabilities(pixels), None)
     answers = {name: classify(assess, exact.classes, squares, name) for name, assess in engines.items()}
     probabilities, novelty = answers["float32"]

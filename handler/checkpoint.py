@@ -14,7 +14,7 @@ from torchvision.models import ResNet, resnet34
 from api.classes import CLASSES
 from handler.images import SIZE
 from handler.novelty import Novelty
-from handler.quantise import Ranges
+from handler.quantise import Errors, Ranges
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's channel statistics, for pixels scaled to 0–1."""
@@ -69,6 +69,7 @@ class Checkpoint:
             until the run has ended.
         novelty: None until the run has ended.
         ranges: for 8-bit quantisation; None until the run has ended.
+        rounding_errors: that quantisation with these ranges causes; None as above, or in files of older versions.
     """
 
     state: dict[str, torch.Tensor]
@@ -80,6 +81,7 @@ class Checkpoint:
     malignant_threshold: float | None = None
     novelty: Novelty | None = None
     ranges: Ranges | None = None
+    rounding_errors: Errors | None = None
 
     def __post_init__(self) -> None:
         self.bias = self.bias or [0.0] * len(self.classes)
@@ -105,6 +107,7 @@ class Checkpoint:
             "malignant_threshold": self.malignant_threshold,
             "novelty": None if self.novelty is None else self.novelty.content(),
             "ranges": self.ranges,
+            "rounding_errors": self.rounding_errors,
         }
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,6 +149,7 @@ class Checkpoint:
             malignant_threshold=content.get("malignant_threshold"),
             novelty=Novelty(**content["novelty"]) if content.get("novelty") else None,
             ranges=content.get("ranges"),
+            rounding_errors=content.get("rounding_errors"),
         )
 
     def network(self) -> ResNet:

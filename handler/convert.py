@@ -12,17 +12,20 @@ from handler.checkpoint import Checkpoint
 from handler.graphs import Graphs, ModelFacts, ov, sha256
 from handler.images import SIZE
 from handler.network import PixelsToProbabilities
-from handler.quantise import fold_batch_norm, quantise
+from handler.quantise import correct_biases, fold_batch_norm, quantise
 
 
 def convert(checkpoint: Checkpoint) -> Graphs:
     """The graphs of a checkpoint."""
-    answers = _trace(PixelsToProbabilities(checkpoint).eval())
+    answers = trace(PixelsToProbabilities(checkpoint).eval())
     if checkpoint.ranges is None:
         return Graphs(answers, None)
     rounded = PixelsToProbabilities(checkpoint).eval()
-    quantise(fold_batch_norm(rounded.network), checkpoint.ranges)
-    return Graphs(answers, _trace(rounded))
+    normalise, rounded.normalise = rounded.normalise, nn.Identity()
+    network = correct_biases(fold_batch_norm(rounded.network), checkpoint.rounding_errors or {})
+    mean, std = normalise.get_buffer("mean"), normalise.get_buffer("std")
+    quantise(network, checkpoint.ranges, mean, std)
+    return Graphs(answers, trace(rounded))
 
 
 def export(path: Path, folder: Path) -> None:
@@ -45,7 +48,8 @@ def facts(path: Path, checkpoint: Checkpoint) -> ModelFacts:
     )
 
 
-def _trace(module: nn.Module) -> ov.Model:
+def trace(module: nn.Module) -> ov.Model:
+    """The graph of a module of ``uint8`` squares (N, 224, 224, 3)."""
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls the tracing that OpenVINO uses deprecated
         example = torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)

@@ -57,7 +57,7 @@ class PixelsToProbabilities(nn.Module):
         self.temperature = checkpoint.temperature
         self.register_buffer("bias", torch.tensor(checkpoint.bias))
         self.novelty = checkpoint.novelty or (lambda features: features[:, 0] * math.nan)
-        self.normalise = Normalise(checkpoint.preprocessing["mean"], checkpoint.preprocessing["std"])
+        self.normalise: nn.Module = Normalise(checkpoint.preprocessing["mean"], checkpoint.preprocessing["std"])
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = self.normalise(pixels.permute(0, 3, 1, 2).float())

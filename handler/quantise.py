@@ -1,21 +1,29 @@
 """8-bit quantisation of the network, for LIME's thousands of perturbations on a CPU.
 
-Weights are quantised per channel, inputs of convolutions per tensor, by their ranges on training images (Jacob et al.,
-"Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018). The graph
-has fake-quantisation operators, which make OpenVINO compute with integers.
+Weights are quantised per channel, inputs of convolutions and sums of residual blocks per tensor, by their ranges on
+training images (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference", CVPR 2018). Pixels are integers already and lose nothing. The graph has fake-quantisation operators, which
+make OpenVINO compute with integers. ``benchmarks/quantisation.py`` measures what each of these choices costs and gains.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet
+from torchvision.models.resnet import BasicBlock
 
 Ranges = dict[str, tuple[float, float]]
 """Smallest and largest input of each convolution, by the convolution's name."""
+
+Errors = dict[str, torch.Tensor]
+"""Mean error of each convolution's outputs that rounding causes, (channels,), by the convolution's name."""
+
+Observer = Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]
 
 
 def fold_batch_norm(network: ResNet) -> ResNet:
@@ -41,7 +49,7 @@ def activation_ranges(network: ResNet, batches: Iterable[torch.Tensor]) -> Range
     def observer(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         return lambda _, inputs: seen.setdefault(name, []).append((float(inputs[0].min()), float(inputs[0].max())))
 
-    hooks = [c.register_forward_pre_hook(observer(name)) for name, c in _convolutions(network)]
+    hooks = [c.register_forward_pre_hook(observer(name)) for name, c in convolutions(network)]
     for batch in batches:
         network(batch)
     for hook in hooks:
@@ -49,40 +57,133 @@ def activation_ranges(network: ResNet, batches: Iterable[torch.Tensor]) -> Range
     return {name: (min(low for low, _ in r), sum(high for _, high in r) / len(r)) for name, r in seen.items()}
 
 
-def quantise(network: ResNet, ranges: Ranges) -> ResNet:
-    """Quantise weights and inputs of a folded network's convolutions. ``network`` is changed in place and returned.
+@torch.inference_mode()
+def rounding_errors(
+    network: ResNet, ranges: Ranges, mean: torch.Tensor, std: torch.Tensor, batches: Iterable[torch.Tensor]
+) -> Errors:
+    """Mean errors that :func:`quantise` will cause, over normalised ``batches`` (N, 3, H, W).
+
+    The errors are those of each convolution by itself: its inputs are the exact network's, rounded.
+    """
+    seen: dict[str, list[torch.Tensor]] = {}
+
+    def observer(name: str, convolution: nn.Conv2d) -> Observer:
+        rounded: nn.Module
+        if name == "conv1":
+            rounded = PixelConvolution(convolution, mean, std)
+        else:
+            rounded = nn.Sequential(Rounding(*ranges[name]), RoundedWeights(convolution))
+
+        def observe(_: nn.Module, inputs: tuple[torch.Tensor, ...], exact: torch.Tensor) -> None:
+            found = rounded(inputs[0] * std + mean if name == "conv1" else inputs[0])
+            seen.setdefault(name, []).append((found - exact).mean((0, 2, 3)))
+
+        return observe
+
+    hooks = [c.register_forward_hook(observer(name, c)) for name, c in convolutions(network)]
+    for batch in batches:
+        network(batch)
+    for hook in hooks:
+        hook.remove()
+    return {name: torch.stack(errors).mean(0) for name, errors in seen.items()}
+
+
+def correct_biases(network: ResNet, errors: Errors) -> ResNet:
+    """Subtract ``errors`` from a folded network's biases (Nagel et al., "Data-Free Quantization Through Weight
+    Equalization and Bias Correction", ICCV 2019). ``network`` is changed in place and returned.
+    """
+    for name, convolution in convolutions(network):
+        if name in errors and convolution.bias is not None:
+            convolution.bias = nn.Parameter(convolution.bias.detach() - errors[name])
+    return network
+
+
+def quantise(network: ResNet, ranges: Ranges, mean: torch.Tensor, std: torch.Tensor) -> ResNet:
+    """Quantise a folded network, which is changed in place and returned.
+
+    Args:
+        network: of normalised pixels. Afterwards it takes the pixels themselves, integers from 0 to 255.
+        ranges: see :func:`activation_ranges`.
+        mean: what pixels were normalised by, (1, 3, 1, 1).
+        std: likewise.
 
     Raises:
         KeyError: ``ranges`` lacks a convolution.
     """
-    for name, convolution in list(_convolutions(network)):
-        parent, _, child = name.rpartition(".")
-        setattr(network.get_submodule(parent), child, _FakeQuantised(convolution, *ranges[name]))
+    missing = {name for name, _ in convolutions(network)} - ranges.keys()
+    if missing:
+        raise KeyError(min(missing))
+    network.conv1 = PixelConvolution(network.conv1, mean, std)
+    network.maxpool = nn.Sequential(network.maxpool, Rounding(*ranges["layer1.0.conv1"]))
+    names = [name for name, module in network.named_modules() if isinstance(module, BasicBlock)]
+    for name, following in zip(names, [*names[1:], None], strict=True):
+        block = network.get_submodule(name)
+        block.conv1 = RoundedWeights(block.conv1)
+        block.conv2 = nn.Sequential(Rounding(*ranges[f"{name}.conv2"]), RoundedWeights(block.conv2))
+        if block.downsample is not None:
+            block.downsample = RoundedWeights(block.downsample)
+        if following:  # the sum is rounded once for all that read it: two convolutions, or one and the next sum
+            layer, _, position = name.partition(".")
+            network.get_submodule(layer)[int(position)] = nn.Sequential(block, Rounding(*ranges[f"{following}.conv1"]))
     return network
 
 
-def _convolutions(network: nn.Module) -> list[tuple[str, nn.Conv2d]]:
-    return [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+class Rounding(nn.Module):
+    """Rounds to 256 levels between ``low`` and ``high``."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        # After a ReLU nothing is negative, and all levels serve what is positive.
+        self.minimum, self.maximum = (0, 255) if low >= 0 else (-128, 127)
+        self.step = max(high / self.maximum, low / self.minimum if self.minimum else 0.0, 1e-8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.fake_quantize_per_tensor_affine(x, self.step, 0, self.minimum, self.maximum)
 
 
-class _FakeQuantised(nn.Module):
-    """A convolution whose weights and inputs are rounded to 8 bits."""
+class RoundedWeights(nn.Module):
+    """A convolution whose weights are rounded to 255 levels per channel."""
 
-    weight_step: torch.Tensor
+    step: torch.Tensor
     zero: torch.Tensor
 
-    def __init__(self, convolution: nn.Conv2d, low: float, high: float) -> None:
+    def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         self.convolution = convolution
-        # After a ReLU no input is negative, and all 256 levels serve the positive ones.
-        self.minimum, self.maximum = (0, 255) if low >= 0 else (-128, 127)
-        self.step = max(high, -low, 1e-6) / self.maximum
         largest = convolution.weight.detach().abs().amax((1, 2, 3))
-        self.register_buffer("weight_step", (largest / 127).clamp_min(1e-9))
+        self.register_buffer("step", (largest / 127).clamp_min(1e-9))
         self.register_buffer("zero", torch.zeros(len(largest), dtype=torch.int32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         c = self.convolution
-        x = torch.fake_quantize_per_tensor_affine(x, self.step, 0, self.minimum, self.maximum)
-        weight = torch.fake_quantize_per_channel_affine(c.weight, self.weight_step, self.zero, 0, -127, 127)
+        weight = torch.fake_quantize_per_channel_affine(c.weight, self.step, self.zero, 0, -127, 127)
         return nn.functional.conv2d(x, weight, c.bias, c.stride, c.padding)
+
+
+class PixelConvolution(nn.Module):
+    """The first convolution with the normalisation in its weights, so that its inputs are whole numbers: pixels - 128.
+
+    The margin has the pixels' mean, as zeros have after normalisation, rounded to a whole number.
+    """
+
+    mean: torch.Tensor
+
+    def __init__(self, convolution: nn.Conv2d, mean: torch.Tensor, std: torch.Tensor) -> None:
+        super().__init__()
+        folded = copy.deepcopy(convolution)
+        folded.weight = nn.Parameter(convolution.weight.detach() / std)
+        shift = (folded.weight.detach() * (128 - mean)).sum((1, 2, 3))
+        folded.bias = nn.Parameter(shift if convolution.bias is None else convolution.bias.detach() + shift)
+        folded.padding = (0, 0)
+        self.margin = [int(p) for p in convolution.padding for _ in range(2)]  # of a square kernel
+        self.register_buffer("mean", mean)
+        self.convolution = nn.Sequential(Rounding(-128, 127), RoundedWeights(folded))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        padded = nn.functional.pad(pixels - self.mean, self.margin) + (self.mean - 128)
+        return self.convolution(padded)
+
+
+def convolutions(network: nn.Module) -> list[tuple[str, nn.Conv2d]]:
+    """The convolutions of a network and their names, in the order of computation."""
+    return [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]

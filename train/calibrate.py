@@ -15,7 +15,7 @@ from evaluate.metrics import accuracy, balanced_accuracy
 from handler.checkpoint import Checkpoint
 from handler.network import Normalise, features_and_logits
 from handler.novelty import Novelty
-from handler.quantise import activation_ranges, fold_batch_norm
+from handler.quantise import activation_ranges, fold_batch_norm, rounding_errors
 from train.precision import mixed_precision
 
 SENSITIVITY = 0.95
@@ -31,7 +31,7 @@ TEMPERATURES = (0.2, 5.0)
 """Range of :func:`fit_temperature`."""
 
 QUANTISATION_IMAGES, QUANTISATION_BATCH = 256, 8
-"""Training images that the ranges of the 8-bit network are taken from, and how many form a batch."""
+"""Training images that the 8-bit network's ranges and biases are fitted to, and how many form a batch."""
 
 SHRINKAGE = 0.1
 """Share of the mean variance that is added to each direction's, so that no nearly constant feature dominates."""
@@ -67,11 +67,18 @@ def complete(
     probabilities = calibrate(checkpoint, logits, labels)
     checkpoint.malignant_threshold = fit_malignant_threshold(probabilities, labels)
     checkpoint.novelty = fit_novelty(train_features, features)
-    normalise = Normalise()
-    pixels = torch.from_numpy(train_squares[:QUANTISATION_IMAGES]).permute(0, 3, 1, 2).float()
-    batches = (normalise(batch) for batch in pixels.split(QUANTISATION_BATCH))
-    checkpoint.ranges = activation_ranges(fold_batch_norm(checkpoint.network()), batches)
+    fit_quantisation(checkpoint, train_squares)
     return probabilities
+
+
+def fit_quantisation(checkpoint: Checkpoint, squares: np.ndarray) -> None:
+    """Store what quantisation needs in ``checkpoint``, from training images taken evenly from ``squares``."""
+    folded, normalise = fold_batch_norm(checkpoint.network()), Normalise()
+    evenly = squares[:: max(len(squares) // QUANTISATION_IMAGES, 1)][:QUANTISATION_IMAGES]
+    pixels = torch.from_numpy(np.ascontiguousarray(evenly)).permute(0, 3, 1, 2).float()
+    batches = [normalise(batch) for batch in pixels.split(QUANTISATION_BATCH)]
+    checkpoint.ranges = activation_ranges(folded, batches)
+    checkpoint.rounding_errors = rounding_errors(folded, checkpoint.ranges, normalise.mean, normalise.std, batches)
 
 
 @torch.inference_mode()

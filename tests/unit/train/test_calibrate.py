@@ -180,6 +180,8 @@ def test_everything_fitted_is_saved_with_the_checkpoint(network, tmp_path):
     loaded = Checkpoint.load(tmp_path / "m.pth")
     assert loaded.temperature == checkpoint.temperature != 1 and loaded.bias == checkpoint.bias
     assert loaded.ranges == checkpoint.ranges and len(loaded.ranges) == 36
+    assert loaded.rounding_errors.keys() == loaded.ranges.keys()
+    torch.testing.assert_close(loaded.rounding_errors, checkpoint.rounding_errors)
     assert loaded.malignant_threshold == checkpoint.malignant_threshold and 0 < loaded.malignant_threshold < 1
     features, _ = calibrate.predict(network, squares, CPU)
     torch.testing.assert_close(
