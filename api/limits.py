@@ -54,7 +54,7 @@ NOT_AN_IMAGE = (
     "not an image that can be read: send a JPEG, PNG, WebP, BMP, TIFF or GIF file "
     "(convert HEIC and RAW photographs to JPEG first)"
 )
-DAMAGED = "the image is damaged, cut short or of a rare kind: save it again, as JPEG or PNG, and resend it"
+DAMAGED = "the image is damaged or cut short, or of a rare kind: save it again, as JPEG or PNG, and resend it"
 
 
 def check_size(width: int, height: int, most_pixels: int) -> None:

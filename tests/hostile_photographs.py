@@ -244,8 +244,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         PROGRESSIVE, PROGRESSIVE.rindex(b"\xff\xda"), segment(0xFE, b"") * 5_000_000
     ),
     "JPEG of 20 MB of tables": lambda: within(JPEG, 2, segment(0xDB, (b"\1" + bytes(64)) * 1000) * 300),
-    "JPEG of 100 scans and 64 megapixels": lambda: progressive_with_scans(8000, 100),
-    "JPEG of 3,000 scans": lambda: progressive_with_scans(6000, 3000),
+    "JPEG of 100 scans and 64 megapixels": lambda: jpeg_claiming(8000, 8000, progressive_with_scans(64, 100)),
+    "JPEG of 3,000 scans": lambda: jpeg_claiming(6000, 6000, progressive_with_scans(64, 3000)),
     "progressive JPEG of 64 megapixels in full colours": lambda: jpeg_claiming(
         8000, 8000, encoded(picture(), "JPEG", progressive=True, subsampling=0)
     ),

@@ -330,6 +330,12 @@ def test_a_broken_profile_is_ignored(mode, profile):
     assert distance(open_photograph(encoded(image, "TIFF", icc_profile=profile)), plain) == 0
 
 
+def test_a_giant_profile_is_ignored():
+    image = Image.new("RGB", (32, 32), (180, 90, 80))
+    kept, ignored = (encoded(image, "TIFF", icc_profile=display_p3().ljust(size, b"\0")) for size in (2**22, 2**22 + 1))
+    assert distance(open_photograph(ignored), image) == 0 and distance(open_photograph(kept), image) > 1
+
+
 # Sizes
 
 
