@@ -148,7 +148,7 @@ def _explained() -> Iterator[None]:
     except msgspec.ValidationError as error:
         raise ContractError(_explain(str(error))) from None
     except msgspec.DecodeError as error:
-        raise ContractError(f"the body is not JSON ({error})") from None
+        raise ContractError(_not_json(str(error))) from None
     except UnicodeError:
         raise ContractError("the body is not JSON (it is not UTF-8 text)") from None
     except RecursionError:
@@ -219,6 +219,13 @@ _JSON_TYPES = {
     "object": "an object",
     "null": "null",
 }
+
+
+def _not_json(error: str) -> str:
+    """Where it goes wrong, from msgspec's ``JSON is malformed: invalid character (byte 3)``."""
+    if at := re.search(r"\(byte (\d+)\)", error):
+        return f"the body is not JSON: byte {at[1]} is not what JSON has there"
+    return "the body is not JSON: it is empty or ends too early"
 
 
 def _explain(error: str) -> str:

@@ -6,33 +6,51 @@ Training, serving and the page all decode here, so that they see the same pixels
 from __future__ import annotations
 
 import io
-import re
 import warnings
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
+from api.jpeg import essential
+from api.limits import (
+    DAMAGED,
+    MAX_EXIF,
+    MAX_PIXELS,
+    MAX_PROFILE,
+    MAX_WEBP_PIXELS,
+    MAX_WHOLE_BYTES,
+    MAX_WHOLE_PIXELS,
+    NOT_AN_IMAGE,
+    ImageError,
+    check_size,
+)
+from api.structure import check_gif, check_png, check_tiff, check_webp
+
+__all__ = ["EXTENSIONS", "FORMATS", "MIN_SHORT_SIDE", "ImageError", "open_photograph"]
+
 MIN_SHORT_SIDE = 896
-"""A photograph is never shrunk below this shorter side, in pixels: four times the network's input."""
+"""A photograph is never shrunk below this shorter side, in pixels: four times the network's input; or below half of it
+if it is over four times as long as wide."""
 
-MAX_PIXELS = 64_000_000
-"""Limit on width times height; a 50-megapixel phone photograph fits."""
+_SIGNATURES = {
+    "JPEG": (b"\xff\xd8\xff",),
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "WEBP": (b"RIFF",),
+    "BMP": (b"BM",),
+    "TIFF": (b"II", b"MM"),
+    "GIF": (b"GIF87a", b"GIF89a"),
+}
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-"""Accepted formats, by Pillow's names. JPEG includes the MPO files of some cameras."""
+FORMATS = tuple(_SIGNATURES)
+"""Accepted formats, by Pillow's names. JPEG includes the MPO files of some cameras, whose first picture is read."""
 
 EXTENSIONS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif")
 """Usual extensions of these formats, for file pickers. The format itself is recognised by content."""
 
-MAX_SCANS = 100
-"""Limit on the scans of a progressive JPEG; cameras write about ten. Even a scan of a few bytes costs a full decode."""
-
-Image.MAX_IMAGE_PIXELS = None  # _check_cost enforces our own limit
+Image.MAX_IMAGE_PIXELS = None  # our own limits are enforced
 warnings.filterwarnings("ignore", module=r"PIL\.")  # harmless faults in metadata
 
-# A JPEG marker with a length field, so not a stuffed 00, TEM, RST or SOI; EOI has none but ends the search.
-_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
-_START_OF_SCAN, _END_OF_IMAGE = b"\xda", b"\xd9"
+_CHECKS = {"PNG": check_png, "GIF": check_gif, "TIFF": check_tiff, "WEBP": check_webp}
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,25 +64,29 @@ _TURNS = {
 """The transposition that turns a photograph upright, by EXIF orientation."""
 
 
-class ImageError(ValueError):
-    """The bytes are not an acceptable photograph. The message is for the sender."""
-
-
 def open_photograph(data: bytes) -> Image.Image:
     """Decode the first frame of ``data`` into an upright 8-bit RGB photograph, transparency on white.
 
-    A large photograph is shrunk by an integer factor to a shorter side of at least :data:`MIN_SHORT_SIDE`. This bounds
-    time and memory, and makes no difference to the network.
+    A large photograph is shrunk by an integer factor to a shorter side of at least :data:`MIN_SHORT_SIDE`. This saves
+    time and memory, and makes no difference to the network. :mod:`api.limits` bounds what any file costs.
 
     Raises:
-        ImageError: not an image, of another format, too large, truncated or corrupt.
+        ImageError: not an image, of another format, over a limit, truncated or corrupt.
     """
     if not data:
         raise ImageError("the image is empty: send the bytes of a JPEG, PNG, WebP, BMP, TIFF or GIF file")
+    kind = next((k for k, signatures in _SIGNATURES.items() if data.startswith(signatures)), None)
+    if kind is None:
+        raise ImageError(NOT_AN_IMAGE)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if kind == "JPEG":
+            data = essential(data)
+        elif kind in _CHECKS:
+            _CHECKS[kind](data)
+        image = Image.open(io.BytesIO(data), formats=(kind,))
         _check_cost(image, data)
-        image.draft(None, (MIN_SHORT_SIDE, MIN_SHORT_SIDE))  # a JPEG is shrunk while it is decoded, by 2, 4 or 8
+        floor = _shortest(image.size)
+        image.draft(None, (floor, floor))  # a JPEG is shrunk while it is decoded, by 2, 4 or 8
         image.load()
         orientation = _orientation(image)
         photograph = _to_rgb(image)
@@ -72,53 +94,40 @@ def open_photograph(data: bytes) -> Image.Image:
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(
-            "not an image that can be read: send a JPEG, PNG, WebP, BMP, TIFF or GIF file "
-            "(convert HEIC and RAW photographs to JPEG first)"
-        ) from None
+        raise ImageError(NOT_AN_IMAGE) from None
     except MemoryError:
         raise ImageError("the image is too large to decode: make it smaller") from None
-    except Exception as error:  # Pillow raises many types on corrupt files: OSError, SyntaxError, struct.error…
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise ImageError(f"the image is damaged or cut short ({reason}): save it again and resend it") from None
+    except Exception:  # Pillow raises many types on corrupt files: OSError, SyntaxError, struct.error…
+        raise ImageError(DAMAGED) from None
 
 
 def _check_cost(image: Image.Image, data: bytes) -> None:
-    """Refuse decompression bombs, before decoding.
+    """Refuse what would take too long or too much memory, before decoding.
 
     Raises:
-        ImageError: no pixels, too many pixels, or too many scans.
+        ImageError: no pixels, too many pixels, or a compression that Pillow decodes in Python.
     """
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise ImageError(f"the image has {width} x {height} pixels: there is nothing to see")
-    tags = getattr(image, "tag_v2", {})  # tile width and height of a TIFF, which may exceed the picture's
-    tile = int(tags.get(322, 1)) * int(tags.get(323, 1))
-    if max(width * height, tile) > MAX_PIXELS:
-        raise ImageError(
-            f"the image has {width} x {height} pixels{'' if tile <= MAX_PIXELS else ' in larger tiles'}; at most "
-            f"{MAX_PIXELS // 1_000_000} million are read: make it smaller"
-        )
-    if image.format in ("JPEG", "MPO") and data.count(b"\xff" + _START_OF_SCAN) > MAX_SCANS:
-        scans = _count_scans(data)
-        if scans > MAX_SCANS:
-            raise ImageError(f"the image is a JPEG of {scans} scans; at most {MAX_SCANS} are read: save it again")
-
-
-def _count_scans(data: bytes) -> int:
-    """Number of scans of a JPEG, ignoring bytes that look like scans in metadata or after its end."""
-    scans, position = 0, 2
-    while match := _MARKER.search(data, position):
-        if match[1] == _END_OF_IMAGE:
-            break
-        scans += match[1] == _START_OF_SCAN
-        position = match.end() + int.from_bytes(data[match.end() : match.end() + 2])
-    return scans
+    if any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):
+        raise ImageError("the image is a compressed BMP: save it without compression, or as JPEG or PNG")
+    tags = getattr(image, "tag_v2", {})
+    if image.format == "JPEG":
+        most = MAX_PIXELS
+    elif image.format == "WEBP":
+        most = MAX_WEBP_PIXELS
+    else:
+        bits = data[24] if image.format == "PNG" else max(tags.get(ExifTags.Base.BitsPerSample, (8,)))
+        most = min(MAX_WHOLE_PIXELS, MAX_WHOLE_BYTES // (len(image.getbands()) * max(1, bits // 8)))
+    check_size(*image.size, most)
+    # The tiles of a TIFF may exceed the picture.
+    if int(tags.get(ExifTags.Base.TileWidth, 1)) * int(tags.get(ExifTags.Base.TileLength, 1)) > most:
+        raise ImageError(f"the image has tiles of more than {most / 1e6:g} million pixels: save it as JPEG or PNG")
 
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation; 1 (upright) if it is missing or unreadable. Pillow itself turns TIFF files."""
     try:
+        if len(image.info.get("exif", b"")) > MAX_EXIF:
+            image.info["exif"] = image.info["exif"][:MAX_EXIF]
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged metadata is no reason to refuse a photograph
         return 1
@@ -139,12 +148,18 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGB", image.size, "white")
         white.paste(image, mask=image)
         image = white
-    return _to_srgb(image, profile).convert("RGB")
+    image = _to_srgb(image, profile)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _shortest(size: tuple[int, int]) -> int:
+    """The shorter side in pixels below which a picture of this size is not shrunk."""
+    return MIN_SHORT_SIDE if max(size) <= 4 * min(size) else MIN_SHORT_SIDE // 2
 
 
 def _shrink(image: Image.Image) -> Image.Image:
     """Shrink a large image of any format, as ``draft`` does a JPEG."""
-    factor = min(image.size) // MIN_SHORT_SIDE
+    factor = min(image.size) // _shortest(image.size)
     return image.reduce(factor) if factor > 1 else image
 
 
@@ -165,7 +180,7 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Convert colours from the photograph's profile (phones use Display P3) to sRGB; an invalid profile is ignored."""
-    if not profile:
+    if not profile or len(profile) > MAX_PROFILE:
         return image
     try:
         converted = ImageCms.profileToProfile(

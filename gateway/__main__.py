@@ -5,13 +5,20 @@ from __future__ import annotations
 import uvicorn
 
 from gateway.app import create_app
+from gateway.protocol import Protocol
 from gateway.settings import Settings
 
 
 def main() -> None:
     settings = Settings.from_environment()
     uvicorn.run(
-        create_app(settings), host=settings.host, port=settings.port, log_level="warning", timeout_graceful_shutdown=5
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        http=Protocol,
+        ws="none",
+        log_level="warning",
+        timeout_graceful_shutdown=5,
     )
 
 

@@ -50,7 +50,7 @@ def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = 
         yield
         await app.state.torchserve.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/predict", predict, methods=["POST"]),
             Route("/healthz", healthz, methods=["GET"]),
@@ -64,6 +64,8 @@ def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = 
         exception_handlers={HTTPException: http_error, Exception: any_error},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # a redirection would repeat whatever host the client claims
+    return app
 
 
 async def predict(request: Request) -> Response:
@@ -146,7 +148,8 @@ async def http_error(request: Request, error: Exception) -> Response:
     """Unknown paths and methods, in the documented form."""
     assert isinstance(error, HTTPException)
     known = {404: "there is nothing here: POST /predict, or GET /docs", 405: f"{request.method} is not possible here"}
-    return respond(refuse(error.status_code, known.get(error.status_code, error.detail)), error.headers)
+    text = known.get(error.status_code, "the request cannot be answered: POST /predict, or GET /docs")
+    return respond(refuse(error.status_code, text), error.headers)
 
 
 async def any_error(request: Request, error: Exception) -> Response:

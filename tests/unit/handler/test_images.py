@@ -13,7 +13,7 @@ from handler.images import SIZE, network_square
 from tests.pictures import distance, encoded, noise, picture
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 1), (20_000, 1), (1, 20_000), (20_000, 3)])
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (12_000, 1), (1, 12_000), (12_000, 3)])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
 def test_extreme_shapes_become_squares(kind, size):
     square = network_square(open_photograph(encoded(Image.new("RGB", size, (150, 90, 60)), kind, quality=95)))

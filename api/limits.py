@@ -1,0 +1,83 @@
+"""What a photograph may cost: the limits that :mod:`api.photograph` enforces before it decodes one.
+
+Together they keep decoding under a second of one processor core and under 400 MB of memory, whatever the file holds.
+They are limits on what a header says, checked before any pixel is decoded, and not on a clock: the same file gets the
+same answer on any machine, and an ordinary photograph pays nothing for them.
+"""
+
+from __future__ import annotations
+
+MAX_SIDE = 12_000
+"""Limit on width and on height: a picture is shrunk by its shorter side, so a line of pixels stays as it is."""
+
+MAX_PIXELS = 64_000_000
+"""Limit on width times height of a JPEG; a 50-megapixel phone photograph fits. JPEGs are shrunk while decoded."""
+
+MAX_WHOLE_PIXELS = 25_000_000
+"""The limit for other formats, which are decoded at full size."""
+
+MAX_WHOLE_BYTES = 75_000_000
+"""Limit on the bytes of their pixels: 25 megapixels of RGB, 12.5 with 16 bits per channel."""
+
+MAX_WEBP_PIXELS = 12_500_000
+"""The limit for WebP, whose decoder keeps five copies."""
+
+MAX_PARTS = 20_000
+"""Limit on the chunks of a PNG, the blocks before a GIF's picture, and the strips or tiles of a TIFF: Pillow loops over
+them in Python. The usual number is below a thousand."""
+
+MAX_ENTRIES = 512
+"""Limit on the entries of a TIFF directory. Cameras write fewer than a hundred."""
+
+MAX_SCANS = 100
+"""Limit on the scans of a JPEG; cameras write one, and progressive files have about ten."""
+
+MAX_COEFFICIENTS = 80_000_000
+"""Limit on the samples of a JPEG of several scans, all of whose coefficients are kept, two bytes each. A 50-megapixel
+photograph with the usual subsampling of colours has 75 million."""
+
+MAX_SCAN_WORK = 800_000_000
+"""Limit on scans times samples of a JPEG: even an empty scan visits every block. Ten scans of such a photograph fit."""
+
+MAX_PROFILE = 4 * 2**20
+"""Bytes of a colour profile; a larger one is ignored."""
+
+MAX_EXIF = 2**16
+"""Bytes of EXIF that are looked at, as many as a JPEG segment holds. The orientation is among the first."""
+
+
+class ImageError(ValueError):
+    """The bytes are not an acceptable photograph. The message is for the sender."""
+
+
+NOT_AN_IMAGE = (
+    "not an image that can be read: send a JPEG, PNG, WebP, BMP, TIFF or GIF file "
+    "(convert HEIC and RAW photographs to JPEG first)"
+)
+DAMAGED = "the image is damaged or cut short, or of a rare kind: save it again, as JPEG or PNG, and resend it"
+
+
+def check_size(width: int, height: int, most_pixels: int) -> None:
+    """Refuse a picture with no pixels, a side over :data:`MAX_SIDE`, or more than ``most_pixels``.
+
+    Raises:
+        ImageError: it is refused.
+    """
+    if width < 1 or height < 1:
+        raise ImageError(f"the image has {width} x {height} pixels: there is nothing to see")
+    if max(width, height) > MAX_SIDE:
+        raise ImageError(
+            f"the image has {width} x {height} pixels; at most {MAX_SIDE:,} are read in width or in height: "
+            "make it smaller"
+        )
+    if width * height > most_pixels:
+        hint = "" if most_pixels == MAX_PIXELS else ", or save it as JPEG"
+        raise ImageError(
+            f"the image has {width} x {height} pixels; at most {most_pixels / 1e6:g} million are read: "
+            f"make it smaller{hint}"
+        )
+
+
+def too_many(parts: str, most: int) -> ImageError:
+    """The error of a file with more than ``most`` ``parts``."""
+    return ImageError(f"the image has too many {parts}; at most {most:,} are read: save it again, as JPEG or PNG")
