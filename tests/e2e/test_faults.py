@@ -19,13 +19,11 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-import uvicorn
 
-from gateway.app import create_app
 from gateway.processes import free_port, java_home
 from gateway.settings import Settings
 from tests.conftest import ROOT, encode
-from tests.e2e.conftest import bare_environment, free_addresses, free_ports_in_a_row
+from tests.e2e.conftest import Gateway, bare_environment, free_addresses, free_ports_in_a_row, wait_for
 from tests.e2e.test_gateway import refused
 
 
@@ -80,42 +78,6 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
         gone, alive = psutil.wait_procs(workers, timeout=30)
         for process in alive:
             process.kill()
-
-
-def wait_for(condition, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if condition():
-                return
-        except requests.RequestException:
-            pass
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.3)
-
-
-class Gateway:
-    """A real gateway in this process, with settings of its own."""
-
-    def __init__(self, settings: Settings) -> None:
-        settings = replace(settings, port=free_port())
-        self.url = f"http://127.0.0.1:{settings.port}"
-        self.server = uvicorn.Server(
-            uvicorn.Config(create_app(settings), host="127.0.0.1", port=settings.port, log_level="warning")
-        )
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-
-    def __enter__(self) -> Gateway:
-        self.thread.start()
-        wait_for(lambda: requests.get(f"{self.url}/healthz", timeout=5).ok, 30)
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.server.should_exit = True
-        self.thread.join(20)
-
-    def predict(self, **fields) -> requests.Response:
-        return requests.post(f"{self.url}/predict", json=fields, timeout=200)
 
 
 @pytest.fixture
