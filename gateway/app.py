@@ -72,7 +72,15 @@ def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = 
 
 
 async def predict(request: Request) -> Response:
-    """Check a request, let it in or refuse it, pass it on, and return the documented JSON."""
+    """``POST /predict``: the documented JSON, also when the gateway stops before there is an answer."""
+    try:
+        return await _predict(request)
+    except asyncio.CancelledError:  # by uvicorn, when the time to finish is over
+        return respond(refuse(503, "the service is being stopped: try again in a moment"))
+
+
+async def _predict(request: Request) -> Response:
+    """Check a request, let it in or refuse it, pass it on."""
     state = request.app.state
     try:
         with state.bodies.enter() as place:

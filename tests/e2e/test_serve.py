@@ -24,6 +24,7 @@ from api.headers import EXPLAIN_POOL, POOL, STREAM_TYPE
 from gateway.scratch import PREFIX, scratch_folder
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import GATEWAY, SERVER, Service, free_addresses, start_service, wait_for
+from tests.e2e.test_gateway import refused
 
 LOG_BYTES = 20_000
 BRIEFLY = {"prefer": "wait=3"}
@@ -196,12 +197,19 @@ def test_a_killed_supervisor_leaves_nothing_behind(tmp_path: Path, temporary: Pa
         assert list(temporary.glob(f"{PREFIX}*")) == [folder], "the next server deletes it"
 
 
-def test_the_gateway_alone_stops_as_asked(service: Service):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gateway"],
-        cwd=ROOT,
-        env=os.environ | free_addresses() | {"MLBIO_TORCHSERVE_URL": service.torchserve_url},
-    )
-    time.sleep(2)
-    process.terminate()
+def test_the_gateway_alone_answers_what_it_cannot_finish_in_time(service: Service, photograph: str):
+    ports = free_addresses() | {"MLBIO_TORCHSERVE_URL": service.torchserve_url, "MLBIO_STOP_SECONDS": "1"}
+    gateway = Service(f"http://127.0.0.1:{ports['MLBIO_PORT']}", "", None, Path())
+    process = subprocess.Popen([sys.executable, "-m", "gateway"], cwd=ROOT, env=os.environ | ports)
+    wait_for(lambda: predicts(gateway, photograph), 30)
+    worker = service.workers()[POOL]
+    worker.suspend()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(gateway.predict, {"image": photograph})
+            time.sleep(0.5)
+            process.terminate()
+            assert "stopped" in refused(waiting.result(20), 503)
+    finally:
+        worker.resume()
     assert process.wait(10) == 0
