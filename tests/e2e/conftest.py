@@ -85,8 +85,8 @@ class Gateway:
         self.server.should_exit = True
         self.thread.join(20)
 
-    def predict(self, **fields) -> requests.Response:
-        return requests.post(f"{self.url}/predict", json=fields, timeout=200)
+    def predict(self, headers: dict[str, str] | None = None, **fields) -> requests.Response:
+        return requests.post(f"{self.url}/predict", json=fields, headers=headers, timeout=200)
 
 
 def wait_for(condition, seconds: float) -> None:

@@ -92,7 +92,7 @@ def test_one_too_many_is_refused_at_once(service: Service, gateway, photograph: 
         for worker in workers:
             worker.suspend()
         try:
-            asked = [pool.submit(made.predict, **fields) for _ in range(5)]
+            asked = [pool.submit(made.predict, headers={"prefer": "wait=1"}, **fields) for _ in range(5)]
             started = time.monotonic()
             wait_for(lambda: sum(a.done() for a in asked) == 3, AT_ONCE)
             print(f"refused after {time.monotonic() - started:.2f} s")
@@ -104,7 +104,7 @@ def test_one_too_many_is_refused_at_once(service: Service, gateway, photograph: 
     for answer in answers:
         if answer.status_code == 503:
             assert "too many" in refused(answer, 503) and int(answer.headers["retry-after"]) > 0
-    assert made.predict(**fields).status_code == 200
+    assert made.predict(image=photograph).status_code == 200
     assert nothing_left(made)
 
 
@@ -221,7 +221,6 @@ def test_a_client_that_leaves_frees_its_place(gateway, endless: str, busy: psuti
 
 
 def test_the_handler_drops_what_nobody_waits_for(service: Service, example_images: list[Path], busy: psutil.Process):
-    """An hour of a wall clock that is set, forwards or backwards, would change nothing."""
     url = f"{service.torchserve_url}/predictions/{POOL}"
     data = example_images[0].read_bytes()
 
@@ -252,11 +251,11 @@ def test_the_gateway_says_until_when_it_waits(service: Service, gateway, photogr
 # The machine
 
 
-@pytest.mark.parametrize("jump", [-86_400, 86_400], ids=["a day back", "a day ahead"])
-def test_a_clock_that_jumps_changes_nothing(gateway, photograph: str, monkeypatch: pytest.MonkeyPatch, jump: float):
+def test_a_clock_that_is_put_back_changes_nothing(gateway, photograph: str, monkeypatch: pytest.MonkeyPatch):
+    """A day back for the gateway alone: instants of the wall clock would tell the handler to hurry."""
     made = gateway()
     now = time.time
-    monkeypatch.setattr(time, "time", lambda: now() + jump)
+    monkeypatch.setattr(time, "time", lambda: now() - 86_400)
     assert made.predict(image=photograph).status_code == 200
     answer = made.predict(image=photograph, explain=True, precision="Faible", details=True)
     assert answer.json()["details"]["explanation"]["stopped"] != "deadline"

@@ -9,7 +9,7 @@ from tests.e2e.conftest import Service
 
 
 def test_the_service_does_not_grow(service: Service):
-    growth, statuses = soak(service.url, psutil.Process(service.process.pid), 15)
+    growth, statuses = soak(service.url, psutil.Process(service.process.pid), 10)
     print(growth, statuses)
     assert {g.name for g in growth} == {"supervisor", "gateway", "TorchServe", "worker 1", "worker 2"}
     assert not [g for g in growth if g.excessive]
