@@ -12,7 +12,6 @@ import argparse
 import base64
 import itertools
 import json
-import statistics
 import sys
 import time
 from collections import Counter
@@ -29,9 +28,10 @@ from benchmarks.service import SERVER, WORKER, running_service
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = 6
-SAMPLE_SECONDS = 1.0
+REST_SECONDS = 6.0
+"""A little more than uvicorn and httpx keep a connection that nobody uses."""
 
-MEGABYTES, HANDLES, THREADS = 64.0, 16, 8
+MEGABYTES, HANDLES, THREADS = 64.0, 4, 6
 """Most growth of a process. Java's heap may grow until it is collected: it gets four times the memory."""
 
 
@@ -40,8 +40,8 @@ class Usage:
     """What a process holds: resident memory in MB, open file handles, threads."""
 
     megabytes: float
-    handles: float
-    threads: float
+    handles: int
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -80,44 +80,44 @@ def main() -> int:
 
 
 def soak(url: str, supervisor: psutil.Process, seconds: float) -> tuple[list[Growth], Counter[str]]:
-    """Load the service at ``url`` and watch the processes that ``supervisor`` started.
+    """Load the service at ``url``, and compare what the processes that ``supervisor`` started hold before and after.
 
-    Each kind of request is made once before the measurement, which compares the medians of its second and last quarter.
+    Both times at rest, and after a quarter of the load, at most a minute, has made what is made only once.
 
     Returns:
         The growth of each process, and how often each outcome came: a status, or "left" by the client.
     """
-    requests_ = kinds(url)
     statuses: Counter[str] = Counter()
-    for ask in requests_:
+    asks = kinds(url)
+    for ask in asks:
         ask()
-    processes = named(supervisor)
-    samples: dict[str, list[Usage]] = {name: [] for name in processes}
+    warm_up = min(seconds / 4, 60)
+    load(asks, warm_up, statuses)
+    before = at_rest(asks, supervisor)
+    load(asks, seconds - warm_up, statuses)
+    after = at_rest(asks, supervisor)
+    return [Growth(name, before[name], after[name]) for name in before], statuses
+
+
+def load(asks: list[Callable[[], str]], seconds: float, statuses: Counter[str]) -> None:
+    """Several clients, who each go through all kinds of requests again and again; their outcomes are counted."""
     end = time.monotonic() + seconds
 
     def client(first: int) -> None:
-        for ask in itertools.islice(itertools.cycle(requests_), first, None):
+        for ask in itertools.islice(itertools.cycle(asks), first, None):
             if time.monotonic() > end:
                 return
             statuses[ask()] += 1
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [pool.submit(client, i) for i in range(CLIENTS)]
-        while time.monotonic() < end:
-            for name, process in processes.items():
-                samples[name].append(usage(process))
-            time.sleep(SAMPLE_SECONDS)
-        for each in clients:
-            each.result()
-    return [Growth(name, *_ends(taken)) for name, taken in samples.items()], statuses
+        list(pool.map(client, range(CLIENTS)))
 
 
-def _ends(samples: list[Usage]) -> tuple[Usage, Usage]:
-    quarter = max(1, len(samples) // 4)
-    return tuple(  # type: ignore[return-value]
-        Usage(*(statistics.median(getattr(s, name) for s in part) for name in ("megabytes", "handles", "threads")))
-        for part in (samples[quarter : 2 * quarter] or samples[:1], samples[-quarter:])
-    )
+def at_rest(asks: list[Callable[[], str]], supervisor: psutil.Process) -> dict[str, Usage]:
+    """What each process holds when connections that nobody uses have been closed."""
+    time.sleep(REST_SECONDS)
+    asks[0]()  # httpx closes its own when it makes the next request
+    return {name: usage(process) for name, process in named(supervisor).items()}
 
 
 def usage(process: psutil.Process) -> Usage:

@@ -13,4 +13,4 @@ def test_the_service_does_not_grow(service: Service):
     print(growth, statuses)
     assert {g.name for g in growth} == {"supervisor", "gateway", "TorchServe", "worker 1", "worker 2"}
     assert not [g for g in growth if g.excessive]
-    assert statuses["200"] > 10 and statuses["left"] and statuses["400"] and not statuses["500"]
+    assert statuses["200"] and statuses["400"] and not statuses["500"]
