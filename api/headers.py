@@ -12,7 +12,10 @@ CANCEL_HEADER = "x-mlbio-cancel"
 """Identifies the request to cancel. A request with this header asks for nothing else."""
 
 DEADLINE_HEADER = "x-mlbio-deadline"
-"""Unix time in seconds at which an explanation ends with the best result so far."""
+"""When an explanation ends with the best result so far, as :class:`api.deadline.Deadline` writes it."""
+
+EXPIRY_HEADER = "x-mlbio-expiry"
+"""When nobody waits for the answer any more, so that it need not be computed; written in the same way."""
 
 ANSWER_HEADER = "x-mlbio-answer"
 """Set on every answer of the handler; TorchServe's own errors lack it."""

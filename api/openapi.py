@@ -18,6 +18,8 @@ _ERRORS = {
             'the field "image" is missing: it holds the photograph in base64'),
     "404": ("The model server does not know the model, or there is no such path.",
             "the model server has no model of that name: start it with mlbio.mar"),
+    "408": ("The request arrives too slowly.",
+            "the request arrives too slowly: send it faster, or a smaller photograph"),
     "413": ("The request is too large.", "the request is over 32 MiB: send a smaller photograph"),
     "500": ("A fault of the service.",
             "the photograph could not be classified or explained: a fault of the service, see its log"),

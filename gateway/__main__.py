@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import uvicorn
+import signal
 
-from gateway.app import create_app
-from gateway.protocol import Protocol
+from gateway.server import make_server
 from gateway.settings import Settings
 
 
 def main() -> None:
-    settings = Settings.from_environment()
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        http=Protocol,
-        ws="none",
-        log_level="warning",
-        timeout_graceful_shutdown=5,
-    )
+    # uvicorn stops for these signals and then raises them again: stopping as asked is exit code 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: None)
+    make_server(Settings.from_environment()).run()
 
 
 if __name__ == "__main__":

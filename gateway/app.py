@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 import httpx
@@ -18,11 +19,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
 from api.contract import Answer, ContractError, parse_json, refuse
 from api.headers import STREAM_TYPE
 from api.openapi import document
+from gateway.admission import Place, Room
+from gateway.answers import respond
 from gateway.body import read_body
 from gateway.docs_page import DOCS_PAGE
 from gateway.readiness import Readiness
@@ -30,9 +34,6 @@ from gateway.settings import Settings
 from gateway.torchserve import TorchServe
 
 T = TypeVar("T")
-
-RETRY_SECONDS = 5
-"""What ``Retry-After`` says: a worker that died is back in about that time."""
 
 CLIENT_GONE = 499
 """Status of a response that nobody reads (nginx's code); it appears in logs only."""
@@ -47,6 +48,10 @@ def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = 
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.torchserve = TorchServe(settings, transport)
         app.state.readiness = Readiness(app.state.torchserve)
+        # Connections are counted before they get here, so arriving bodies are bounded by their bytes alone.
+        app.state.bodies = Room("photographs", sys.maxsize, settings.queue_bytes)
+        app.state.classifications = Room("classifications", settings.predict_queue, settings.queue_bytes)
+        app.state.explanations = Room("explanations", settings.explain_queue, settings.queue_bytes)
         yield
         await app.state.torchserve.close()
 
@@ -69,34 +74,70 @@ def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = 
 
 
 async def predict(request: Request) -> Response:
-    """Check a request, pass it on, and return the documented JSON."""
+    """``POST /predict``: the documented JSON, also when the gateway stops before there is an answer."""
     try:
-        body = await read_body(request)
-        checked = await run_in_threadpool(parse_json, body)
+        return await _predict(request)
+    except asyncio.CancelledError:  # by uvicorn, when the time to finish is over
+        return respond(refuse(503, "the service is being stopped: try again in a moment"))
+
+
+async def _predict(request: Request) -> Response:
+    """Check a request, let it in or refuse it, pass it on."""
+    state = request.app.state
+    try:
+        with state.bodies.enter() as place:
+            checked = await run_in_threadpool(parse_json, await read_body(request, place))
+            # From here on the photograph is held, and its base64 is not.
+            room: Room = state.explanations if checked.explain else state.classifications
+            place = room.enter(len(checked.image))
     except ContractError as error:
         return respond(refuse(error.status, str(error)))
     except ClientDisconnect:
         return Response(status_code=CLIENT_GONE)
-    del body  # the photograph has been decoded: its base64 would take memory for as long as an explanation takes
-    torchserve: TorchServe = request.app.state.torchserve
     if not checked.explain:
-        return respond(await torchserve.predict(checked))
+        with place:
+            answer = await unless_disconnected(request, state.torchserve.predict(checked))
+        return Response(status_code=CLIENT_GONE) if answer is None else respond(answer)
     stream = STREAM_TYPE in request.headers.get("accept", "")
-    parts = torchserve.explain(checked, explain_seconds(request, torchserve.settings), stream)
-    first = await unless_disconnected(request, anext(parts))
-    if first is None or isinstance(first, Answer):
-        await parts.aclose()  # which cancels the work of a client that has left
-        return Response(status_code=CLIENT_GONE) if first is None else respond(first, stream=stream)
-    # A compressed stream would arrive in lumps.
-    return StreamingResponse(lines(first, parts), media_type=STREAM_TYPE, headers={"content-encoding": "identity"})
+    parts = state.torchserve.explain(checked, explain_seconds(request, state.torchserve.settings), stream)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(place)
+        first = await unless_disconnected(request, anext(parts))
+        if first is None or isinstance(first, Answer):
+            await parts.aclose()  # which cancels the work of a client that has left
+            return Response(status_code=CLIENT_GONE) if first is None else respond(first, stream=stream)
+        stack.pop_all()
+        return Lines(first, parts, place)
 
 
-async def lines(first: bytes, parts: AsyncGenerator[bytes | Answer]) -> AsyncIterator[bytes]:
-    """What a streaming client reads: lines of progress, and the answer as the last line."""
-    async with contextlib.aclosing(parts):
+class Lines(StreamingResponse):
+    """What a streaming client reads: lines of progress, and the answer as the last line.
+
+    Args:
+        first: the first line.
+        parts: the others. They are closed when the response ends, however it does.
+        place: left when the answer is there, as a client may take long to read it.
+    """
+
+    def __init__(self, first: bytes, parts: AsyncGenerator[bytes | Answer], place: Place) -> None:
+        # A compressed stream would arrive in lumps.
+        super().__init__(self._lines(first), media_type=STREAM_TYPE, headers={"content-encoding": "identity"})
+        self._parts = parts
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._place:
+            async with contextlib.aclosing(self._parts):
+                await super().__call__(scope, receive, send)
+
+    async def _lines(self, first: bytes) -> AsyncIterator[bytes]:
         yield first
-        async for part in parts:
-            yield part.body + b"\n" if isinstance(part, Answer) else part
+        async for part in self._parts:
+            if isinstance(part, Answer):
+                self._place.leave()
+                yield part.body + b"\n"
+            else:
+                yield part
 
 
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
@@ -155,11 +196,3 @@ async def http_error(request: Request, error: Exception) -> Response:
 async def any_error(request: Request, error: Exception) -> Response:
     """A fault of the gateway itself; Starlette logs it."""
     return respond(refuse(500, "a fault of the gateway: see its log"))
-
-
-def respond(answer: Answer, headers: Mapping[str, str] | None = None, stream: bool = False) -> Response:
-    """An answer as an HTTP response; a streaming client gets it as a line."""
-    headers = dict(headers or {}) | ({"retry-after": str(RETRY_SECONDS)} if answer.retry else {})
-    if stream:
-        return Response(answer.body + b"\n", answer.status, headers, media_type=STREAM_TYPE)
-    return Response(answer.body, answer.status, headers, media_type="application/json")

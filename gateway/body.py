@@ -1,37 +1,53 @@
-"""Reading a request's body within a limit."""
+"""Reading a request's body within limits of size and time."""
 
 from __future__ import annotations
+
+import asyncio
 
 from starlette.requests import Request
 
 from api.contract import ContractError
+from gateway.admission import Place
 from gateway.settings import MAX_BODY
 
 DRAIN_BODY = 8 * MAX_BODY
 """A body over the limit is read and discarded up to this size in bytes, so that its sender receives the answer."""
 
+BODY_SECONDS, BODY_RATE = 20.0, 32 * 1024
+"""A body may take so many seconds, and one more for so many bytes: a slow line passes, a client that drips does not."""
 
-async def read_body(request: Request) -> bytes:
-    """The whole body.
+
+async def read_body(request: Request, place: Place) -> bytes:
+    """The whole body, whose bytes ``place`` holds: those that are announced at once, so that what begins can end.
 
     Raises:
-        ContractError: over :data:`gateway.settings.MAX_BODY` bytes, with status 413.
+        ContractError: over :data:`gateway.settings.MAX_BODY` bytes (status 413), too many bytes at once (503), or too
+            slow (408).
         starlette.requests.ClientDisconnect: the client left before it was complete.
     """
     too_large = ContractError(f"the request is over {MAX_BODY // 2**20} MiB: send a smaller photograph", status=413)
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > DRAIN_BODY:
+    expected = int(announced) if announced.isdigit() else 0
+    if expected > DRAIN_BODY:
         raise too_large
+    place.hold(min(expected, MAX_BODY))
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size <= MAX_BODY:
-            parts.append(part)
-        else:
-            parts.clear()
-            if size > DRAIN_BODY:
-                break
+    started = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout_at(started + BODY_SECONDS) as limit:
+            async for part in request.stream():
+                size += len(part)
+                limit.reschedule(started + BODY_SECONDS + size / BODY_RATE)
+                if size <= MAX_BODY:
+                    place.hold(size)
+                    parts.append(part)
+                else:
+                    parts.clear()
+                    if size > DRAIN_BODY:
+                        break
+    except TimeoutError:
+        raise ContractError("the request arrives too slowly: send it faster, or a smaller photograph", 408) from None
     if size > MAX_BODY:
         raise too_large
     return b"".join(parts)

@@ -2,55 +2,87 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from api.headers import EXPLAIN_POOL, POOL
 from gateway.settings import Settings
+from gateway.tether import tethered
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHIVE = "mlbio.mar"
 STOP_SECONDS = 20.0
 """Seconds that a process gets to end after SIGTERM, before SIGKILL."""
 
+POLL_SECONDS = 0.1
 
-def start_torchserve(settings: Settings, model_store: Path, logs: Path, folder: str) -> subprocess.Popen[bytes]:
-    """TorchServe with both pools, in a process group of its own. ``folder`` is for its temporary files."""
+
+def start_torchserve(settings: Settings, model_store: Path, logs: Path, scratch: Path) -> subprocess.Popen[bytes]:
+    """TorchServe with both pools, in a process group of its own, with a new temporary folder in ``scratch``.
+
+    Java is started without TorchServe's launcher, which would stand between it and us: its exit code is TorchServe's,
+    and it ends with us. Its workers end when their connection to it does.
+    """
+    folder = tempfile.mkdtemp(dir=scratch)  # for unpacked archives and the workers' sockets
     environment = dict(os.environ)
     environment.update({f"TS_{name.upper()}": url for name, url in torchserve_addresses(settings).items()})
     environment.update(
-        TS_CONFIG_FILE=str(ROOT / "config.properties"),
-        JAVA_HOME=java_home(),
         TEMP=folder,
         TMPDIR=folder,
         LOG_LOCATION=str(logs),
         METRICS_LOCATION=str(logs),
+        MLBIO_CONSOLE_LOG="OFF",  # see log4j2.xml
+        MLBIO_LOG_BYTES=str(settings.log_bytes),
         # TorchServe and its workers look for `python` on the path.
         PATH=os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")]),
     )
     for port in ("TS_GRPC_INFERENCE_PORT", "TS_GRPC_MANAGEMENT_PORT"):
         environment.setdefault(port, str(free_port()))
-    pools = [f"{pool}={ARCHIVE}" for pool in (POOL, EXPLAIN_POOL)]
-    command = [sys.executable, "-c", "from ts.model_server import start; start()"]
-    command += ["--start", "--foreground", "--ncs", "--model-store", str(model_store), "--models", *pools]
-    return _start(command, environment, logs, logs / "torchserve.log")  # it writes some files into the working folder
+    command = tethered(java_command(model_store, folder), signal.SIGKILL)
+    return _start(command, environment, logs, logs / "torchserve.out")  # it writes some files into the working folder
+
+
+def java_command(model_store: Path, folder: str) -> list[str]:
+    """What TorchServe's launcher runs for ``torchserve --start``."""
+    package = find_spec("ts")
+    if package is None or package.origin is None:
+        raise FileNotFoundError("TorchServe is not installed: install the extra `torchserve`")
+    home = Path(package.origin).parent.parent
+    return [
+        f"{java_home()}/bin/java",
+        "-XX:+ExitOnOutOfMemoryError",  # it is started again
+        f"-Dmodel_server_home={home}",
+        f"-Dlog4j.configurationFile={(ROOT / 'log4j2.xml').as_uri()}",
+        f"-Djava.io.tmpdir={folder}",
+        *("-cp", f"{home}/ts/frontend/*", "org.pytorch.serve.ModelServer"),
+        *("--python", sys.executable),
+        *("-f", str(ROOT / "config.properties")),
+        *("-s", str(model_store.resolve())),
+        "-ncs",
+        *("-m", *(f"{pool}={ARCHIVE}" for pool in (POOL, EXPLAIN_POOL))),
+    ]
 
 
 def start_gateway(settings: Settings, logs: Path) -> subprocess.Popen[bytes]:
-    """The gateway, in a process group of its own."""
+    """The gateway, in a process group of its own. If we are killed, it stops as after SIGTERM."""
     environment = os.environ | {f"MLBIO_{name.upper()}": str(value) for name, value in vars(settings).items()}
-    return _start([sys.executable, "-m", "gateway"], environment, ROOT, logs / "gateway.log")
+    environment["MLBIO_LOG_FILE"] = str(logs.resolve() / "gateway.log")
+    command = tethered([sys.executable, "-m", "gateway"], signal.SIGTERM)
+    return _start(command, environment, ROOT, logs / "gateway.out")
 
 
-def _start(command: list[str], environment: dict[str, str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as file:
+def _start(command: list[str], environment: dict[str, str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
+    with output.open("wb") as file:
         return subprocess.Popen(
             command,
             env=environment,
@@ -62,19 +94,26 @@ def _start(command: list[str], environment: dict[str, str], folder: Path, log: P
         )
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process and everything in its group: SIGTERM, and SIGKILL after :data:`STOP_SECONDS`."""
-    for kind in (signal.SIGTERM, signal.SIGKILL):
+async def ended(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process; returns its exit code."""
+    while (code := process.poll()) is None:
+        await asyncio.sleep(POLL_SECONDS)
+    return code
+
+
+async def stop(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
+    """End a process and everything in its group: SIGTERM, and SIGKILL after ``seconds``."""
+    for kind, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, STOP_SECONDS)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, kind)
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             process.poll()
             try:
                 os.killpg(process.pid, 0)
             except ProcessLookupError:
                 return
-            time.sleep(0.1)
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def torchserve_addresses(settings: Settings) -> dict[str, str]:

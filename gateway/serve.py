@@ -2,77 +2,82 @@
 
 python -m gateway.serve                     until Ctrl-C or SIGTERM
 python -m gateway.serve --run COMMAND …     until COMMAND ends, with its exit code
+
+Either is started again when it ends by itself. On SIGTERM, SIGINT or SIGHUP the gateway takes no new requests, finishes
+those that it has (:attr:`gateway.settings.Settings.stop_seconds`), and then TorchServe stops; further signals change
+nothing. If this process itself is killed, the system ends both (:mod:`gateway.tether`).
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import os
 import re
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 import httpx
 
 from api.headers import EXPLAIN_POOL
-from gateway.processes import ARCHIVE, ROOT, start_gateway, start_torchserve, stop, torchserve_addresses
+from gateway.keeper import Keeper, say
+from gateway.processes import ARCHIVE, ROOT, ended, start_gateway, start_torchserve, torchserve_addresses
 from gateway.readiness import PROBE
+from gateway.scratch import scratch_folder
 from gateway.settings import Settings
+from gateway.stopping import Stopped, StopSignal
 
 START_SECONDS = 240.0
 PROBE_SECONDS = 10.0
 
-Processes = dict[str, subprocess.Popen[bytes]]
-"""By name, which is also the name of the log file."""
+GRACE_SECONDS = 10.0
+"""Seconds that the gateway gets to end beyond those of its requests."""
+
+COMMAND_SECONDS = 5.0
+"""Seconds that an interrupted COMMAND gets to end."""
 
 
 class ServeError(RuntimeError):
     """The service cannot run. The message says what to do."""
 
 
-class Stopped(Exception):
-    """A signal asked for the end.
-
-    Attributes:
-        signal: its number.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.signal = number
-
-
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
     settings = Settings.from_environment()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _raise_stopped)
+    stop = StopSignal()
+    stop.listen()
     try:
-        if arguments.run and is_ready(settings):
-            return run(arguments.run, settings)
-        with running(settings, arguments.model_store, arguments.logs) as processes:
-            if arguments.run:
-                return run(arguments.run, settings)
-            watch(processes, arguments.logs)
+        return asyncio.run(serve(arguments, settings, stop))
     except Stopped as stopped:
-        print("\nstopped", flush=True)
+        say("stopped")
         # Ending the service is what a signal is for; a COMMAND that was interrupted has failed, as in a shell.
         return 128 + stopped.signal if arguments.run else 0
     except ServeError as error:
-        print(f"serve: error: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(f"serve: error: {error}", file=sys.stderr)
         return 1
+
+
+async def serve(arguments: argparse.Namespace, settings: Settings, stop: StopSignal) -> int:
+    """Run the service; returns the exit code of COMMAND.
+
+    Raises:
+        Stopped: a signal arrived; everything has been stopped.
+        ServeError: the service cannot run.
+    """
+    if arguments.run and await stop.unless_stopped(is_ready(settings)):
+        return await stop.unless_stopped(run(arguments.run, settings))
+    async with running(settings, arguments.model_store, arguments.logs, stop):
+        if not arguments.run:
+            await stop.unless_stopped(asyncio.Event().wait())
+        return await stop.unless_stopped(run(arguments.run, settings))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -84,47 +89,69 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def run(command: list[str], settings: Settings) -> int:
+async def run(command: list[str], settings: Settings) -> int:
     """Run ``command`` with the service's address in ``MLBIO_URL``; returns its exit code."""
-    return subprocess.call(command, env=os.environ | {"MLBIO_URL": settings.url})
+    process = subprocess.Popen(command, env=os.environ | {"MLBIO_URL": settings.url})
+    try:
+        return await ended(process)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(ended(process), COMMAND_SECONDS)
+            except TimeoutError:
+                process.kill()
+                process.wait()
 
 
-@contextlib.contextmanager
-def running(settings: Settings, model_store: Path, logs: Path) -> Iterator[Processes]:
-    """TorchServe and the gateway, ready to predict; both are stopped at the end.
+@contextlib.asynccontextmanager
+async def running(settings: Settings, model_store: Path, logs: Path, stop: StopSignal) -> AsyncIterator[None]:
+    """TorchServe and the gateway, ready to predict and kept alive; both are stopped at the end.
 
     Raises:
         ServeError: the archive is missing, a port is taken, or no prediction works in time.
+        Stopped: a signal arrived before a prediction worked.
     """
     if not (model_store / ARCHIVE).is_file():
         raise ServeError(f"{model_store / ARCHIVE} is missing: make it with `make archive`")
     for url in (settings.url, *torchserve_addresses(settings).values()):
         refuse_taken_port(url)
+    logs = logs.resolve()
+    keepers: list[Keeper] = []
+    tasks: list[asyncio.Task[None]] = []
+    with scratch_folder() as scratch:
+        try:
+            started = time.monotonic()
+            say("starting TorchServe and the gateway …")
+            try:
+                prepare(logs)
+                keepers.append(Keeper("torchserve", lambda: start_torchserve(settings, model_store, logs, scratch)))
+                seconds = settings.stop_seconds + GRACE_SECONDS
+                keepers.append(Keeper("gateway", lambda: start_gateway(settings, logs), seconds))
+            except OSError as error:
+                raise ServeError(f"the service cannot be started: {error}") from None
+            await stop.unless_stopped(wait_until_ready(settings, keepers, logs))
+            where = f"POST {settings.url}/predict, docs at {settings.url}/docs"
+            say(f"a prediction works after {time.monotonic() - started:.0f} s: {where}")
+            tasks += [asyncio.create_task(keeper.keep()) for keeper in keepers]
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            say("\nstopping …")
+            for keeper in reversed(keepers):  # the gateway first: its requests need TorchServe
+                await keeper.stop()
+
+
+def prepare(logs: Path) -> None:
+    """Make the folder, and put an earlier log aside: :func:`refuse_dying_workers` reads this start's."""
     logs.mkdir(parents=True, exist_ok=True)
-    processes: Processes = {}
-    # TorchServe unpacks archives in its temporary folder and keeps its pid file there, so each server needs its own.
-    folder = tempfile.mkdtemp(prefix="mlbio-")
-    try:
-        started = time.monotonic()
-        print("starting TorchServe and the gateway …", flush=True)
-        processes["torchserve"] = start_torchserve(settings, model_store, logs, folder)
-        processes["gateway"] = start_gateway(settings, logs)
-        wait_until_ready(settings, processes, logs)
-        seconds = time.monotonic() - started
-        where = f"POST {settings.url}/predict, docs at {settings.url}/docs"
-        print(f"a prediction works after {seconds:.0f} s: {where}", flush=True)
-        yield processes
-    finally:
-        # A second Ctrl-C must not leave half of the service running.
-        before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-        for process in reversed(processes.values()):
-            stop(process)
-        shutil.rmtree(folder, ignore_errors=True)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with contextlib.suppress(FileNotFoundError):
+        (logs / "torchserve.log").replace(logs / "torchserve.previous.log")
 
 
-def wait_until_ready(settings: Settings, processes: Processes, logs: Path) -> None:
+async def wait_until_ready(settings: Settings, keepers: list[Keeper], logs: Path) -> None:
     """Return when both pools have made a real prediction.
 
     Raises:
@@ -132,57 +159,54 @@ def wait_until_ready(settings: Settings, processes: Processes, logs: Path) -> No
     """
     deadline = time.monotonic() + START_SECONDS
     explain_pool = f"{settings.torchserve_url}/predictions/{EXPLAIN_POOL}"
-    with httpx.Client(timeout=PROBE_SECONDS, trust_env=False) as client:
-        while not (is_ready(settings) and _predicts(client, explain_pool)):
-            refuse_dead(processes, logs)
+    async with httpx.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
+        while not (await is_ready(settings) and await _predicts(client, explain_pool)):
+            for keeper in keepers:
+                refuse_dead(keeper, logs)
             refuse_dying_workers(logs)
             if time.monotonic() > deadline:
                 raise ServeError(f"no prediction after {START_SECONDS:.0f} s: see {logs / 'torchserve.log'}")
-            time.sleep(0.3)
+            await asyncio.sleep(0.3)
 
 
-def _predicts(client: httpx.Client, url: str) -> bool:
+async def _predicts(client: httpx.AsyncClient, url: str) -> bool:
     try:
-        return client.post(url, content=PROBE.image).status_code == 200
+        return (await client.post(url, content=PROBE.image)).status_code == 200
     except httpx.HTTPError:
         return False
 
 
-def is_ready(settings: Settings) -> bool:
+async def is_ready(settings: Settings) -> bool:
     """Whether a service answers at the settings' address, and can predict."""
     try:
-        answer = httpx.get(f"{settings.url}/readyz", timeout=PROBE_SECONDS, trust_env=False)
+        async with httpx.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
+            answer = await client.get(f"{settings.url}/readyz")
         return bool(answer.json() == {"status": "ready"})
     except (httpx.HTTPError, ValueError):  # nobody answers, or not with JSON
         return False
 
 
-def watch(processes: Processes, logs: Path) -> NoReturn:
-    """Wait for a signal.
-
-    Raises:
-        ServeError: a process ended by itself.
-    """
-    while True:
-        refuse_dead(processes, logs)
-        time.sleep(0.5)
-
-
-def refuse_dead(processes: Processes, logs: Path) -> None:
-    """Raise :class:`ServeError`, with the end of its log, for a process that has ended."""
-    for name, process in processes.items():
-        if process.poll() is not None:
-            log = logs / f"{name}.log"
-            last = log.read_text(errors="replace").strip().splitlines()[-5:]
-            raise ServeError("\n".join([f"{name} ended with exit code {process.returncode}; {log} ends with:", *last]))
+def refuse_dead(keeper: Keeper, logs: Path) -> None:
+    """Raise :class:`ServeError`, with its last words, for a process that has ended."""
+    if keeper.process and (code := keeper.process.poll()) is not None:
+        said = "".join(_read(logs / f"{keeper.name}.{kind}") for kind in ("log", "out"))
+        last = said.strip().splitlines()[-5:]
+        raise ServeError("\n".join([f"{keeper.name} ended with exit code {code}; its logs in {logs} end with:", *last]))
 
 
 def refuse_dying_workers(logs: Path) -> None:
     """Raise :class:`ServeError` if workers die at start: TorchServe retries for minutes and calls itself healthy."""
-    text = (logs / "torchserve.log").read_text(errors="replace")
+    text = _read(logs / "torchserve.log")
     if text.count("Backend worker process died") >= 2:
         reasons = re.findall(r"MODEL_LOG - (\w+(?:\.\w+)*(?:Error|Exception): .*)", text)
         raise ServeError(f"the model cannot be loaded: {reasons[-1] if reasons else 'see the log'}\nsee {logs}")
+
+
+def _read(log: Path) -> str:
+    try:
+        return log.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def refuse_taken_port(url: str) -> None:
@@ -197,10 +221,6 @@ def refuse_taken_port(url: str) -> None:
                 f"{parts.hostname}:{parts.port} cannot be used ({error.strerror}): stop what listens there, or choose "
                 "other ports with MLBIO_PORT and MLBIO_TORCHSERVE_URL"
             ) from None
-
-
-def _raise_stopped(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number)
 
 
 if __name__ == "__main__":

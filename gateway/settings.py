@@ -20,8 +20,18 @@ class Settings:
     torchserve_url: str = "http://127.0.0.1:8080"
     predict_seconds: float = 30.0
     explain_seconds: float = 180.0
+    predict_queue: int = 96
+    """Most classifications running or waiting, a little below TorchServe's own queue (``config.properties``)."""
     explain_queue: int = 8
     """Most explanations running or waiting; one more is refused at once rather than after minutes."""
+    queue_bytes: int = 256 * 1024 * 1024
+    """Most bytes held for bodies that arrive, for classifications, and for explanations, each."""
+    stop_seconds: float = 30.0
+    """Seconds that requests get to finish when the gateway is stopped."""
+    log_file: str = ""
+    """Where the gateway logs, in files that rotate; stderr unless given."""
+    log_bytes: int = 10_000_000
+    """Size at which a log file rotates, TorchServe's too. Four older ones are kept."""
 
     @property
     def url(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -12,10 +11,12 @@ from typing import Any
 import httpx
 
 from api.contract import Answer, Request, refuse
+from api.deadline import Deadline
 from api.headers import (
     ANSWER_HEADER,
     CANCEL_HEADER,
     DEADLINE_HEADER,
+    EXPIRY_HEADER,
     EXPLAIN_POOL,
     JOB_HEADER,
     POOL,
@@ -59,8 +60,9 @@ class TorchServe:
         """A diagnosis without an explanation, within ``seconds`` (the settings' limit unless given)."""
         seconds = seconds or self.settings.predict_seconds
         try:
-            response = await self._client.post(**_call(POOL, request, seconds, {}))
-        except httpx.HTTPError as error:
+            async with asyncio.timeout(seconds):
+                response = await self._client.post(**_call(POOL, request, Deadline.after(seconds), {}))
+        except (httpx.HTTPError, TimeoutError) as error:
             return _failure(error, seconds)
         return _answer(response, response.content)
 
@@ -68,15 +70,12 @@ class TorchServe:
         """A diagnosis and its explanation within ``seconds``.
 
         Yields lines of progress if ``stream``, and the answer at last. Leaving early (closing the generator, or
-        cancelling its task) cancels the work in TorchServe as well.
+        cancelling its task) cancels the work in TorchServe as well, if it has both pools: the one worker of a single
+        pool hears of it when it has finished.
         """
-        if self._explaining >= self.settings.explain_queue:
-            yield refuse(503, "too many explanations are waiting: try again in a moment")
-            return
         job_id, finished = uuid.uuid4().hex, False
-        headers = {JOB_HEADER: job_id, DEADLINE_HEADER: f"{time.time() + seconds:.3f}"}
+        headers = {JOB_HEADER: job_id, DEADLINE_HEADER: Deadline.after(seconds).to_header()}
         headers |= {"accept": STREAM_TYPE} if stream else {}
-        self._explaining += 1
         try:
             # `torchserve --start --models mlbio.mar` has only the first pool, which explains as well.
             async for part in self._first_pool((EXPLAIN_POOL, POOL), request, headers, seconds + GRACE_SECONDS):
@@ -84,7 +83,6 @@ class TorchServe:
                     finished = part.status != 504
                 yield part
         finally:
-            self._explaining -= 1
             if not finished:
                 task = asyncio.create_task(self._cancel(job_id))
                 self._cancelling.add(task)
@@ -107,13 +105,25 @@ class TorchServe:
         self, pool: str, request: Request, headers: dict[str, str], seconds: float
     ) -> AsyncGenerator[bytes | Answer]:
         """One pool's lines of progress and its answer."""
+        end = asyncio.get_running_loop().time() + seconds
+        call = self._client.stream("POST", **_call(pool, request, Deadline.after(seconds), headers))
         try:
-            async with self._client.stream("POST", **_call(pool, request, seconds, headers)) as response:
+            async with contextlib.AsyncExitStack() as stack:
+                # A time limit belongs to a task, and each part may be asked for by another one.
+                async with asyncio.timeout_at(end):
+                    response = await stack.enter_async_context(call)
+                    if response.status_code != 200:
+                        body = await response.aread()
                 if response.status_code != 200:
-                    yield _answer(response, await response.aread())
+                    yield _answer(response, body)
                     return
                 rest = b""
-                async for part in response.aiter_bytes():
+                parts = response.aiter_bytes()
+                while True:
+                    async with asyncio.timeout_at(end):
+                        part = await anext(parts, None)
+                    if part is None:
+                        break
                     *lines, rest = (rest + part).split(b"\n")
                     for line in lines:
                         if not line.startswith(_PROGRESS):
@@ -121,30 +131,32 @@ class TorchServe:
                             break
                         yield line + b"\n"
                 yield _answer(response, rest)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             yield _failure(error, seconds)
 
     async def _cancel(self, job_id: str) -> None:
         """Mark a job as cancelled. If that fails, only computing time is lost."""
-        with contextlib.suppress(httpx.HTTPError):
-            await self._client.post(f"/predictions/{POOL}", headers={CANCEL_HEADER: job_id}, timeout=CONNECT_SECONDS)
+        with contextlib.suppress(httpx.HTTPError, TimeoutError):
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._client.post(f"/predictions/{POOL}", headers={CANCEL_HEADER: job_id})
 
 
-def _call(pool: str, request: Request, seconds: float, headers: dict[str, str]) -> dict[str, Any]:
+def _call(pool: str, request: Request, expiry: Deadline, headers: dict[str, str]) -> dict[str, Any]:
     """Arguments for httpx: the form that TorchServe's own users send with ``curl -F``."""
     return {
         "url": f"/predictions/{pool}",
         "files": {"image": ("image", request.image, "application/octet-stream")},
         "data": request.form_fields(),
-        "headers": headers,
-        "timeout": httpx.Timeout(seconds, connect=CONNECT_SECONDS),
+        "headers": headers | {EXPIRY_HEADER: expiry.to_header()},
+        # The callers' own limits are for the whole call; httpx's is for each wait in it.
+        "timeout": httpx.Timeout(None, connect=CONNECT_SECONDS),
     }
 
 
-def _failure(error: httpx.HTTPError, seconds: float) -> Answer:
+def _failure(error: httpx.HTTPError | TimeoutError, seconds: float) -> Answer:
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
         return refuse(503, "the model server is not running or still starting: try again in a moment")
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, (httpx.TimeoutException, TimeoutError)):
         return refuse(504, f"no answer within {seconds:g} seconds: the service is too busy, try again later")
     return refuse(503, "the connection to the model server broke: try again")
 

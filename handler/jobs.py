@@ -1,4 +1,4 @@
-"""What belongs to one request while it runs: its deadline, its progress reports, and whether it has been cancelled.
+"""What belongs to one request while it runs: its deadlines, its progress reports, and whether it has been cancelled.
 
 The gateway sends these in headers. A cancellation is a request of its own, which reaches another worker process of the
 same machine, so it is marked by an empty file in the temporary folder that the workers share.
@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.headers import DEADLINE_HEADER, JOB_HEADER, STREAM_TYPE
+from api.deadline import Deadline
+from api.headers import DEADLINE_HEADER, EXPIRY_HEADER, JOB_HEADER, STREAM_TYPE
 
 MARK_SECONDS = 3600.0
 """A mark older than this is deleted: its job has ended long ago."""
@@ -23,39 +24,44 @@ _JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Cancelled(Exception):
-    """The job was cancelled."""
+    """The job was cancelled, or nobody waits for its answer any more."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """The deadline, progress reports and cancellation of one request.
+    """The deadlines, progress reports and cancellation of one request.
 
     Attributes:
         id: see :data:`api.headers.JOB_HEADER`; None if the request cannot be cancelled.
-        deadline: Unix time in seconds at which an explanation ends with the best result so far; None for no limit.
+        deadline: when an explanation ends with the best result so far; None for no limit.
+        expiry: when nobody waits for the answer any more; None if somebody always does.
         on_progress: called with the share of the work that is done, 0 to 1; None if no progress is wanted.
     """
 
     id: str | None = None
-    deadline: float | None = None
+    deadline: Deadline | None = None
+    expiry: Deadline | None = None
     on_progress: Callable[[float], None] | None = None
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str], on_progress: Callable[[float], None]) -> Job:
         """Read headers whose names are in lower case; a value that is not understood is ignored."""
         job_id = headers.get(JOB_HEADER, "")
-        deadline = None
-        with contextlib.suppress(KeyError, ValueError):
-            deadline = float(headers[DEADLINE_HEADER])
-        wants_progress = STREAM_TYPE in headers.get("accept", "")
-        return cls(job_id if _JOB_ID.fullmatch(job_id) else None, deadline, on_progress if wants_progress else None)
+        return cls(
+            id=job_id if _JOB_ID.fullmatch(job_id) else None,
+            deadline=Deadline.from_header(headers.get(DEADLINE_HEADER, "")),
+            expiry=Deadline.from_header(headers.get(EXPIRY_HEADER, "")),
+            on_progress=on_progress if STREAM_TYPE in headers.get("accept", "") else None,
+        )
 
-    def progress(self, share: float) -> None:
-        """Report the share of the work that is done, 0 to 1.
+    def check(self) -> None:
+        """Return if somebody waits for the answer.
 
         Raises:
-            Cancelled: the job was cancelled.
+            Cancelled: nobody does.
         """
+        if self.expiry is not None and not self.expiry.left():
+            raise Cancelled(self.id)
         if self.id is not None:
             try:
                 _mark(self.id).unlink()
@@ -63,16 +69,27 @@ class Job:
                 pass
             else:
                 raise Cancelled(self.id)
+
+    def progress(self, share: float) -> None:
+        """Report the share of the work that is done, 0 to 1.
+
+        Raises:
+            Cancelled: nobody waits for the answer.
+        """
+        self.check()
         if self.on_progress is not None:
             self.on_progress(share)
 
     def seconds_left(self) -> float | None:
         """Seconds until the deadline, at least 0; None without a deadline."""
-        return None if self.deadline is None else max(0.0, self.deadline - time.time())
+        return None if self.deadline is None else self.deadline.left()
 
 
 def cancel(job_id: str) -> None:
-    """Mark a job as cancelled, and delete old marks. Anything that is not a job's id is ignored."""
+    """Mark a job as cancelled, and delete old marks. Anything that is not a job's id is ignored.
+
+    A mark that cannot be made, as on a full disk, costs only computing time.
+    """
     if not _JOB_ID.fullmatch(job_id):
         return
     for mark in _mark("*").parent.glob(_mark("*").name):
@@ -81,7 +98,8 @@ def cancel(job_id: str) -> None:
                 mark.unlink()
         except FileNotFoundError:
             pass
-    _mark(job_id).touch()
+    with contextlib.suppress(OSError):
+        _mark(job_id).touch()
 
 
 def _mark(job_id: str) -> Path:

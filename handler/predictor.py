@@ -48,6 +48,8 @@ PAIRS = 5
 
 FAULT = "the photograph could not be classified or explained: a fault of the service, see its log"
 
+CANCELLED = "nobody waits for this answer any more"
+
 Assessment = tuple[np.ndarray, float]
 """Probabilities (classes,) and novelty score of one photograph."""
 
@@ -108,9 +110,12 @@ class Predictor:
         accepted: dict[int, tuple[Request, np.ndarray]] = {}
         for i, request in enumerate(requests):
             try:
+                jobs[i].check()
                 if isinstance(request, ContractError):
                     raise request
                 accepted[i] = request, read_square(request.image)
+            except Cancelled:
+                answers[i] = refuse(503, CANCELLED)
             except ContractError as error:
                 answers[i] = refuse(error.status, str(error))
             except ImageError as error:
@@ -156,7 +161,7 @@ class Predictor:
                 )
             )
         except Cancelled:
-            return refuse(503, "the request was cancelled")
+            return refuse(503, CANCELLED)
         except Exception:
             return _fault()
 

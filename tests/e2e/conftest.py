@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -9,21 +10,27 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 from selenium import webdriver
 
+from api.headers import EXPLAIN_POOL, POOL
 from gateway.processes import free_port, torchserve_addresses
+from gateway.server import make_server
 from gateway.settings import Settings
 from tests.conftest import ROOT
 from tests.e2e.page import CHROMIUM_FLAGS, PATIENCE
 
 START_SECONDS = 280
+SERVER, GATEWAY = "org.pytorch.serve.ModelServer", "-m gateway"
+"""What the command lines of a service's processes have in them."""
 
 
 @dataclass
@@ -39,14 +46,68 @@ class Service:
         """``POST /predict`` with JSON."""
         return requests.post(f"{self.url}/predict", json=fields, **({"timeout": 300} | options))
 
+    def processes(self, *words: str) -> list[psutil.Process]:
+        """Those of the service whose command line has each of ``words``; all of them without words."""
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if all(f" {word} " in f" {' '.join(process.cmdline())} " for word in words):
+                    found.append(process)
+        return found
 
-def start_service(folder: Path) -> Service:
-    """``python -m gateway.serve`` on free ports. The caller stops it."""
+    def workers(self) -> dict[str, psutil.Process]:
+        """By pool, as TorchServe's management API tells."""
+        host, port = self.torchserve_url.rsplit(":", 1)
+        found = {}
+        for pool in (POOL, EXPLAIN_POOL):
+            (model,) = requests.get(f"{host}:{int(port) + 1}/models/{pool}", timeout=10).json()
+            (worker,) = model["workers"]
+            found[pool] = psutil.Process(worker["pid"])
+        return found
+
+
+class Gateway:
+    """A real gateway in this process, with settings of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings = replace(settings, port=free_port())
+        self.url = f"http://127.0.0.1:{settings.port}"
+        self.server = make_server(settings)
+        self.state = self.server.config.app.state
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+
+    def __enter__(self) -> Gateway:
+        self.thread.start()
+        wait_for(lambda: requests.get(f"{self.url}/healthz", timeout=5).ok, 30)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.server.should_exit = True
+        self.thread.join(20)
+
+    def predict(self, headers: dict[str, str] | None = None, **fields) -> requests.Response:
+        return requests.post(f"{self.url}/predict", json=fields, headers=headers, timeout=200)
+
+
+def wait_for(condition, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except requests.RequestException:
+            pass
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.3)
+
+
+def start_service(folder: Path, launcher: list[str] | None = None, **environment: str) -> Service:
+    """``python -m gateway.serve`` on free ports, or ``launcher``, which runs it. The caller stops it."""
     ports = free_addresses()
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway.serve", "--logs", str(folder)],
+        launcher or [sys.executable, "-m", "gateway.serve", "--logs", str(folder)],
         cwd=ROOT,
-        env=os.environ | ports,
+        env=os.environ | ports | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -19,13 +19,11 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-import uvicorn
 
-from gateway.app import create_app
 from gateway.processes import free_port, java_home
 from gateway.settings import Settings
 from tests.conftest import ROOT, encode
-from tests.e2e.conftest import bare_environment, free_addresses, free_ports_in_a_row
+from tests.e2e.conftest import Gateway, bare_environment, free_addresses, free_ports_in_a_row, wait_for
 from tests.e2e.test_gateway import refused
 
 
@@ -82,42 +80,6 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
             process.kill()
 
 
-def wait_for(condition, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if condition():
-                return
-        except requests.RequestException:
-            pass
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.3)
-
-
-class Gateway:
-    """A real gateway in this process, with settings of its own."""
-
-    def __init__(self, settings: Settings) -> None:
-        settings = replace(settings, port=free_port())
-        self.url = f"http://127.0.0.1:{settings.port}"
-        self.server = uvicorn.Server(
-            uvicorn.Config(create_app(settings), host="127.0.0.1", port=settings.port, log_level="warning")
-        )
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-
-    def __enter__(self) -> Gateway:
-        self.thread.start()
-        wait_for(lambda: requests.get(f"{self.url}/healthz", timeout=5).ok, 30)
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.server.should_exit = True
-        self.thread.join(20)
-
-    def predict(self, **fields) -> requests.Response:
-        return requests.post(f"{self.url}/predict", json=fields, timeout=200)
-
-
 @pytest.fixture
 def photograph(example_images: list[Path]) -> str:
     return encode(example_images[0].read_bytes())
@@ -162,15 +124,6 @@ def test_full_is_503_with_retry_after_and_loses_nothing(bare: Bare, photograph: 
     # TorchServe's queue holds two, and a job or two are on their way to the worker.
     assert 2 <= [a.status_code for a in answers].count(200) <= 4
     check_full(answers)
-
-
-def test_too_many_explanations_are_refused_at_once(bare: Bare, photograph: str):
-    with Gateway(replace(bare.settings, explain_queue=1)) as gateway, ThreadPoolExecutor(5) as pool:
-        body = {"image": photograph, "explain": True, "precision": "Faible"}
-        answers = list(pool.map(lambda _: gateway.predict(**body), range(5)))
-        assert [a.status_code for a in answers].count(200) == 1
-        check_full(answers)
-        assert gateway.predict(**body).status_code == 200, "the place is free again"
 
 
 def check_full(answers: list[requests.Response]) -> None:
@@ -256,14 +209,9 @@ def test_a_model_that_cannot_be_loaded_is_said_soon(tmp_path: Path):
     assert "made from another checkpoint" in finished.stderr and "Traceback" not in finished.stderr
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "code"),
-    [("SIGINT", [], 0), ("SIGTERM", [], 0), ("SIGINT", ["--run", "true"], 130)],
-    ids=["Ctrl-C", "SIGTERM", "Ctrl-C before a command has run"],
-)
-def test_a_signal_while_starting_leaves_nothing_behind(tmp_path: Path, name: str, options: list[str], code: int):
+def test_an_interrupt_before_a_command_has_run_leaves_nothing_behind(tmp_path: Path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway.serve", "--logs", str(tmp_path), *options],
+        [sys.executable, "-m", "gateway.serve", "--logs", str(tmp_path), "--run", "true"],
         cwd=ROOT,
         env=os.environ | free_addresses(),
         stdout=subprocess.PIPE,
@@ -273,8 +221,8 @@ def test_a_signal_while_starting_leaves_nothing_behind(tmp_path: Path, name: str
     time.sleep(2)
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 2, "TorchServe and the gateway"
-    process.send_signal(getattr(signal, name))
-    assert process.wait(60) == code
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
     process.stdout.close()
     gone, alive = psutil.wait_procs(family, timeout=5)
     assert not alive

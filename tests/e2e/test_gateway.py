@@ -264,7 +264,7 @@ def test_openapi_describes_what_is_answered(service: Service, photograph: str):
     document = requests.get(f"{service.url}/openapi.json", timeout=10).json()
     validate(document)
     operation = document["paths"]["/predict"]["post"]
-    assert set(operation["responses"]) == {"200", "400", "404", "413", "500", "502", "503", "504"}
+    assert set(operation["responses"]) == {"200", "400", "404", "408", "413", "500", "502", "503", "504"}
     for example in operation["requestBody"]["content"]["application/json"]["examples"].values():
         assert service.predict(example["value"]).status_code == 200
     answer = service.predict({"image": photograph, "details": True}).json()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
@@ -9,7 +10,6 @@ import time
 import psutil
 import pytest
 
-from gateway import processes
 from gateway.processes import java_home, stop, torchserve_addresses
 from gateway.settings import Settings
 
@@ -24,19 +24,18 @@ IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 
 
 @pytest.mark.parametrize("ignore", ["", IGNORE], ids=["willing", "deaf to SIGTERM"])
-def test_a_process_ends_with_all_its_children(monkeypatch: pytest.MonkeyPatch, ignore: str):
-    monkeypatch.setattr(processes, "STOP_SECONDS", 0.5)
+def test_a_process_ends_with_all_its_children(ignore: str):
     process = subprocess.Popen(
         [sys.executable, "-c", PARENT.format(ignore=ignore)], stdout=subprocess.PIPE, start_new_session=True
     )
     child = psutil.Process(int(process.stdout.readline()))
     started = time.monotonic()
-    stop(process)
+    asyncio.run(stop(process, 0.5))
     assert time.monotonic() - started < 3
     assert process.returncode is not None
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
     process.stdout.close()
-    stop(process)  # one that has ended already does no harm
+    asyncio.run(stop(process))  # one that has ended already does no harm
 
 
 def test_management_and_metrics_follow_inference():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -55,11 +58,11 @@ def test_only_our_own_readiness_counts(status: int, body: bytes, expected: bool)
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
-        assert is_ready(Settings(port=server.server_port)) is expected
+        assert asyncio.run(is_ready(Settings(port=server.server_port))) is expected
 
 
 def test_nobody_is_not_ready():
-    assert is_ready(Settings(port=free_port())) is False
+    assert asyncio.run(is_ready(Settings(port=free_port()))) is False
 
 
 def test_a_missing_archive_is_said(tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -67,19 +70,28 @@ def test_a_missing_archive_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
     assert f"{ARCHIVE} is missing" in capsys.readouterr().err
 
 
+def answering(ready: bool) -> Callable:
+    async def is_ready(settings: Settings) -> bool:
+        return ready
+
+    return is_ready
+
+
 @pytest.mark.parametrize(("options", "code"), [([], 0), (["--run", "sleep"], 130)])
 def test_an_interrupted_command_has_failed(monkeypatch: pytest.MonkeyPatch, options: list[str], code: int):
-    def interrupted(*_: object):
+    @contextlib.asynccontextmanager
+    async def interrupted(*_: object):
         signal.raise_signal(signal.SIGINT)
+        yield
 
-    monkeypatch.setattr(serve, "is_ready", lambda settings: False)
+    monkeypatch.setattr(serve, "is_ready", answering(False))
     monkeypatch.setattr(serve, "running", interrupted)
     assert main(options) == code
 
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_the_exit_code_is_the_commands(monkeypatch: pytest.MonkeyPatch, code: int):
-    monkeypatch.setattr(serve, "is_ready", lambda settings: True)
+    monkeypatch.setattr(serve, "is_ready", answering(True))
     assert main(["--run", "sh", "-c", f'test -n "$MLBIO_URL" && exit {code}']) == code
 
 

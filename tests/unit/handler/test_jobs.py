@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 import uuid
 from pathlib import Path
 
 import pytest
 
+from api.deadline import Deadline
 from handler.jobs import Cancelled, Job, cancel
 
 
@@ -21,7 +21,11 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_headers_are_read():
     told, job_id = [], uuid.uuid4().hex
-    headers = {"x-mlbio-job": job_id, "x-mlbio-deadline": f"{time.time() + 5}", "accept": "application/x-ndjson, */*"}
+    headers = {
+        "x-mlbio-job": job_id,
+        "x-mlbio-deadline": Deadline.after(5).to_header(),
+        "accept": "application/x-ndjson, */*",
+    }
     job = Job.from_headers(headers, told.append)
     assert job.id == job_id and 4 < job.seconds_left() <= 5
     job.progress(0.5)
@@ -44,7 +48,7 @@ def test_a_header_that_is_not_understood_is_ignored(headers: dict):
 
 
 def test_no_seconds_are_left_after_the_deadline():
-    assert Job(deadline=time.time() - 5).seconds_left() == 0
+    assert Job(deadline=Deadline.after(-5)).seconds_left() == 0
 
 
 def test_a_cancelled_job_raises_once_and_others_continue(own_folder: Path):

@@ -1,0 +1,23 @@
+"""Answers of the contract as HTTP responses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from api.contract import Answer
+from api.headers import STREAM_TYPE
+
+RETRY_SECONDS = 5
+"""What ``Retry-After`` says: a worker that died is back in about that time."""
+
+
+def respond(answer: Answer, headers: Mapping[str, str] | None = None, stream: bool = False) -> Response:
+    """An answer as an HTTP response; a streaming client gets it as a line."""
+    headers = dict(headers or {}) | ({"retry-after": str(RETRY_SECONDS)} if answer.retry else {})
+    if answer.status == 408:
+        headers["connection"] = "close"  # the rest of the request is not wanted
+    if stream:
+        return Response(answer.body + b"\n", answer.status, headers, media_type=STREAM_TYPE)
+    return Response(answer.body, answer.status, headers, media_type="application/json")

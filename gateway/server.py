@@ -1,0 +1,53 @@
+"""The gateway as a server: its limits, its logs, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import uvicorn
+
+from gateway.app import create_app
+from gateway.connection import Connection
+from gateway.settings import Settings
+
+LOG_FILES = 4
+"""So many older log files are kept, as in ``log4j2.xml``."""
+
+
+def make_server(settings: Settings) -> uvicorn.Server:
+    """uvicorn with the gateway. On SIGTERM it takes no new requests, and finishes those that it has."""
+    logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, is no reason to say more
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            host=settings.host,
+            port=settings.port,
+            http=Connection,
+            ws="none",
+            log_config=log_config(settings),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=settings.stop_seconds,  # type: ignore[arg-type]  # it goes to asyncio.wait_for
+        )
+    )
+
+
+def log_config(settings: Settings) -> dict[str, Any]:
+    """For :func:`logging.config.dictConfig`: the settings' file, which rotates, or stderr."""
+    handler: dict[str, Any] = {"class": "logging.StreamHandler"}
+    if settings.log_file:
+        handler = {
+            "class": "logging.handlers.RotatingFileHandler",
+            "filename": settings.log_file,
+            "maxBytes": settings.log_bytes,
+            "backupCount": LOG_FILES,
+            "encoding": "utf-8",
+        }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"lines": {"format": "%(asctime)s %(levelname)s %(name)s - %(message)s"}},
+        "handlers": {"log": handler | {"formatter": "lines"}},
+        "root": {"level": "WARNING", "handlers": ["log"]},
+    }

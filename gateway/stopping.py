@@ -1,0 +1,70 @@
+"""Signals that ask for the end: noted when they arrive, acted on where the program waits.
+
+A handler that raises would interrupt whatever runs, also the stopping itself when a second signal arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Coroutine
+from types import FrameType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Stopped(Exception):
+    """A signal asked for the end.
+
+    Attributes:
+        signal: its number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.signal = number
+
+
+class StopSignal:
+    """The first of :data:`SIGNALS` since :meth:`listen`; those after it change nothing."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._noted = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def listen(self) -> None:
+        """Note signals from now to the end of the process."""
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+
+    async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of ``work``.
+
+        Raises:
+            Stopped: a signal has arrived, or arrives first; ``work`` is cancelled and has ended.
+        """
+        self._loop = asyncio.get_running_loop()
+        if self._number is not None:
+            self._noted.set()
+        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._noted.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if self._number is not None:
+                raise Stopped(self._number)
+            return working.result()
+        finally:
+            for task in (working, stopping):
+                task.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._number is None:
+            self._number = number
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: everything has stopped
+                self._loop.call_soon_threadsafe(self._noted.set)

@@ -1,0 +1,36 @@
+"""Run a command that ends when its parent does: ``tether.py PARENT SIGNAL COMMAND …``.
+
+A parent that is killed (SIGKILL, the out-of-memory killer) cannot stop its children. Linux does it for processes that
+ask for it with prctl(2), and the request survives exec(2), so the command needs to know nothing of this. On other
+systems it runs without a tether.
+
+Uses only the standard library and imports nothing of ours: it is run by its path, and starts in a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+
+
+def tethered(command: list[str], number: signal.Signals) -> list[str]:
+    """``command``, to be started by this process's main thread; it gets signal ``number`` when this process ends."""
+    return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(os.getpid()), str(number.value), *command]
+
+
+def main(parent: int, number: int, command: list[str]) -> None:
+    """Become ``command``."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+        if os.getppid() != parent:  # it ended before it could be waited for
+            sys.exit(1)
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -1,0 +1,61 @@
+"""Signals that ask for the end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.stopping import SIGNALS, Stopped, StopSignal
+
+
+@pytest.fixture
+def stop() -> Iterator[StopSignal]:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    made = StopSignal()
+    made.listen()
+    yield made
+    for number, handler in zip(SIGNALS, before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_without_a_signal_there_is_the_result(stop: StopSignal):
+    async def work() -> int:
+        return 5
+
+    assert asyncio.run(stop.unless_stopped(work())) == 5
+
+
+def test_an_error_of_the_work_is_raised(stop: StopSignal):
+    async def work() -> None:
+        raise ValueError("planted")
+
+    with pytest.raises(ValueError, match="planted"):
+        asyncio.run(stop.unless_stopped(work()))
+
+
+def test_the_first_signal_cancels_the_work_and_others_do_not_interrupt_its_end(stop: StopSignal):
+    done = []
+
+    async def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.sleep(10)
+        finally:
+            for number in SIGNALS:
+                signal.raise_signal(number)
+                await asyncio.sleep(0)
+            done.append("all")
+
+    with pytest.raises(Stopped) as stopped:
+        asyncio.run(stop.unless_stopped(work()))
+    assert stopped.value.signal == signal.SIGTERM and done == ["all"]
+    signal.raise_signal(signal.SIGHUP)  # the loop is closed
+
+
+def test_a_signal_before_the_loop_counts(stop: StopSignal):
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(Stopped):
+        asyncio.run(stop.unless_stopped(asyncio.sleep(10)))
