@@ -23,7 +23,7 @@ from tests.hostile_requests import Case
 SECONDS = 20
 """Time limit of an answer; the slowest photographs take one or two."""
 
-MEGABYTES = {"gateway": 350, "worker": 400, "java": 800}
+MEGABYTES = {"gateway": 400, "worker": 400, "java": 800}
 """How far a request may raise the memory of a process. Each holds a request of up to 32 MiB in several forms."""
 
 LEAKS = re.compile(
