@@ -10,6 +10,7 @@ variants are timed in turns, in batches of BATCH perturbed photographs.
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -86,7 +87,7 @@ def variants(checkpoint: Checkpoint, calibration: np.ndarray) -> Iterator[tuple[
     yield "… and whole pixels", convert(replace(checkpoint, rounding_errors=None)).samples, None
     yield "… and corrected biases (ours)", convert(checkpoint).samples, None
     try:
-        import nncf
+        nncf = importlib.import_module("nncf")  # nothing else needs it
     except ImportError:
         print("NNCF is not installed: its rows are left out\n")
         return

@@ -14,6 +14,7 @@ from evaluate import main_evaluate, report
 from evaluate.dataset import FOLDERS, METADATA, Example
 from evaluate.predictions import Predictions
 from handler.checkpoint import Checkpoint
+from handler.graphs import Graphs
 from handler.images import network_square
 from tests.conftest import ROOT
 from tests.unit.evaluate.sets import BCC, NV, confident, relabel
@@ -26,7 +27,7 @@ class Drawn:
     batches: list[int] = []
     tells_novelty = False
 
-    def __init__(self, checkpoint, arithmetic) -> None:
+    def __init__(self, graphs: Graphs, arithmetic: str, classes: list[str]) -> None:
         self.batches.clear()
 
     def assess(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -42,6 +43,8 @@ class Drawn:
 @pytest.fixture
 def drawn(monkeypatch) -> type[Drawn]:
     monkeypatch.setattr(main_evaluate, "Classifier", Drawn)
+    # Only whether there is a graph in 8 bits is looked at.
+    monkeypatch.setattr(main_evaluate, "convert", lambda checkpoint: Graphs("answers", checkpoint.ranges and "samples"))
     monkeypatch.setattr(main_evaluate, "has_bfloat16", lambda: False)
     return Drawn
 
