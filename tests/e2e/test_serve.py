@@ -32,9 +32,10 @@ BRIEFLY = {"prefer": "wait=3"}
 
 
 @pytest.fixture(scope="module")
-def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A temporary folder of the services' own, to see what they leave in it."""
-    return Path(tempfile.mkdtemp(prefix="mlbio-t-", dir=tempfile.gettempdir()))  # short: sockets are made in it
+def temporary() -> Iterator[Path]:
+    """A temporary folder of the services' own, to see what they leave in it. Its name is short, as sockets need."""
+    with tempfile.TemporaryDirectory(prefix="mlbio-t-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="module")
