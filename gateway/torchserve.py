@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
 
-from api.contract import Answer, Request, refuse
+from api.contract import Answer, Effort, Request, refuse
 from api.deadline import Deadline
 from api.headers import (
     ANSWER_HEADER,
     CANCEL_HEADER,
     DEADLINE_HEADER,
+    EFFORT_HEADER,
+    EFFORT_LINE,
     EXPIRY_HEADER,
     EXPLAIN_POOL,
     JOB_HEADER,
     POOL,
+    REQUEST_ID_HEADER,
     STREAM_TYPE,
 )
+from gateway.record import current
 from gateway.settings import Settings
 
 GRACE_SECONDS = 10.0
@@ -74,7 +79,7 @@ class TorchServe:
         pool hears of it when it has finished.
         """
         job_id, finished = uuid.uuid4().hex, False
-        headers = {JOB_HEADER: job_id, DEADLINE_HEADER: Deadline.after(seconds).to_header()}
+        headers = {JOB_HEADER: job_id, DEADLINE_HEADER: Deadline.after(seconds).to_header(), EFFORT_HEADER: "1"}
         headers |= {"accept": STREAM_TYPE} if stream else {}
         try:
             # `torchserve --start --models mlbio.mar` has only the first pool, which explains as well.
@@ -117,7 +122,7 @@ class TorchServe:
                 if response.status_code != 200:
                     yield _answer(response, body)
                     return
-                rest = b""
+                rest, effort = b"", None
                 parts = response.aiter_bytes()
                 while True:
                     async with asyncio.timeout_at(end):
@@ -126,11 +131,14 @@ class TorchServe:
                         break
                     *lines, rest = (rest + part).split(b"\n")
                     for line in lines:
+                        if line.startswith(EFFORT_LINE):
+                            effort = _read_effort(line)
+                            continue
                         if not line.startswith(_PROGRESS):
                             rest = line  # the answer, which is the last
                             break
                         yield line + b"\n"
-                yield _answer(response, rest)
+                yield _answer(response, rest, effort)
         except (httpx.HTTPError, TimeoutError) as error:
             yield _failure(error, seconds)
 
@@ -147,7 +155,7 @@ def _call(pool: str, request: Request, expiry: Deadline, headers: dict[str, str]
         "url": f"/predictions/{pool}",
         "files": {"image": ("image", request.image, "application/octet-stream")},
         "data": request.form_fields(),
-        "headers": headers | {EXPIRY_HEADER: expiry.to_header()},
+        "headers": headers | {EXPIRY_HEADER: expiry.to_header(), REQUEST_ID_HEADER: current().id},
         # The callers' own limits are for the whole call; httpx's is for each wait in it.
         "timeout": httpx.Timeout(None, connect=CONNECT_SECONDS),
     }
@@ -161,11 +169,19 @@ def _failure(error: httpx.HTTPError | TimeoutError, seconds: float) -> Answer:
     return refuse(503, "the connection to the model server broke: try again")
 
 
-def _answer(response: httpx.Response, body: bytes) -> Answer:
+def _answer(response: httpx.Response, body: bytes, effort: Effort | None = None) -> Answer:
     """Our handler's answer as it is; TorchServe's own errors in our words."""
     if ANSWER_HEADER in response.headers:
-        return Answer(response.status_code, body.rstrip(b"\n"))
+        effort = effort or Effort.from_header(response.headers.get(EFFORT_HEADER, ""))
+        return Answer(response.status_code, body.rstrip(b"\n"), effort)
     return translate_error(response.status_code)
+
+
+def _read_effort(line: bytes) -> Effort | None:
+    try:
+        return Effort.from_header(str(json.loads(line)["effort"]))
+    except ValueError:
+        return None
 
 
 def translate_error(status: int) -> Answer:
