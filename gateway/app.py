@@ -197,8 +197,9 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """Figures for Prometheus."""
-    return Response(request.app.state.metrics.text(), media_type=CONTENT_TYPE)
+    """Figures for Prometheus: the gateway's and TorchServe's."""
+    state = request.app.state
+    return Response(state.metrics.text() + await state.torchserve.metrics(), media_type=CONTENT_TYPE)
 
 
 async def openapi(request: Request) -> Response:

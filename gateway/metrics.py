@@ -31,6 +31,11 @@ def outcome(status: int) -> str:
     return "answered" if status < 400 else "refused" if status < 500 else "failed"
 
 
+def known_path(path: str) -> str:
+    """One of :data:`PATHS`, or :data:`OTHER`."""
+    return path if path in PATHS else "/docs" if path.startswith("/docs/") else OTHER
+
+
 class Metrics:
     """The metrics of one gateway, in a registry of their own."""
 
@@ -70,7 +75,7 @@ class Metrics:
 
     def count(self, method: str, path: str, status: int, seconds: float, record: Record, ended: str) -> None:
         """Count a request that has been answered."""
-        known = path if path in PATHS else "/docs" if path.startswith("/docs/") else OTHER
+        known = known_path(path)
         self._requests.labels(method if method in METHODS else OTHER, known, str(status)).inc()
         if known == "/predict":
             self._seconds.labels(record.pool or "none", ended).observe(seconds)

@@ -8,10 +8,12 @@ from typing import Any
 import uvicorn
 
 from api.logs import JsonLines
+from gateway import traces
 from gateway.app import create_app
 from gateway.connection import Connection
 from gateway.keys import KeysError
 from gateway.settings import Settings
+from gateway.traces import TracesError
 from gateway.watch import ACCESS_LOGGER
 
 LOG_FILES = 4
@@ -22,8 +24,9 @@ def make_server(settings: Settings) -> uvicorn.Server:
     """uvicorn with the gateway. On SIGTERM it takes no new requests, and finishes those that it has."""
     logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, is no reason to say more
     try:
+        traces.configure()
         app = create_app(settings)
-    except KeysError as error:
+    except (KeysError, TracesError) as error:
         raise SystemExit(f"gateway: error: {error}") from None
     return uvicorn.Server(
         uvicorn.Config(

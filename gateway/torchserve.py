@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -26,13 +27,20 @@ from api.headers import (
     REQUEST_ID_HEADER,
     STREAM_TYPE,
 )
+from gateway.processes import torchserve_addresses
 from gateway.record import current
 from gateway.settings import Settings
+from gateway.traces import Part
 
 GRACE_SECONDS = 10.0
 """Seconds to wait past an explanation's deadline: its last batch and the answer are on their way."""
 
 CONNECT_SECONDS = 5.0
+
+METRICS_SECONDS = 2.0
+
+_COUNTER = re.compile(rb"^(?:# \w+ )?ts_\w.*$", re.MULTILINE)
+_HOSTNAME = re.compile(rb'hostname="[^"]*",?')
 
 _PROGRESS = b'{"progress"'
 
@@ -64,11 +72,14 @@ class TorchServe:
     async def predict(self, request: Request, seconds: float | None = None) -> Answer:
         """A diagnosis without an explanation, within ``seconds`` (the settings' limit unless given)."""
         seconds = seconds or self.settings.predict_seconds
+        span = Part("model server", {"mlbio.pool": POOL})
         try:
             async with asyncio.timeout(seconds):
                 response = await self._client.post(**_call(POOL, request, Deadline.after(seconds), {}))
         except (httpx.HTTPError, TimeoutError) as error:
             return _failure(error, seconds)
+        finally:
+            span.end()
         return _answer(response, response.content)
 
     async def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
@@ -81,6 +92,7 @@ class TorchServe:
         job_id, finished = uuid.uuid4().hex, False
         headers = {JOB_HEADER: job_id, DEADLINE_HEADER: Deadline.after(seconds).to_header(), EFFORT_HEADER: "1"}
         headers |= {"accept": STREAM_TYPE} if stream else {}
+        span = Part("model server", {"mlbio.pool": EXPLAIN_POOL})
         try:
             # `torchserve --start --models mlbio.mar` has only the first pool, which explains as well.
             async for part in self._first_pool((EXPLAIN_POOL, POOL), request, headers, seconds + GRACE_SECONDS):
@@ -88,10 +100,23 @@ class TorchServe:
                     finished = part.status != 504
                 yield part
         finally:
+            span.end()
             if not finished:
                 task = asyncio.create_task(self._cancel(job_id))
                 self._cancelling.add(task)
                 task.add_done_callback(self._cancelling.discard)
+
+    async def metrics(self) -> bytes:
+        """TorchServe's own counters by pool, in Prometheus' text format; nothing if they cannot be had.
+
+        They are on the loopback interface of TorchServe's machine, so not within reach from another container.
+        """
+        with contextlib.suppress(httpx.HTTPError, TimeoutError):
+            async with asyncio.timeout(METRICS_SECONDS):
+                response = await self._client.get(f"{torchserve_addresses(self.settings)['metrics_address']}/metrics")
+            if response.status_code == 200:
+                return b"".join(_HOSTNAME.sub(b"", line) + b"\n" for line in _COUNTER.findall(response.content))
+        return b""
 
     async def _first_pool(
         self, pools: tuple[str, ...], request: Request, headers: dict[str, str], seconds: float

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.headers import REQUEST_ID_HEADER
 from api.logs import EXTRA
 from gateway import record
 from gateway.answers import SECURITY_HEADERS
-from gateway.metrics import GONE, Metrics, outcome
+from gateway.metrics import GONE, Metrics, known_path, outcome
+from gateway.traces import request_span
 
 ACCESS_LOGGER = "mlbio.access"
 
@@ -47,8 +49,8 @@ class Watch:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
-        wanted = next((value for name, value in scope["headers"] if name == REQUEST_ID_HEADER.encode()), b"")
-        noted = record.begin(wanted.decode("latin-1"))
+        received = Headers(scope=scope)
+        noted = record.begin(received.get(REQUEST_ID_HEADER, ""))
         status, size, complete = 0, 0, False
 
         async def watched(message: Message) -> None:
@@ -64,30 +66,29 @@ class Watch:
             await send(message)
             complete = complete or message["type"] == "http.response.body" and not message.get("more_body", False)
 
-        try:
-            await self._app(scope, receive, watched)
-        finally:
-            # A stream's answer comes after its status.
-            answered = noted.answer.status if noted.answer is not None else status
-            ended = outcome(answered) if complete and answered else GONE
-            seconds = time.monotonic() - started
-            self._metrics.count(scope["method"], scope["path"], status, seconds, noted, ended)
-            logger.info(
-                "request",
-                extra={
-                    EXTRA: {
-                        "id": noted.id,
-                        "method": scope["method"],
-                        "path": scope["path"][:LONGEST_PATH],
-                        "status": status,
-                        "seconds": round(seconds, 4),
-                        "bytes": size,
-                        "pool": noted.pool,
-                        "outcome": ended,
-                        "key": noted.key,
-                    }
-                },
-            )
+        attributes: dict[str, Any] = {}
+        with request_span(f"{scope['method']} {known_path(scope['path'])}", received, attributes):
+            try:
+                await self._app(scope, receive, watched)
+            finally:
+                # A stream's answer comes after its status.
+                answered = noted.answer.status if noted.answer is not None else status
+                ended = outcome(answered) if complete and answered else GONE
+                fields = {
+                    "id": noted.id,
+                    "method": scope["method"],
+                    "path": scope["path"][:LONGEST_PATH],
+                    "status": status,
+                    "seconds": round(time.monotonic() - started, 4),
+                    "bytes": size,
+                    "pool": noted.pool,
+                    "outcome": ended,
+                    "key": noted.key,
+                }
+                self._metrics.count(scope["method"], scope["path"], status, time.monotonic() - started, noted, ended)
+                attributes.update({f"mlbio.{name}": value for name, value in fields.items()})
+                attributes["http.response.status_code"] = answered
+                logger.info("request", extra={EXTRA: fields})
 
 
 def response_headers(path: str) -> dict[str, str]:

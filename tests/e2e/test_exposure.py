@@ -24,6 +24,7 @@ from gateway.answers import SECURITY_HEADERS
 from gateway.settings import Settings
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Gateway, Service, wait_for
+from tests.unit.deploy.test_grafana import COUNTERS
 
 KEY = "a-key-of-the-tests-0123456789"
 EXPLAIN = {"explain": True, "precision": "Faible"}
@@ -169,6 +170,8 @@ def test_explanations_are_counted_with_what_they_took(service: Service, photogra
     assert more("mlbio_explanation_seconds_sum") == pytest.approx(figures["seconds"], abs=0.002)
     assert more("mlbio_predict_seconds_count", ("outcome", "answered"), ("pool", EXPLAIN_POOL)) == 1
     assert after["mlbio_queue_requests", ("pool", EXPLAIN_POOL)] == 0
+    for name in COUNTERS:
+        assert more(f"ts_{name}", ("model_name", EXPLAIN_POOL), ("model_version", "default")) > 0
 
 
 def test_every_response_has_the_security_headers(service: Service):

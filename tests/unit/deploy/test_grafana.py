@@ -20,6 +20,9 @@ from tests.conftest import ROOT
 
 DASHBOARD = json.loads((ROOT / "deploy/grafana/mlbio.json").read_text())
 EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+COUNTERS = ("inference_requests_total", "inference_latency_microseconds", "queue_latency_microseconds")
+"""TorchServe's own; tests/e2e/test_exposure.py asks it."""
+
 WORDS = {"sum", "by", "rate", "histogram_quantile", "le"}
 
 
@@ -27,8 +30,13 @@ WORDS = {"sum", "by", "rate", "histogram_quantile", "le"}
 def exported() -> dict[str, set[str]]:
     """The labels of each series that a gateway exports when it has classified and explained."""
     headers = {ANSWER_HEADER: "1", EFFORT_HEADER: Effort(512, 1.5).to_header()}
-    transport = httpx.MockTransport(lambda request: httpx.Response(200, headers=headers, content=b"{}"))
-    with TestClient(create_app(Settings(), transport)) as client:
+    theirs = 'ts_{}{{model_name="mlbio",model_version="default",hostname="machine",}} 1.5\n'
+    counters = "".join(map(theirs.format, COUNTERS))
+
+    def torchserve(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers=headers, text=counters if request.url.path == "/metrics" else "{}")
+
+    with TestClient(create_app(Settings(), httpx.MockTransport(torchserve))) as client:
         for explain in (False, True):
             client.post("/predict", json={"image": base64.b64encode(b"x").decode(), "explain": explain})
         text = client.get("/metrics").text

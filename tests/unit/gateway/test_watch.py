@@ -136,6 +136,8 @@ def test_a_streams_outcome_is_that_of_its_last_line(logged: Logged):
 
 def test_a_fault_of_the_gateway_is_counted_and_has_an_id(logged: Logged):
     def fault(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/metrics":
+            return httpx.Response(404)
         raise RuntimeError("planted")
 
     with gateway(fault) as client:
