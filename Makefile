@@ -9,7 +9,7 @@ PRECISION ?= Moyenne
 PIP = $(PY) -m pip install --disable-pip-version-check --quiet --timeout 60 --retries 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve archive test unit evaluate bench lint clean
+.PHONY: help setup demo serve archive test unit evaluate bench lint audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,8 +42,12 @@ lint: .venv/test.stamp ## check style, types and the directions of imports
 	$(PY) -m mypy
 	.venv/bin/lint-imports
 
+# Not part of lint, which has to work, and to say the same, without a connection to anything but the package index.
+audit: .venv/test.stamp ## look the installed packages up in PyPI's list of vulnerabilities (needs the network)
+	.venv/bin/pip-audit --skip-editable
+
 clean: ## delete everything that was made, .venv included
-	rm -rf .venv logs build *.egg-info .*_cache model_store/*.mar
+	rm -rf .venv logs build *.egg-info .*_cache model_store/*.mar model_store/*.mar.sha256
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard handler/*.py api/*.py) | .venv/run.stamp

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,12 +73,14 @@ class Client:
 
     Args:
         url: address of the service; :func:`service_url` unless given.
+        key: the API key that it wants, if it wants one; the environment's ``MLBIO_API_KEY`` unless given.
     """
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(self, url: str | None = None, key: str | None = None) -> None:
         self.url = (url or service_url()).rstrip("/")
         self._session = requests.Session()
         self._session.trust_env = False  # patients' photographs do not go through a proxy
+        self._key = (os.environ.get("MLBIO_API_KEY", "") if key is None else key).strip()
 
     def __enter__(self) -> Client:
         return self
@@ -123,7 +126,7 @@ class Client:
             with self._session.post(
                 f"{self.url}/predict",
                 data=msgspec.json.encode(body),
-                headers={"content-type": "application/json", "accept": STREAM_TYPE},
+                headers={"content-type": "application/json", "accept": STREAM_TYPE} | self._authorization(),
                 timeout=(CONNECT_SECONDS, seconds),
                 allow_redirects=False,
                 stream=True,
@@ -131,6 +134,13 @@ class Client:
                 return self._read(response, on_progress)
         except requests.RequestException as error:
             raise self._translate(error, seconds) from error
+
+    def _authorization(self) -> dict[str, str]:
+        if not self._key:
+            return {}
+        if not re.fullmatch("[!-~]+", self._key):
+            raise ServiceError("the API key has characters that a key cannot have: see MLBIO_API_KEY")
+        return {"authorization": f"Bearer {self._key}"}
 
     def _read(self, response: requests.Response, on_progress: Callable[[float], None] | None) -> Prediction:
         """The answer on the last line, after lines of progress."""

@@ -36,6 +36,7 @@ DECIMALS = 4
 MAX_QUOTED = 60
 """Characters of a client's input that an error text repeats."""
 
+_EFFORT = re.compile(r"(\d{1,9}) (\d{1,9}\.\d{1,6})")
 _DATA_URL = re.compile(r"\s*data:[^,]{0,200},", re.IGNORECASE)
 
 
@@ -380,21 +381,40 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
+class Effort:
+    """What an explanation took: perturbed photographs, and seconds of computing."""
+
+    samples: int
+    seconds: float
+
+    def to_header(self) -> str:
+        """``SAMPLES SECONDS``."""
+        return f"{self.samples} {self.seconds:.3f}"
+
+    @classmethod
+    def from_header(cls, text: str) -> Effort | None:
+        """Read :meth:`to_header`'s text; None if it is not understood."""
+        match = _EFFORT.fullmatch(text)
+        return cls(int(match[1]), float(match[2])) if match else None
+
+
+@dataclass(frozen=True)
 class Answer:
     """What one request gets: an HTTP status and the documented JSON."""
 
     status: int
     body: bytes
+    effort: Effort | None = None
 
     @property
     def retry(self) -> bool:
         """Whether trying again soon makes sense, which ``Retry-After`` then says."""
-        return self.status == 503
+        return self.status in (429, 503)
 
 
-def succeed(prediction: Prediction) -> Answer:
-    """The documented success."""
-    return Answer(200, msgspec.json.encode(prediction))
+def succeed(prediction: Prediction, effort: Effort | None = None) -> Answer:
+    """The documented success; ``effort`` is for metrics and not part of it."""
+    return Answer(200, msgspec.json.encode(prediction), effort)
 
 
 def refuse(status: int, error: str) -> Answer:

@@ -20,5 +20,15 @@ EXPIRY_HEADER = "x-mlbio-expiry"
 ANSWER_HEADER = "x-mlbio-answer"
 """Set on every answer of the handler; TorchServe's own errors lack it."""
 
+REQUEST_ID_HEADER = "x-request-id"
+"""Names a request in the logs of gateway and handler, and in the response."""
+
+EFFORT_HEADER = "x-mlbio-effort"
+"""What an explanation took, as :class:`api.contract.Effort` writes it. A request has it (``1``) to be told: in the same
+header of the response or, as a stream's headers are sent first, on a line of its own before the answer."""
+
+EFFORT_LINE = b'{"effort"'
+"""How that line begins."""
+
 STREAM_TYPE = "application/x-ndjson"
 """Accepted by a client that wants progress reports before the answer."""

@@ -31,12 +31,20 @@ _ERRORS = {
 }  # fmt: skip
 
 
-def document() -> dict[str, Any]:
-    """The OpenAPI document."""
+_KEY_ERRORS = {
+    "401": ("An API key is needed.",
+            "an API key is needed: send the header `Authorization: Bearer KEY`, or set MLBIO_API_KEY for our clients"),
+    "429": ("Over the limit of this API key; `Retry-After` says when to try again.",
+            "too many requests with this API key: try again later"),
+}  # fmt: skip
+
+
+def document(api_keys: bool = False) -> dict[str, Any]:
+    """The OpenAPI document of a service that needs API keys, or of one that does not."""
     _, schemas = msgspec.json.schema_components(
         (PredictRequest, Prediction, Failure), ref_template="#/components/schemas/{name}"
     )
-    return {
+    made: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "MLBIO",
@@ -51,6 +59,12 @@ def document() -> dict[str, Any]:
         },
         "components": {"schemas": schemas},
     }
+    if api_keys:
+        made["components"]["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
+        predict = made["paths"]["/predict"]["post"]
+        predict["security"] = [{"apiKey": []}]
+        predict["responses"] |= {status: _failure(*texts, status == "429") for status, texts in _KEY_ERRORS.items()}
+    return made
 
 
 def _predict() -> dict[str, Any]:

@@ -8,6 +8,9 @@ export JAVA_HOME
 # A container that is started again finds the pid file of the server that it was before.
 rm -f "${TMPDIR:-/tmp}/.model_server.pid"
 
+# TorchServe runs the code that an archive holds.
+(cd model_store && sha256sum --check --quiet mlbio.mar.sha256)
+
 torchserve --start --foreground --ncs --models mlbio=mlbio.mar mlbio_explain=mlbio.mar &
 launcher=$!
 

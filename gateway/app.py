@@ -13,8 +13,6 @@ import httpx
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
@@ -23,13 +21,17 @@ from starlette.types import Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
 from api.contract import Answer, ContractError, parse_json, refuse
-from api.headers import STREAM_TYPE
+from api.headers import EXPLAIN_POOL, POOL, STREAM_TYPE
 from api.openapi import document
 from gateway.admission import Place, Room
 from gateway.answers import respond
 from gateway.body import read_body
 from gateway.docs_page import DOCS_PAGE
+from gateway.keys import explanations_of
+from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.middleware import WatchedApp, middleware
 from gateway.readiness import Readiness
+from gateway.record import current
 from gateway.settings import Settings
 from gateway.torchserve import TorchServe
 
@@ -42,7 +44,11 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
 
 
 def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> Starlette:
-    """The gateway as an ASGI application; ``transport`` stands in for TorchServe in tests."""
+    """The gateway as an ASGI application; ``transport`` stands in for TorchServe in tests.
+
+    Raises:
+        gateway.keys.KeysError: the file of API keys cannot be used.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -52,23 +58,29 @@ def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = 
         app.state.bodies = Room("photographs", sys.maxsize, settings.queue_bytes)
         app.state.classifications = Room("classifications", settings.predict_queue, settings.queue_bytes)
         app.state.explanations = Room("explanations", settings.explain_queue, settings.queue_bytes)
+        app.state.metrics.watch(app.state.classifications, app.state.explanations)
         yield
         await app.state.torchserve.close()
 
-    app = Starlette(
+    counted = Metrics()
+    app = WatchedApp(
+        counted,
         routes=[
             Route("/predict", predict, methods=["POST"]),
             Route("/healthz", healthz, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
+            Route("/metrics", metrics, methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),
             Route("/docs", docs, methods=["GET"]),
             Route("/", lambda request: RedirectResponse("/docs"), methods=["GET"]),
             Mount("/docs/assets", StaticFiles(directory=swagger_ui_path), name="assets"),
         ],
-        middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)],
+        middleware=middleware(settings),
         exception_handlers={HTTPException: http_error, Exception: any_error},
         lifespan=lifespan,
     )
+    app.state.metrics = counted
+    app.state.document = document(api_keys=bool(settings.api_keys_file))
     app.router.redirect_slashes = False  # a redirection would repeat whatever host the client claims
     return app
 
@@ -88,8 +100,11 @@ async def _predict(request: Request) -> Response:
         with state.bodies.enter() as place:
             checked = await run_in_threadpool(parse_json, await read_body(request, place))
             # From here on the photograph is held, and its base64 is not.
-            room: Room = state.explanations if checked.explain else state.classifications
-            place = room.enter(len(checked.image))
+            current().pool = EXPLAIN_POOL if checked.explain else POOL
+            if checked.explain:
+                place = state.explanations.enter(len(checked.image), explanations_of(request.scope))
+            else:
+                place = state.classifications.enter(len(checked.image))
     except ContractError as error:
         return respond(refuse(error.status, str(error)))
     except ClientDisconnect:
@@ -97,7 +112,7 @@ async def _predict(request: Request) -> Response:
     if not checked.explain:
         with place:
             answer = await unless_disconnected(request, state.torchserve.predict(checked))
-        return Response(status_code=CLIENT_GONE) if answer is None else respond(answer)
+        return Response(status_code=CLIENT_GONE) if answer is None else respond(noted(answer))
     stream = STREAM_TYPE in request.headers.get("accept", "")
     parts = state.torchserve.explain(checked, explain_seconds(request, state.torchserve.settings), stream)
     with contextlib.ExitStack() as stack:
@@ -105,9 +120,15 @@ async def _predict(request: Request) -> Response:
         first = await unless_disconnected(request, anext(parts))
         if first is None or isinstance(first, Answer):
             await parts.aclose()  # which cancels the work of a client that has left
-            return Response(status_code=CLIENT_GONE) if first is None else respond(first, stream=stream)
+            return Response(status_code=CLIENT_GONE) if first is None else respond(noted(first), stream=stream)
         stack.pop_all()
         return Lines(first, parts, place)
+
+
+def noted(answer: Answer) -> Answer:
+    """``answer``, noted for the log and the metrics."""
+    current().answer = answer
+    return answer
 
 
 class Lines(StreamingResponse):
@@ -135,7 +156,7 @@ class Lines(StreamingResponse):
         async for part in self._parts:
             if isinstance(part, Answer):
                 self._place.leave()
-                yield part.body + b"\n"
+                yield noted(part).body + b"\n"
             else:
                 yield part
 
@@ -175,9 +196,15 @@ async def readyz(request: Request) -> Response:
     return respond(refuse(503, "no prediction can be made at present"))
 
 
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus: the gateway's and TorchServe's."""
+    state = request.app.state
+    return Response(state.metrics.text() + await state.torchserve.metrics(), media_type=CONTENT_TYPE)
+
+
 async def openapi(request: Request) -> Response:
     """The OpenAPI document."""
-    return JSONResponse(document())
+    return JSONResponse(request.app.state.document)
 
 
 async def docs(request: Request) -> Response:

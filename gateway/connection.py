@@ -8,7 +8,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from api.contract import refuse
-from gateway.answers import respond
+from gateway.answers import SECURITY_HEADERS, respond
 from gateway.protocol import Protocol
 
 HEAD_SECONDS = 20.0
@@ -94,7 +94,7 @@ class Connection(Protocol):
 async def refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
     """An application that refuses every request, and ends the connection."""
     answer = refuse(503, "too many connections at once: try again in a moment")
-    await respond(answer, {"connection": "close"})(scope, receive, send)
+    await respond(answer, SECURITY_HEADERS | {"connection": "close"})(scope, receive, send)
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:

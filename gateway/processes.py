@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -43,6 +44,7 @@ def start_torchserve(settings: Settings, model_store: Path, logs: Path, scratch:
         METRICS_LOCATION=str(logs),
         MLBIO_CONSOLE_LOG="OFF",  # see log4j2.xml
         MLBIO_LOG_BYTES=str(settings.log_bytes),
+        TS_ALLOWED_URLS=f"file://{re.escape(str(model_store.resolve()))}/[^/]+",
         # TorchServe and its workers look for `python` on the path.
         PATH=os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")]),
     )
@@ -117,11 +119,17 @@ async def stop(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) 
 
 
 def torchserve_addresses(settings: Settings) -> dict[str, str]:
-    """TorchServe's own settings: inference at the configured port, management and metrics at the next two."""
+    """TorchServe's own settings: inference at the configured address, management and metrics at the next two ports.
+
+    The last two are on loopback wherever inference is, and so is gRPC by default.
+    """
     parts = urlsplit(settings.torchserve_url)
     port = parts.port or 8080
-    names = ("inference_address", "management_address", "metrics_address")
-    return {name: f"http://{parts.hostname}:{port + i}" for i, name in enumerate(names)}
+    return {
+        "inference_address": f"http://{parts.hostname}:{port}",
+        "management_address": f"http://127.0.0.1:{port + 1}",
+        "metrics_address": f"http://127.0.0.1:{port + 2}",
+    }
 
 
 def java_home() -> str:

@@ -9,6 +9,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api.contract import refuse
+from gateway.answers import SECURITY_HEADERS
 
 _TEXTS = {
     400: "the request is not valid HTTP: see that its first line, headers, length and chunks are right",
@@ -39,7 +40,7 @@ class Protocol(H11Protocol):
         self._refused = True
         status = getattr(sys.exception(), "error_status_hint", 400)
         answer = refuse(status if status in _TEXTS else 400, _TEXTS.get(status, _TEXTS[400]))
-        headers = [("content-type", "application/json"), ("connection", "close")]
+        headers = [("content-type", "application/json"), ("connection", "close"), *SECURITY_HEADERS.items()]
         reason = HTTPStatus(answer.status).phrase.encode()
         response = h11.Response(status_code=answer.status, headers=headers, reason=reason)
         for event in (response, h11.Data(data=answer.body), h11.EndOfMessage()):

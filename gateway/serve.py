@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import ipaddress
 import os
 import re
 import socket
@@ -26,7 +27,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from api.headers import EXPLAIN_POOL
+from gateway.archive import SUFFIX, verify
 from gateway.keeper import Keeper, say
+from gateway.keys import Keys, KeysError
 from gateway.processes import ARCHIVE, ROOT, ended, start_gateway, start_torchserve, torchserve_addresses
 from gateway.readiness import PROBE
 from gateway.scratch import scratch_folder
@@ -38,6 +41,8 @@ PROBE_SECONDS = 10.0
 
 GRACE_SECONDS = 10.0
 """Seconds that the gateway gets to end beyond those of its requests."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 COMMAND_SECONDS = 5.0
 """Seconds that an interrupted COMMAND gets to end."""
@@ -109,13 +114,16 @@ async def running(settings: Settings, model_store: Path, logs: Path, stop: StopS
     """TorchServe and the gateway, ready to predict and kept alive; both are stopped at the end.
 
     Raises:
-        ServeError: the archive is missing, a port is taken, or no prediction works in time.
+        ServeError: the archive is missing or not ours, a setting is wrong, a port is taken, or no prediction works in
+            time.
         Stopped: a signal arrived before a prediction worked.
     """
     if not (model_store / ARCHIVE).is_file():
         raise ServeError(f"{model_store / ARCHIVE} is missing: make it with `make archive`")
+    refuse_open_torchserve(settings)
     for url in (settings.url, *torchserve_addresses(settings).values()):
         refuse_taken_port(url)
+    refuse_bad_keys(settings)
     logs = logs.resolve()
     keepers: list[Keeper] = []
     tasks: list[asyncio.Task[None]] = []
@@ -123,9 +131,15 @@ async def running(settings: Settings, model_store: Path, logs: Path, stop: StopS
         try:
             started = time.monotonic()
             say("starting TorchServe and the gateway …")
+            warn(settings, model_store)
             try:
                 prepare(logs)
-                keepers.append(Keeper("torchserve", lambda: start_torchserve(settings, model_store, logs, scratch)))
+
+                def start() -> subprocess.Popen[bytes]:
+                    verify(model_store / ARCHIVE)
+                    return start_torchserve(settings, model_store, logs, scratch)
+
+                keepers.append(Keeper("torchserve", start))
                 seconds = settings.stop_seconds + GRACE_SECONDS
                 keepers.append(Keeper("gateway", lambda: start_gateway(settings, logs), seconds))
             except OSError as error:
@@ -142,6 +156,36 @@ async def running(settings: Settings, model_store: Path, logs: Path, stop: StopS
             say("\nstopping …")
             for keeper in reversed(keepers):  # the gateway first: its requests need TorchServe
                 await keeper.stop()
+
+
+def refuse_open_torchserve(settings: Settings) -> None:
+    """Raise :class:`ServeError` if others than this machine could reach TorchServe, which checks nobody."""
+    host = urlsplit(settings.torchserve_url).hostname or ""
+    try:
+        local = ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
+    except (OSError, ValueError):
+        local = False
+    if not local:
+        raise ServeError(
+            "MLBIO_TORCHSERVE_URL has to be an address of this machine's loopback, such as http://127.0.0.1:8080: only "
+            "the gateway may be reached from elsewhere (MLBIO_HOST)"
+        )
+
+
+def refuse_bad_keys(settings: Settings) -> None:
+    """Raise :class:`ServeError` if the gateway could not read its API keys."""
+    try:
+        Keys.load(settings)
+    except KeysError as error:
+        raise ServeError(str(error)) from None
+
+
+def warn(settings: Settings, model_store: Path) -> None:
+    """Say what is allowed and yet seldom meant."""
+    if not (model_store / f"{ARCHIVE}{SUFFIX}").exists():
+        say(f"warning: {model_store / ARCHIVE} has no checksum beside it (`make archive` writes one): not verified")
+    if settings.host not in LOOPBACK and not settings.api_keys_file:
+        say(f"warning: whoever reaches {settings.url} can use the service: set MLBIO_API_KEYS_FILE")
 
 
 def prepare(logs: Path) -> None:

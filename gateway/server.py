@@ -7,9 +7,14 @@ from typing import Any
 
 import uvicorn
 
+from api.logs import JsonLines
+from gateway import traces
 from gateway.app import create_app
 from gateway.connection import Connection
+from gateway.keys import KeysError
 from gateway.settings import Settings
+from gateway.traces import TracesError
+from gateway.watch import ACCESS_LOGGER
 
 LOG_FILES = 4
 """So many older log files are kept, as in ``log4j2.xml``."""
@@ -18,16 +23,22 @@ LOG_FILES = 4
 def make_server(settings: Settings) -> uvicorn.Server:
     """uvicorn with the gateway. On SIGTERM it takes no new requests, and finishes those that it has."""
     logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, is no reason to say more
+    try:
+        traces.configure()
+        app = create_app(settings)
+    except (KeysError, TracesError) as error:
+        raise SystemExit(f"gateway: error: {error}") from None
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(settings),
+            app,
             host=settings.host,
             port=settings.port,
             http=Connection,
             ws="none",
             log_config=log_config(settings),
             log_level="warning",
-            access_log=False,
+            access_log=False,  # gateway.watch writes ours
+            server_header=False,
             timeout_graceful_shutdown=settings.stop_seconds,  # type: ignore[arg-type]  # it goes to asyncio.wait_for
         )
     )
@@ -47,7 +58,8 @@ def log_config(settings: Settings) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"lines": {"format": "%(asctime)s %(levelname)s %(name)s - %(message)s"}},
+        "formatters": {"lines": {"()": JsonLines}},
         "handlers": {"log": handler | {"formatter": "lines"}},
         "root": {"level": "WARNING", "handlers": ["log"]},
+        "loggers": {ACCESS_LOGGER: {"level": "INFO"}},
     }

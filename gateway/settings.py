@@ -28,6 +28,14 @@ class Settings:
     """Most bytes held for bodies that arrive, for classifications, and for explanations, each."""
     stop_seconds: float = 30.0
     """Seconds that requests get to finish when the gateway is stopped."""
+    api_keys_file: str = ""
+    """File of API keys (:mod:`gateway.keys`); without it, nobody needs one."""
+    key_requests_per_minute: float = 120.0
+    """Most predictions a minute with one API key; 0 for no limit."""
+    key_explanations: int = 4
+    """Most explanations running or waiting with one API key, so that one leaves room for others; 0 for no limit."""
+    cors_origins: str = ""
+    """Origins, separated by commas, whose pages may ask from a browser; none unless given."""
     log_file: str = ""
     """Where the gateway logs, in files that rotate; stderr unless given."""
     log_bytes: int = 10_000_000

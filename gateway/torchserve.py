@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import re
 import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
 
-from api.contract import Answer, Request, refuse
+from api.contract import Answer, Effort, Request, refuse
 from api.deadline import Deadline
 from api.headers import (
     ANSWER_HEADER,
     CANCEL_HEADER,
     DEADLINE_HEADER,
+    EFFORT_HEADER,
+    EFFORT_LINE,
     EXPIRY_HEADER,
     EXPLAIN_POOL,
     JOB_HEADER,
     POOL,
+    REQUEST_ID_HEADER,
     STREAM_TYPE,
 )
+from gateway.processes import torchserve_addresses
+from gateway.record import current
 from gateway.settings import Settings
+from gateway.traces import Part
 
 GRACE_SECONDS = 10.0
 """Seconds to wait past an explanation's deadline: its last batch and the answer are on their way."""
 
 CONNECT_SECONDS = 5.0
+
+METRICS_SECONDS = 2.0
+
+_COUNTER = re.compile(rb"^(?:# \w+ )?ts_\w.*$", re.MULTILINE)
+_HOSTNAME = re.compile(rb'hostname="[^"]*",?')
 
 _PROGRESS = b'{"progress"'
 
@@ -59,11 +72,14 @@ class TorchServe:
     async def predict(self, request: Request, seconds: float | None = None) -> Answer:
         """A diagnosis without an explanation, within ``seconds`` (the settings' limit unless given)."""
         seconds = seconds or self.settings.predict_seconds
+        span = Part("model server", {"mlbio.pool": POOL})
         try:
             async with asyncio.timeout(seconds):
                 response = await self._client.post(**_call(POOL, request, Deadline.after(seconds), {}))
         except (httpx.HTTPError, TimeoutError) as error:
             return _failure(error, seconds)
+        finally:
+            span.end()
         return _answer(response, response.content)
 
     async def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
@@ -74,8 +90,9 @@ class TorchServe:
         pool hears of it when it has finished.
         """
         job_id, finished = uuid.uuid4().hex, False
-        headers = {JOB_HEADER: job_id, DEADLINE_HEADER: Deadline.after(seconds).to_header()}
+        headers = {JOB_HEADER: job_id, DEADLINE_HEADER: Deadline.after(seconds).to_header(), EFFORT_HEADER: "1"}
         headers |= {"accept": STREAM_TYPE} if stream else {}
+        span = Part("model server", {"mlbio.pool": EXPLAIN_POOL})
         try:
             # `torchserve --start --models mlbio.mar` has only the first pool, which explains as well.
             async for part in self._first_pool((EXPLAIN_POOL, POOL), request, headers, seconds + GRACE_SECONDS):
@@ -83,10 +100,23 @@ class TorchServe:
                     finished = part.status != 504
                 yield part
         finally:
+            span.end()
             if not finished:
                 task = asyncio.create_task(self._cancel(job_id))
                 self._cancelling.add(task)
                 task.add_done_callback(self._cancelling.discard)
+
+    async def metrics(self) -> bytes:
+        """TorchServe's own counters by pool, in Prometheus' text format; nothing if they cannot be had.
+
+        They are on the loopback interface of TorchServe's machine, so not within reach from another container.
+        """
+        with contextlib.suppress(httpx.HTTPError, TimeoutError):
+            async with asyncio.timeout(METRICS_SECONDS):
+                response = await self._client.get(f"{torchserve_addresses(self.settings)['metrics_address']}/metrics")
+            if response.status_code == 200:
+                return b"".join(_HOSTNAME.sub(b"", line) + b"\n" for line in _COUNTER.findall(response.content))
+        return b""
 
     async def _first_pool(
         self, pools: tuple[str, ...], request: Request, headers: dict[str, str], seconds: float
@@ -117,7 +147,7 @@ class TorchServe:
                 if response.status_code != 200:
                     yield _answer(response, body)
                     return
-                rest = b""
+                rest, effort = b"", None
                 parts = response.aiter_bytes()
                 while True:
                     async with asyncio.timeout_at(end):
@@ -126,11 +156,14 @@ class TorchServe:
                         break
                     *lines, rest = (rest + part).split(b"\n")
                     for line in lines:
+                        if line.startswith(EFFORT_LINE):
+                            effort = _read_effort(line)
+                            continue
                         if not line.startswith(_PROGRESS):
                             rest = line  # the answer, which is the last
                             break
                         yield line + b"\n"
-                yield _answer(response, rest)
+                yield _answer(response, rest, effort)
         except (httpx.HTTPError, TimeoutError) as error:
             yield _failure(error, seconds)
 
@@ -147,7 +180,7 @@ def _call(pool: str, request: Request, expiry: Deadline, headers: dict[str, str]
         "url": f"/predictions/{pool}",
         "files": {"image": ("image", request.image, "application/octet-stream")},
         "data": request.form_fields(),
-        "headers": headers | {EXPIRY_HEADER: expiry.to_header()},
+        "headers": headers | {EXPIRY_HEADER: expiry.to_header(), REQUEST_ID_HEADER: current().id},
         # The callers' own limits are for the whole call; httpx's is for each wait in it.
         "timeout": httpx.Timeout(None, connect=CONNECT_SECONDS),
     }
@@ -161,11 +194,19 @@ def _failure(error: httpx.HTTPError | TimeoutError, seconds: float) -> Answer:
     return refuse(503, "the connection to the model server broke: try again")
 
 
-def _answer(response: httpx.Response, body: bytes) -> Answer:
+def _answer(response: httpx.Response, body: bytes, effort: Effort | None = None) -> Answer:
     """Our handler's answer as it is; TorchServe's own errors in our words."""
     if ANSWER_HEADER in response.headers:
-        return Answer(response.status_code, body.rstrip(b"\n"))
+        effort = effort or Effort.from_header(response.headers.get(EFFORT_HEADER, ""))
+        return Answer(response.status_code, body.rstrip(b"\n"), effort)
     return translate_error(response.status_code)
+
+
+def _read_effort(line: bytes) -> Effort | None:
+    try:
+        return Effort.from_header(str(json.loads(line)["effort"]))
+    except ValueError:
+        return None
 
 
 def translate_error(status: int) -> Answer:

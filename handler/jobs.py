@@ -15,10 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.deadline import Deadline
-from api.headers import DEADLINE_HEADER, EXPIRY_HEADER, JOB_HEADER, STREAM_TYPE
+from api.headers import (
+    DEADLINE_HEADER,
+    EFFORT_HEADER,
+    EXPIRY_HEADER,
+    JOB_HEADER,
+    REQUEST_ID_HEADER,
+    STREAM_TYPE,
+)
 
 MARK_SECONDS = 3600.0
 """A mark older than this is deleted: its job has ended long ago."""
+
+LONGEST_ID = 64
+"""Characters of a request's id that are logged."""
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -35,6 +45,8 @@ class Job:
         id: see :data:`api.headers.JOB_HEADER`; None if the request cannot be cancelled.
         deadline: when an explanation ends with the best result so far; None for no limit.
         expiry: when nobody waits for the answer any more; None if somebody always does.
+        request_id: names the request in logs; empty unless the gateway sent one.
+        tells_effort: whether the answer is to say what the explanation took, see :data:`api.headers.EFFORT_HEADER`.
         on_progress: called with the share of the work that is done, 0 to 1; None if no progress is wanted.
     """
 
@@ -42,6 +54,8 @@ class Job:
     deadline: Deadline | None = None
     expiry: Deadline | None = None
     on_progress: Callable[[float], None] | None = None
+    request_id: str = ""
+    tells_effort: bool = False
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str], on_progress: Callable[[float], None]) -> Job:
@@ -52,6 +66,8 @@ class Job:
             deadline=Deadline.from_header(headers.get(DEADLINE_HEADER, "")),
             expiry=Deadline.from_header(headers.get(EXPIRY_HEADER, "")),
             on_progress=on_progress if STREAM_TYPE in headers.get("accept", "") else None,
+            request_id=headers.get(REQUEST_ID_HEADER, "")[:LONGEST_ID],
+            tells_effort=EFFORT_HEADER in headers,
         )
 
     def check(self) -> None:

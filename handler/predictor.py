@@ -20,6 +20,7 @@ from api.contract import (
     Answer,
     ContractError,
     Details,
+    Effort,
     ExplanationFigures,
     Malignant,
     Model,
@@ -32,6 +33,7 @@ from api.contract import (
     refuse,
     succeed,
 )
+from api.logs import EXTRA
 from api.photograph import ImageError
 from handler.engines import Classifier
 from handler.graphs import Graphs, ModelFacts
@@ -121,7 +123,7 @@ class Predictor:
             except ImageError as error:
                 answers[i] = refuse(400, str(error))
             except Exception:
-                answers[i] = _fault()
+                answers[i] = _fault(jobs[i])
         assessments = self._assess([square for _, square in accepted.values()])
         for (i, (request, square)), assessment in zip(accepted.items(), assessments, strict=True):
             answers[i] = self._answer_one(request, jobs[i], square, assessment)
@@ -146,10 +148,11 @@ class Predictor:
                 return refuse(500, FAULT)
             probabilities, novelty = assessment
             label = int(probabilities.argmax())
-            explanation = None
+            explanation = effort = None
             if request.explain:
                 job.progress(0.0)
                 explanation = self._explain(square, label, request.precision, job)
+                effort = Effort(explanation.samples, explanation.seconds)
             return succeed(
                 Prediction(
                     prediction=CLASSES[self.classifier.classes[label]],
@@ -158,12 +161,13 @@ class Predictor:
                     details=self._details(probabilities, novelty, request.precision, explanation)
                     if request.details
                     else UNSET,
-                )
+                ),
+                effort,
             )
         except Cancelled:
             return refuse(503, CANCELLED)
         except Exception:
-            return _fault()
+            return _fault(job)
 
     def _explain(self, square: np.ndarray, label: int, precision: Precision, job: Job) -> Explanation:
         from handler.explainer import PRECISIONS
@@ -236,7 +240,7 @@ def _rounded(value: float, decimals: int = DECIMALS) -> float:
     return round(float(value), decimals)
 
 
-def _fault() -> Answer:
+def _fault(job: Job) -> Answer:
     """Log the current exception, and answer that the request failed."""
-    logger.exception("a request failed")
+    logger.exception("a request failed", extra={EXTRA: {"id": job.request_id}})
     return refuse(500, FAULT)

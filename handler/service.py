@@ -10,18 +10,24 @@ import contextlib
 import ctypes
 import gc
 import json
+import logging
 import os
 import threading
+import time
+from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from ts.protocol.otf_message_handler import send_intermediate_predict_response
 
-from api.contract import ContractError, Request, parse_form, parse_json, parse_object
-from api.headers import ANSWER_HEADER, CANCEL_HEADER, EXPLAIN_POOL, STREAM_TYPE
+from api.contract import Answer, ContractError, Request, parse_form, parse_json, parse_object
+from api.headers import ANSWER_HEADER, CANCEL_HEADER, EFFORT_HEADER, EFFORT_LINE, EXPLAIN_POOL, STREAM_TYPE
+from api.logs import EXTRA, JsonLines
 from handler.jobs import Job, cancel
 from handler.predictor import Predictor
+
+logger = logging.getLogger("mlbio.handler")
 
 IMAGE_FIELDS = ("image", "data", "body")
 """Accepted names of the photograph's form field; TorchServe names a raw body ``body`` or ``data``."""
@@ -35,6 +41,7 @@ class SkinLesionHandler:
 
     def initialize(self, context: Any) -> None:
         """Load the archive's checkpoint."""
+        _log_json()
         if context.model_name == EXPLAIN_POOL:
             os.nice(EXPLAIN_NICENESS)
         properties = context.system_properties
@@ -70,14 +77,34 @@ class SkinLesionHandler:
         jobs = [Job.from_headers(fields, report) for fields in headers]
         for i in range(len(data)):
             context.set_response_header(i, ANSWER_HEADER, "1")
+        started = time.monotonic()
         answers = self.predictor.answer([_parse(fields) for fields in data], jobs)
+        seconds = time.monotonic() - started
         bodies = []
         for i, (answer, job) in enumerate(zip(answers, jobs, strict=True)):
             streams = job.on_progress is not None
             context.set_response_content_type(i, STREAM_TYPE if streams else "application/json")
             context.set_response_status(answer.status, HTTPStatus(answer.status).phrase, i)
-            bodies.append(answer.body + b"\n" if streams else answer.body)
+            if job.tells_effort and answer.effort is not None and not streams:
+                context.set_response_header(i, EFFORT_HEADER, answer.effort.to_header())
+            bodies.append(_lines(answer, job) if streams else answer.body)
+            _log(answer, job, len(data), seconds)
         return bodies
+
+
+def _lines(answer: Answer, job: Job) -> bytes:
+    """The end of a stream."""
+    effort = b""
+    if job.tells_effort and answer.effort is not None:
+        effort = EFFORT_LINE + b': "' + answer.effort.to_header().encode() + b'"}\n'
+    return effort + answer.body + b"\n"
+
+
+def _log(answer: Answer, job: Job, batch: int, seconds: float) -> None:
+    """A line about one request; ``seconds`` are those of its batch."""
+    if job.request_id:
+        fields = {"id": job.request_id, "status": answer.status, "batch": batch, "seconds": round(seconds, 4)}
+        logger.info("answered", extra={EXTRA: fields | (asdict(answer.effort) if answer.effort else {})})
 
 
 def _headers(context: Any, index: int) -> dict[str, str]:
@@ -97,6 +124,13 @@ def _parse(fields: dict[str, Any]) -> Request | ContractError:
         return parse_form(bytes(content), {k: v for k, v in fields.items() if k not in IMAGE_FIELDS})
     except ContractError as error:
         return error
+
+
+def _log_json() -> None:
+    """TorchServe reads the worker's output line by line, and would make many records of one with a trace."""
+    for handler in logging.getLogger().handlers:
+        if type(handler) is logging.StreamHandler:  # TorchServe's; not pytest's
+            handler.setFormatter(JsonLines())
 
 
 def _return_free_memory() -> None:

@@ -5,12 +5,13 @@ The archive has the checkpoint, for GPUs, and the OpenVINO graphs made of it, fo
     python train/archive.py
 
 The archive that torch-model-archiver makes is written again with fixed times and a fixed order of files, so that the
-same inputs give the same bytes.
+same inputs give the same bytes. Its checksum goes into ``mlbio.mar.sha256``, which the service verifies.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import subprocess
@@ -24,6 +25,9 @@ from handler.convert import export
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("handler", "api")
+SUFFIX = ".sha256"
+"""Of the file beside the archive that has its checksum, as ``sha256sum`` writes it; the gateway verifies it."""
+
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """Given to every file: the earliest time that a zip file can hold."""
 
@@ -48,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build(checkpoint: Path, output: Path) -> None:
-    """Write ``output`` atomically.
+    """Write ``output`` atomically, and its checksum beside it.
 
     Raises:
         handler.checkpoint.CheckpointError: ``checkpoint`` cannot be served.
@@ -79,7 +83,17 @@ def build(checkpoint: Path, output: Path) -> None:
             raise ArchiveError(f"torch-model-archiver failed:\n{finished.stderr.strip()}")
         partial = output.with_name(output.name + ".partial")
         normalise(made, partial)
+        checksum = output.with_name(output.name + SUFFIX)
+        checksum.unlink(missing_ok=True)  # an archive without one is served with a warning, one with another's is not
+        text = f"{sha256(partial)}  {output.name}\n"
         partial.replace(output)
+        checksum.write_text(text)
+
+
+def sha256(file: Path) -> str:
+    """A file's SHA-256 in hexadecimal digits."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def normalise(source: Path, target: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gateway.archive import verify
 from tests.conftest import ROOT
 
 
@@ -75,3 +76,8 @@ def test_a_broken_checkpoint_is_refused_and_the_old_archive_stays(made: Path, tm
         assert len(finished.stderr.strip().splitlines()) == 1 and "broken.pth" in finished.stderr
     assert made.read_bytes() == before
     assert archive("--modelname", tmp_path / "none.pth", "--output", made).returncode == 2
+
+
+def test_its_checksum_is_beside_it(made: Path):
+    subprocess.run(["sha256sum", "--check", "--quiet", f"{made.name}.sha256"], cwd=made.parent, check=True)
+    assert verify(made)

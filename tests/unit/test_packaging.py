@@ -35,6 +35,7 @@ ELSEWHERE = {
     "api/photograph.py": "cli",
     "api/pictures.py": "cli",
     "gateway/processes.py": "all",  # starts TorchServe beside the gateway
+    "gateway/traces.py": "traces",
 }
 
 

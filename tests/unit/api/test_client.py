@@ -122,6 +122,25 @@ def test_the_documented_fields_are_sent():
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "environment", "sent"),
+    [(None, "", None), (None, " secret\n", "Bearer secret"), ("mine", "secret", "Bearer mine"), ("", "secret", None)],
+)
+def test_the_key_is_sent(given: str | None, environment: str, sent: str | None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLBIO_API_KEY", environment)
+    with serving(response(ANSWER)) as server, Client(server.url, key=given) as client:
+        client.predict(b"photograph")
+    (head, _) = server.requests[0]
+    lines = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:] if ": " in line)
+    assert lines.get("authorization") == (sent and sent.lower())
+
+
+@pytest.mark.parametrize("key", ["two words", "clé", "a\nb"])
+def test_a_key_that_cannot_be_sent_is_said(key: str):
+    with Client("http://127.0.0.1:1", key=key) as client, pytest.raises(ServiceError, match="MLBIO_API_KEY"):
+        client.predict(b"photograph")
+
+
 @pytest.mark.parametrize("kind", [str, Path])
 def test_a_path_is_read(tmp_path: Path, kind: type):
     (tmp_path / "photo.jpg").write_bytes(b"of a file")

@@ -13,6 +13,7 @@ from api.classes import CLASSES
 from api.contract import (
     PRECISIONS,
     ContractError,
+    Effort,
     Options,
     Prediction,
     PredictRequest,
@@ -376,8 +377,15 @@ def test_answers_are_compact_utf8():
     assert refuse(400, "précision").body == '{"success":false,"error":"précision"}'.encode()
 
 
-def test_only_503_is_worth_a_retry():
-    assert [refuse(status, "why").retry for status in (400, 413, 500, 502, 503, 504)] == [False] * 4 + [True, False]
+def test_only_a_full_service_and_a_limit_are_worth_a_retry():
+    worth = {status: refuse(status, "why").retry for status in (400, 401, 413, 429, 500, 502, 503, 504)}
+    assert [status for status, retry in worth.items() if retry] == [429, 503]
+
+
+def test_an_effort_survives_its_header():
+    assert Effort.from_header(Effort(512, 1.25).to_header()) == Effort(512, 1.25)
+    for wrong in ("", "512", "512 1", "-1 1.0", "512 nan", "512 1.0 x", "512 1e9", "9" * 20 + " 1.0"):
+        assert Effort.from_header(wrong) is None
 
 
 # The types

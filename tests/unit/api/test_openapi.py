@@ -48,3 +48,13 @@ def test_every_kind_of_failure_has_an_example_in_the_documented_form():
             example = response["content"]["application/json"]["example"]
             assert list(example) == ["success", "error"] and example["success"] is False
     assert "Retry-After" in responses["503"]["headers"]
+
+
+def test_keys_are_documented_where_they_are_needed():
+    with_keys = document(api_keys=True)
+    validate(with_keys)
+    predict = with_keys["paths"]["/predict"]["post"]
+    assert predict["security"] == [{"apiKey": []}]
+    added = set(predict["responses"]) - set(DOCUMENT["paths"]["/predict"]["post"]["responses"])
+    assert added == {"401", "429"} and "Retry-After" in predict["responses"]["429"]["headers"]
+    assert "securitySchemes" not in DOCUMENT["components"]

@@ -46,6 +46,15 @@ def test_management_and_metrics_follow_inference():
     }
 
 
+def test_management_and_metrics_stay_on_loopback():
+    addresses = torchserve_addresses(Settings(torchserve_url="http://10.0.0.1:9000"))
+    assert addresses["inference_address"] == "http://10.0.0.1:9000"
+    assert {addresses["management_address"], addresses["metrics_address"]} == {
+        "http://127.0.0.1:9001",
+        "http://127.0.0.1:9002",
+    }
+
+
 def test_java_is_the_environments_or_the_packages(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("JAVA_HOME", "/opt/java")
     assert java_home() == "/opt/java"

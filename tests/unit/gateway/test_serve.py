@@ -15,7 +15,15 @@ import pytest
 
 from gateway import serve
 from gateway.processes import ARCHIVE, free_port
-from gateway.serve import ServeError, is_ready, main, refuse_dying_workers, refuse_taken_port
+from gateway.serve import (
+    ServeError,
+    is_ready,
+    main,
+    refuse_dying_workers,
+    refuse_open_torchserve,
+    refuse_taken_port,
+    warn,
+)
 from gateway.settings import Settings
 
 
@@ -103,3 +111,47 @@ def test_a_model_that_cannot_be_loaded_is_said_with_the_reason(tmp_path: Path):
     log.write_text(f"{died}MODEL_LOG - handler.checkpoint.CheckpointError: it is damaged\n{died}")
     with pytest.raises(ServeError, match="CheckpointError: it is damaged"):
         refuse_dying_workers(tmp_path)
+
+
+def test_an_archive_that_was_exchanged_is_not_started(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch):
+    def start(*_: object):
+        raise AssertionError("it was started")
+
+    monkeypatch.setattr(serve, "start_torchserve", start)
+    monkeypatch.setenv("MLBIO_PORT", str(free_port()))
+    monkeypatch.setenv("MLBIO_TORCHSERVE_URL", f"http://127.0.0.1:{free_port()}")
+    (tmp_path / ARCHIVE).write_bytes(b"another archive")
+    (tmp_path / f"{ARCHIVE}.sha256").write_text("0" * 64 + f"  {ARCHIVE}\n")
+    assert main(["--model-store", str(tmp_path), "--logs", str(tmp_path / "logs")]) == 1
+    said = capsys.readouterr()
+    assert "damaged or exchanged" in said.err and "warning" not in said.out
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "203.0.113.7", "[::]", "nowhere.invalid"])
+def test_torchserve_listens_on_loopback_alone(host: str):
+    with pytest.raises(ServeError, match="MLBIO_TORCHSERVE_URL"):
+        refuse_open_torchserve(Settings(torchserve_url=f"http://{host}:8080"))
+
+
+def test_torchserve_may_be_called_localhost():
+    refuse_open_torchserve(Settings(torchserve_url="http://localhost:8080"))
+
+
+def test_keys_that_cannot_be_read_are_said_before_anything_starts(tmp_path: Path, capsys, monkeypatch):
+    (tmp_path / ARCHIVE).touch()
+    monkeypatch.setenv("MLBIO_API_KEYS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("MLBIO_PORT", str(free_port()))
+    monkeypatch.setenv("MLBIO_TORCHSERVE_URL", f"http://127.0.0.1:{free_port()}")
+    assert main(["--model-store", str(tmp_path), "--logs", str(tmp_path)]) == 1
+    assert "MLBIO_API_KEYS_FILE" in capsys.readouterr().err
+
+
+def test_what_is_seldom_meant_is_said(tmp_path: Path, capsys: pytest.CaptureFixture):
+    warn(Settings(host="0.0.0.0"), tmp_path)
+    assert "checksum" in capsys.readouterr().out
+    (tmp_path / f"{ARCHIVE}.sha256").touch()
+    warn(Settings(host="0.0.0.0"), tmp_path)
+    assert "MLBIO_API_KEYS_FILE" in capsys.readouterr().out
+    warn(Settings(), tmp_path)
+    warn(Settings(host="0.0.0.0", api_keys_file="keys"), tmp_path)
+    assert capsys.readouterr().out == ""

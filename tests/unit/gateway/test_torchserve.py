@@ -195,3 +195,30 @@ def test_a_stream_that_breaks_ends_with_an_answer():
     broken = Parts(b'{"progress": 0.1}\n', httpx.ReadError("gone"))
     parts = asyncio.run(collect(client(lambda r: httpx.Response(200, headers=OURS, stream=broken))))
     assert parts[0] == b'{"progress": 0.1}\n' and parts[1].status == 503
+
+
+def test_torchserves_counters_are_passed_on_without_its_host_and_nothing_else():
+    asked = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        text = (
+            "# TYPE ts_queue_latency_microseconds counter\n"
+            'ts_queue_latency_microseconds{model_name="mlbio",model_version="default",hostname="secret",} 1.5\n'
+            'CPUUtilization{Level="Host",Hostname="secret",} 100.0\nnonsense ts_x 1\n'
+        )
+        return httpx.Response(200, text=text)
+
+    assert asyncio.run(client(handler, torchserve_url="http://localhost:9000").metrics()) == (
+        b"# TYPE ts_queue_latency_microseconds counter\n"
+        b'ts_queue_latency_microseconds{model_name="mlbio",model_version="default",} 1.5\n'
+    )
+    assert asked == ["http://127.0.0.1:9002/metrics"]
+
+
+def test_without_torchserves_counters_there_are_none():
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("planted")
+
+    assert asyncio.run(client(broken).metrics()) == b""
+    assert asyncio.run(client(lambda request: httpx.Response(404, text="ts_x 1")).metrics()) == b""

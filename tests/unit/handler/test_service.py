@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import types
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from api.classes import CLASSES
-from api.headers import ANSWER_HEADER
+from api.contract import Effort
+from api.headers import ANSWER_HEADER, EFFORT_HEADER, REQUEST_ID_HEADER, STREAM_TYPE
+from api.logs import JsonLines
+from handler import service
 from handler.service import SkinLesionHandler
 from tests.conftest import encode
 
@@ -26,9 +30,10 @@ class Context:
         self.statuses = [None] * size
         self.headers: list[dict[str, str]] = [{} for _ in range(size)]
         self.request_ids = {i: str(i) for i in range(size)}
+        self.sent = {"Accept": "*/*"}
 
     def get_all_request_header(self, index: int) -> dict[str, str]:
-        return {"Accept": "*/*"}
+        return self.sent
 
     def set_response_status(self, code: int, phrase: str, index: int) -> None:
         self.statuses[index] = code
@@ -98,3 +103,44 @@ def test_a_fault_in_one_explanation_affects_no_other(
     assert context.statuses == [500, 200]
     assert b"planted" not in answers[0] and "planted" in caplog.text
     assert any(name.encode() in answers[1] for name in CLASSES.values())
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_what_an_explanation_took_is_told_to_those_that_ask(
+    handler: SkinLesionHandler, example_images: list[Path], streams: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(service, "send_intermediate_predict_response", lambda *_: None)
+    data = [{"body": example_images[0].read_bytes(), "explain": b"true", "precision": b"Faible", "details": b"true"}]
+    asked, unasked = Context(1), Context(1)
+    asked.sent = {EFFORT_HEADER: "1"} | ({"Accept": STREAM_TYPE} if streams else {})
+    unasked.sent = {"Accept": STREAM_TYPE} if streams else {}
+    *before, answer = handler.handle(data, asked)[0].splitlines()
+    figures = json.loads(answer)["details"]["explanation"]
+    told = Effort(figures["samples"], figures["seconds"]).to_header()
+    assert [json.loads(line) for line in before] == ([{"effort": told}] if streams else [])
+    assert asked.headers[0].get(EFFORT_HEADER) == (None if streams else told)
+    assert b"effort" not in handler.handle(data, unasked)[0] and EFFORT_HEADER not in unasked.headers[0]
+
+
+def test_a_request_with_an_id_is_a_line_in_the_log(
+    handler: SkinLesionHandler, example_images: list[Path], caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    context = Context(1)
+    handler.handle([{"body": example_images[0].read_bytes()}], context)
+    assert not caplog.records
+    context.sent = {"X-Request-ID": "one"}
+    handler.handle([{"body": b"no photograph"}], context)
+    (line,) = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    assert (line["id"], line["status"], line["batch"]) == ("one", 400, 1)
+
+
+def test_a_fault_is_logged_with_the_id(
+    handler: SkinLesionHandler, example_images: list[Path], caplog: pytest.LogCaptureFixture, monkeypatch
+):
+    monkeypatch.setattr(handler.predictor, "_details", lambda *_: 1 / 0)
+    context = Context(1)
+    context.sent = {REQUEST_ID_HEADER: "one"}
+    handler.handle([{"body": example_images[0].read_bytes(), "details": b"true"}], context)
+    (line,) = [json.loads(JsonLines().format(record)) for record in caplog.records if record.exc_info]
+    assert context.statuses == [500] and line["id"] == "one" and "ZeroDivisionError" in line["trace"]

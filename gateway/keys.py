@@ -1,0 +1,169 @@
+"""API keys: who may use the service, and how much of it.
+
+A file has a line ``NAME:KEY`` for each key; empty lines and lines that begin with ``#`` are ignored. Keys are not given
+in the environment, which every child process inherits and ``docker inspect`` shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.contract import refuse
+from gateway.admission import Room
+from gateway.answers import respond
+from gateway.record import current
+from gateway.settings import Settings
+
+SHORTEST_KEY = 20
+"""Characters; shorter keys can be guessed."""
+
+OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/docs", "/")
+"""Answered without a key, like everything below ``/docs/``: they tell nothing that this repository does not."""
+
+NEEDED = "an API key is needed: send the header `Authorization: Bearer KEY`, or set MLBIO_API_KEY for our clients"
+
+SCOPE_KEY = "mlbio.key"
+"""Where the key of a request is in its ASGI scope."""
+
+_LINE = re.compile(rf"([A-Za-z0-9._-]{{1,40}}):(\S{{{SHORTEST_KEY},}})")
+
+
+class KeysError(ValueError):
+    """The file of keys cannot be used. The message says what to change, and has none of its content."""
+
+
+class Bucket:
+    """A token bucket: ``per_minute`` requests a minute, of which as many may come at once. 0 is no limit."""
+
+    def __init__(self, per_minute: float) -> None:
+        self._rate = per_minute / 60
+        self._size = self._tokens = max(1.0, per_minute)
+        self._filled = time.monotonic()
+
+    def take(self) -> float:
+        """Take a token; returns 0, or the seconds until there is one."""
+        if not self._rate:
+            return 0.0
+        now = time.monotonic()
+        self._tokens = min(self._size, self._tokens + (now - self._filled) * self._rate)
+        self._filled = now
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._rate
+        self._tokens -= 1
+        return 0.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key, with its limits.
+
+    Attributes:
+        name: of its owner, for logs.
+        digest: SHA-256 of the key; the key itself is not kept.
+        requests: how often it may ask for a prediction.
+        explanations: how many of its explanations may run or wait.
+    """
+
+    name: str
+    digest: bytes
+    requests: Bucket
+    explanations: Room
+
+
+class Keys:
+    """All keys of a gateway."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._keys = tuple(keys)
+
+    @classmethod
+    def load(cls, settings: Settings) -> Keys | None:
+        """The keys of the settings' file; None without a file.
+
+        Raises:
+            KeysError: it cannot be read, or a line is wrong.
+        """
+        if not settings.api_keys_file:
+            return None
+        try:
+            lines = Path(settings.api_keys_file).read_text().splitlines()
+        except (OSError, UnicodeDecodeError):
+            raise KeysError("MLBIO_API_KEYS_FILE cannot be read: it names a text file that we may read") from None
+        keys: dict[str, Key] = {}
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            match = _LINE.fullmatch(line.strip())
+            if match is None or match[1] in keys:
+                raise KeysError(
+                    f"MLBIO_API_KEYS_FILE, line {number}: NAME:KEY is needed, with a name of its own (letters, digits, "
+                    f"'.', '_' and '-') and a key of at least {SHORTEST_KEY} characters"
+                )
+            room = Room("explanations with this API key", settings.key_explanations, settings.queue_bytes, status=429)
+            keys[match[1]] = Key(match[1], digest(match[2]), Bucket(settings.key_requests_per_minute), room)
+        if not keys:
+            raise KeysError("MLBIO_API_KEYS_FILE has no keys: a line NAME:KEY is needed for each")
+        return cls(keys.values())
+
+    def find(self, text: str) -> Key | None:
+        """The key that ``text`` is. The time that this takes tells nothing about the keys."""
+        given, found = digest(text), None
+        for key in self._keys:
+            if hmac.compare_digest(key.digest, given):
+                found = key
+        return found
+
+
+def digest(key: str) -> bytes:
+    """What is compared: it has the same length for every key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+class RequireKey:
+    """ASGI middleware that refuses requests without a key, and those above the key's limit of requests.
+
+    Args:
+        app: gets the others, with the key in the scope.
+        keys: those that are known.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path in OPEN_PATHS or path.startswith("/docs/"):
+            await self._app(scope, receive, send)
+            return
+        scheme, _, text = Headers(scope=scope).get("authorization", "").partition(" ")
+        key = self._keys.find(text.strip()) if scheme.lower() == "bearer" else None
+        if key is None:
+            answer = refuse(401, NEEDED)
+            await respond(answer, {"www-authenticate": 'Bearer realm="mlbio"'})(scope, receive, send)
+            return
+        current().key = key.name
+        if path == "/predict" and (seconds := key.requests.take()):
+            answer = refuse(429, "too many requests with this API key: try again later")
+            await respond(answer, {"retry-after": str(int(seconds) + 1)})(scope, receive, send)
+            return
+        scope[SCOPE_KEY] = key
+        await self._app(scope, receive, send)
+
+
+def explanations_of(scope: Scope) -> Room | None:
+    """Where a request's explanation needs a place because of its key; None without one.
+
+    Its place is taken beside that in the gateway's own room, which all keys share.
+    """
+    key: Key | None = scope.get(SCOPE_KEY)
+    return key.explanations if key is not None and key.explanations.places else None

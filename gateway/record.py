@@ -1,0 +1,44 @@
+"""What is noted about a request while it is answered, for its log line, its metrics and the model server's logs."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from api.contract import Answer
+
+_PLAIN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass
+class Record:
+    """One request.
+
+    Attributes:
+        id: sent to the model server and back to the client in ``X-Request-ID``.
+        pool: the model server's pool that was to answer; empty if the request did not get so far.
+        key: the name of the API key that it came with; empty without one.
+        answer: what the model server or the gateway answered; a stream's status says nothing about its end.
+    """
+
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    pool: str = ""
+    key: str = ""
+    answer: Answer | None = None
+
+
+_current: ContextVar[Record] = ContextVar("record")
+
+
+def begin(wanted_id: str) -> Record:
+    """The record of a request that has just arrived; its id is ``wanted_id`` if that is short and plain."""
+    record = Record(wanted_id) if _PLAIN_ID.fullmatch(wanted_id) else Record()
+    _current.set(record)
+    return record
+
+
+def current() -> Record:
+    """The record of the request that is being answered; a new one outside of requests."""
+    return _current.get(None) or Record()

@@ -1,0 +1,151 @@
+"""API keys and their limits."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from api.headers import ANSWER_HEADER
+from gateway import keys
+from gateway.app import create_app
+from gateway.keys import Bucket, Keys, KeysError
+from gateway.settings import Settings
+
+FIRST, SECOND = "the-first-key-0123456789", "the-second-key-0123456789"
+BODY = {"image": base64.b64encode(b"photograph").decode()}
+DONE = b'{"success":true,"prediction":"Melanoma","probability":0.5,"explain":null}'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "keys"
+    path.write_text(f"# two\n\nfirst:{FIRST}\nsecond:{SECOND}\n")
+    return path
+
+
+def done(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, headers={ANSWER_HEADER: "1"}, content=DONE)
+
+
+def gateway(file: Path, handler: Callable = done, **settings) -> TestClient:
+    return TestClient(create_app(Settings(api_keys_file=str(file), **settings), httpx.MockTransport(handler)))
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def test_a_key_opens_and_others_do_not(file: Path):
+    with gateway(file) as client:
+        assert client.post("/predict", json=BODY, headers=bearer(FIRST)).status_code == 200
+        assert client.post("/predict", json=BODY, headers={"authorization": f"bearer  {SECOND}"}).status_code == 200
+        for wrong in ({}, bearer(""), bearer(FIRST + "x"), bearer("first"), {"authorization": FIRST}, bearer("ü" * 20)):
+            raw = {name: value.encode("latin-1") for name, value in wrong.items()}
+            response = client.post("/predict", json=BODY, headers=raw)
+            assert response.status_code == 401 and list(response.json()) == ["success", "error"]
+            assert response.headers["www-authenticate"].startswith("Bearer")
+            assert "x-request-id" in response.headers
+        assert client.get("/metrics").status_code == 401 and client.get("/nothing").status_code == 401
+        for path in ("/healthz", "/readyz", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css"):
+            assert client.get(path).status_code == 200, path
+        assert client.get("/metrics", headers=bearer(FIRST)).status_code == 200
+
+
+def test_every_key_is_compared_in_constant_time(file: Path, monkeypatch: pytest.MonkeyPatch):
+    known, compared = Keys.load(Settings(api_keys_file=str(file))), []
+
+    def compare(first: bytes, second: bytes) -> bool:
+        compared.append((first, second))
+        return first == second
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    assert known.find(FIRST).name == "first" and known.find(SECOND).name == "second" and known.find("x") is None
+    assert len(compared) == 6 and {len(part) for pair in compared for part in pair} == {32}
+
+
+def test_a_key_has_a_limit_of_requests_of_its_own(file: Path, monkeypatch: pytest.MonkeyPatch):
+    now = 100.0
+    monkeypatch.setattr(keys.time, "monotonic", lambda: now)
+    with gateway(file, key_requests_per_minute=3) as client:
+
+        def ask(key: str) -> httpx.Response:
+            return client.post("/predict", json=BODY, headers=bearer(key))
+
+        assert [ask(FIRST).status_code for _ in range(4)] == [200, 200, 200, 429]
+        limited = ask(FIRST)
+        assert list(limited.json()) == ["success", "error"] and 20 <= int(limited.headers["retry-after"]) <= 21
+        assert ask(SECOND).status_code == 200
+        now += 20.5
+        assert [ask(FIRST).status_code for _ in range(2)] == [200, 429]
+
+
+def test_a_bucket_fills_to_its_size_and_zero_is_no_limit(monkeypatch: pytest.MonkeyPatch):
+    now = 0.0
+    monkeypatch.setattr(keys.time, "monotonic", lambda: now)
+    bucket, endless = Bucket(2), Bucket(0)
+    now = 1e6
+    assert [bucket.take() for _ in range(3)] == [0, 0, 30]
+    assert not any(endless.take() for _ in range(1000))
+
+
+def test_a_key_has_a_limit_of_explanations_of_its_own(file: Path):
+    arrived, go_on = threading.Barrier(3), threading.Event()
+
+    async def wait(request: httpx.Request) -> httpx.Response:
+        await asyncio.to_thread(arrived.wait, 10)
+        await asyncio.to_thread(go_on.wait, 10)
+        return done(request)
+
+    statuses: list[int] = []
+    with gateway(file, wait, key_explanations=1) as client:
+
+        def explain(key: str) -> None:
+            statuses.append(client.post("/predict", json=BODY | {"explain": True}, headers=bearer(key)).status_code)
+
+        threads = [threading.Thread(target=explain, args=(key,)) for key in (FIRST, SECOND)]
+        for thread in threads:
+            thread.start()
+        arrived.wait(10)
+        limited = client.post("/predict", json=BODY | {"explain": True}, headers=bearer(FIRST))
+        go_on.set()
+        for thread in threads:
+            thread.join(10)
+        assert limited.status_code == 429 and int(limited.headers["retry-after"]) > 0
+        assert statuses == [200, 200]
+        assert client.app.state.explanations.taken == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# nothing\n",
+        "short:abc\n",
+        f"{FIRST}\n",
+        f"a b:{FIRST}\n",
+        f"x:{FIRST}\nx:{SECOND}\n",
+        "x:two words in a key!",
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_without_telling_what_is_in_it(file: Path, text: str):
+    file.write_text(text)
+    with pytest.raises(KeysError, match="MLBIO_API_KEYS_FILE") as refused:
+        Keys.load(Settings(api_keys_file=str(file)))
+    assert FIRST not in str(refused.value) and "two words" not in str(refused.value)
+
+
+def test_a_file_that_is_missing_is_refused(tmp_path: Path):
+    with pytest.raises(KeysError, match="cannot be read"):
+        create_app(Settings(api_keys_file=str(tmp_path / "none")))
+
+
+def test_without_a_file_nobody_needs_a_key():
+    assert Keys.load(Settings()) is None
