@@ -79,6 +79,8 @@ def start_gateway(settings: Settings, logs: Path) -> subprocess.Popen[bytes]:
     """The gateway, in a process group of its own. If we are killed, it stops as after SIGTERM."""
     environment = os.environ | {f"MLBIO_{name.upper()}": str(value) for name, value in vars(settings).items()}
     environment["MLBIO_LOG_FILE"] = str(logs.resolve() / "gateway.log")
+    if settings.api_keys_file:  # relative to our working folder, which is not the gateway's
+        environment["MLBIO_API_KEYS_FILE"] = str(Path(settings.api_keys_file).resolve())
     command = tethered([sys.executable, "-m", "gateway"], signal.SIGTERM)
     return _start(command, environment, ROOT, logs / "gateway.out")
 

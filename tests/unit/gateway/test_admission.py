@@ -36,3 +36,20 @@ def test_bytes_are_bounded_together_and_free_again():
                 other.hold(41)
         place.hold(100)
     assert room.taken == room.held == 0
+
+
+def test_a_place_beside_is_left_with_the_other_and_not_kept_where_the_room_is_full():
+    room, beside = Room("guests", 1, 10), Room("friends", 2, 10, status=429)
+    place = room.enter(4, beside)
+    assert (beside.taken, beside.held) == (1, 4)
+    with pytest.raises(ContractError) as full:
+        room.enter(1, beside)
+    assert full.value.status == 503 and (beside.taken, beside.held) == (1, 4)
+    place.leave()
+    place.leave()
+    assert (room.taken, room.held, beside.taken, beside.held) == (0, 0, 0, 0)
+    beside.enter()
+    beside.enter()
+    with pytest.raises(ContractError) as limited:
+        room.enter(1, beside)
+    assert limited.value.status == 429 and room.taken == 0

@@ -6,10 +6,12 @@ import asyncio
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+from gateway import processes
 from gateway.processes import java_home, stop, torchserve_addresses
 from gateway.settings import Settings
 
@@ -53,6 +55,14 @@ def test_management_and_metrics_stay_on_loopback():
         "http://127.0.0.1:9001",
         "http://127.0.0.1:9002",
     }
+
+
+def test_the_gateway_gets_the_keys_from_wherever_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(processes, "_start", lambda command, environment, folder, output: seen.append(environment))
+    processes.start_gateway(Settings(api_keys_file="keys"), tmp_path)
+    assert seen[0]["MLBIO_API_KEYS_FILE"] == str(tmp_path.resolve() / "keys")
 
 
 def test_java_is_the_environments_or_the_packages(monkeypatch: pytest.MonkeyPatch):
