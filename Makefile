@@ -25,10 +25,10 @@ serve: setup archive ## TorchServe and the gateway on http://127.0.0.1:8089, unt
 archive: model_store/mlbio.mar ## pack model_store/model_mlbio.pth, handler/ and api/ into model_store/mlbio.mar
 
 test: lint archive ## check the code, then run every test
-	$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
+	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 unit: .venv/test.stamp ## run the quick tests alone (no service, under a minute)
-	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit -n auto --dist loadgroup $(PYTEST)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit -n auto --dist loadscope $(PYTEST)
 
 evaluate: setup ## the shipped model's score card on the test images under ROOT
 	@$(PY) evaluate/main_evaluate.py $(ROOT)

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import ipaddress
+import json
 import os
 import re
 import socket
@@ -242,8 +243,17 @@ def refuse_dying_workers(logs: Path) -> None:
     """Raise :class:`ServeError` if workers die at start: TorchServe retries for minutes and calls itself healthy."""
     text = _read(logs / "torchserve.log")
     if text.count("Backend worker process died") >= 2:
-        reasons = re.findall(r"MODEL_LOG - (\w+(?:\.\w+)*(?:Error|Exception): .*)", text)
+        reasons = [reason for line in text.splitlines() if (reason := _reason(line))]
         raise ServeError(f"the model cannot be loaded: {reasons[-1] if reasons else 'see the log'}\nsee {logs}")
+
+
+def _reason(line: str) -> str | None:
+    """The exception that a line of TorchServe's log tells of: the handler's lines are JSON, earlier ones are not."""
+    said = line.partition("MODEL_LOG - ")[2]
+    if said.startswith("{"):
+        with contextlib.suppress(ValueError):
+            said = str(json.loads(said).get("trace", "")).rpartition("\n")[2]
+    return said if re.match(r"\w+(?:\.\w+)*(?:Error|Exception): ", said) else None
 
 
 def _read(log: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +16,18 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Under pytest-xdist, one process runs what uses the service, which is started once; others take whole files."""
-    for item in items:
-        of_service = "e2e" in item.path.parts and item.get_closest_marker("containers") is None
-        item.add_marker(pytest.mark.xdist_group("service" if of_service else str(item.path)))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneService(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            of_service = file.startswith("tests/e2e/") and not file.endswith("test_containers.py")
+            return "service" if of_service else file
+
+    return OneService(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -178,7 +178,7 @@ def http() -> Iterator[Case]:
         yield Case(f"POST {path}", post(GOOD, path=path), frozenset({405}))
     for path in (
         "/predict/", "//predict", "/predict/x", "/Predict", "/predict%00", "/predict%0d%0aX:%20y", "/./predict",
-        "/predictions/mlbio", "/models", "/metrics", "/ping", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd",
+        "/predictions/mlbio", "/models", "/metrics/x", "/ping", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd",
         "/docs/assets/../../../etc/passwd", "/docs/assets/%2e%2e%2f%2e%2e%2fetc/passwd", "/docs/assets//etc/passwd",
         "/docs/assets/%00", "/docs/assets/none.js", "/" + "a" * 50_000, "/%ff%fe", "/%", "/\\..\\..", "*",
         "http://elsewhere.invalid/predict/x",

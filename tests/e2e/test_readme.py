@@ -153,7 +153,11 @@ def test_every_path_of_the_readme_exists():
 
 def test_facts():
     assert f"({', '.join(f'{p.samples:,}' for p in PRECISIONS.values())} perturbed photographs)" in README
-    assert f"({Settings().port})" in README and Settings().torchserve_url in README
+    for row in re.findall(r"^\| (`MLBIO_.*?) \|$", README, re.MULTILINE):
+        names, values, _ = (cell.split(", ") for cell in row.split(" | ", 2))
+        for name, value in zip(names, values, strict=True):
+            default = getattr(Settings(), name.strip("`").removeprefix("MLBIO_").lower())
+            assert value == (default if isinstance(default, str) else f"{default:.12g}")
 
 
 def test_figures_are_those_of_the_score_card():

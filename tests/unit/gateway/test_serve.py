@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 import socket
 import threading
@@ -108,9 +109,12 @@ def test_a_model_that_cannot_be_loaded_is_said_with_the_reason(tmp_path: Path):
     log = tmp_path / "torchserve.log"
     log.write_text(died)
     refuse_dying_workers(tmp_path)
-    log.write_text(f"{died}MODEL_LOG - handler.checkpoint.CheckpointError: it is damaged\n{died}")
-    with pytest.raises(ServeError, match="CheckpointError: it is damaged"):
-        refuse_dying_workers(tmp_path)
+    trace = "Traceback:\n  File …\nhandler.checkpoint.CheckpointError: it is damaged"
+    plain, as_json = trace.rpartition("\n")[2], json.dumps({"message": "died", "trace": trace})
+    for said in (plain, as_json):
+        log.write_text(f"{died}W-9000 MODEL_LOG - {said}\n{died}")
+        with pytest.raises(ServeError, match="loaded: handler.checkpoint.CheckpointError: it is damaged\n"):
+            refuse_dying_workers(tmp_path)
 
 
 def test_an_archive_that_was_exchanged_is_not_started(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch):
