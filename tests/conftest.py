@@ -16,16 +16,20 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
+ALONE = ("test_archive", "test_containers", "test_evaluate", "test_faults", "test_model", "test_train")
+"""Files of end-to-end tests that need no service, or start their own."""
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Under pytest-xdist, one process runs what uses the service, which is started once; others take whole files."""
+    """Under pytest-xdist, one process runs all tests that share the service; the others take whole files."""
     from xdist.scheduler import LoadScopeScheduling
 
     class OneService(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            of_service = file.startswith("tests/e2e/") and not file.endswith("test_containers.py")
-            return "service" if of_service else file
+            shares = file.startswith("tests/e2e/") and Path(file).stem not in ALONE
+            return "service" if shares else file
 
     return OneService(config, log)
 
