@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.explainers import Explained
-from benchmarks.explanation_metrics import jaccard
+from benchmarks.explanation_metrics import calibration, jaccard, print_calibration
 from benchmarks.method import load_photographs
 from handler.checkpoint import Checkpoint
 from handler.engines import Classifier
@@ -30,7 +30,6 @@ from handler.surrogate import fit, log_odds
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = (128, 192, 256, 384, 512, 768, 1024)
-BINS = (0.0, 0.6, 0.7, 0.8, 0.9, 0.95, 1.01)
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,7 @@ def main() -> None:
         rows = [pair for pair in pairs if pair.masks == size]
         cells = [np.mean([getattr(row, key) for row in rows]) for key in ("estimated", "found", "variance", "r2")]
         print(f"| {size} | " + " | ".join(f"{c:.3f}" for c in [*cells, min(row.r2 for row in rows)]) + " |")
-    print("\n| stability estimated | pairs | mean | found |\n" + "| --- " * 4 + "|")
-    for low, high in zip(BINS, BINS[1:], strict=False):
-        if rows := [pair for pair in pairs if low <= pair.estimated < high]:
-            estimated, found = (np.mean([getattr(row, key) for row in rows]) for key in ("estimated", "found"))
-            print(f"| {low:.2f}–{min(high, 1):.2f} | {len(rows)} | {estimated:.3f} | {found:.3f} |")
+    print_calibration(calibration((pair.estimated, pair.found) for pair in pairs))
 
 
 def compare(classifier: Classifier, square: np.ndarray, number: int) -> list[Pair]:

@@ -30,10 +30,12 @@ from api.photograph import open_photograph
 from benchmarks import explainers
 from benchmarks.explainers import PLAIN_SAMPLES, UNREACHABLE, Explained, PlainExplainer, Probabilities
 from benchmarks.explanation_metrics import (
+    calibration,
     deletion_and_insertion,
     distance,
     jaccard,
     overlap,
+    print_calibration,
     randomised_weights,
     spread,
 )
@@ -62,9 +64,6 @@ CHECKED_PHOTOS = 7
 
 BATCHES = (8, 16, 32, 64)
 BUDGETS = (32, 64, 96, 128, 192, 256, 384, 512, 1024)
-BINS = (0.0, 0.6, 0.7, 0.8, 0.9, 0.95, 1.01)
-"""Of the stability that explanations estimate, for its calibration."""
-
 RANDOMISED_SAMPLES = 128
 
 TITLES = {
@@ -106,7 +105,9 @@ def main() -> None:
             "quality": {name: means(rows) for name, rows in found.items()},
             "intervals": {name: intervals(rows) for name, rows in found.items()},
             "by samples": {samples: means(rows) for samples, rows in curve.items()},
-            "calibration of the stability": calibration([row for rows in curve.values() for row in rows]),
+            "calibration of the stability": calibration(
+                (row["estimated"], row["jaccard"]) for rows in curve.values() for row in rows
+            ),
             "8-bit against float32": agreement(classifier, photographs[few], labels[few]),
             "randomised weights, rank correlation": sanity(checkpoint, photographs[few], labels[few]),
         }
@@ -249,16 +250,6 @@ def intervals(rows: list[dict]) -> dict[str, list[float]]:
     return {key: np.nanpercentile(np.nanmean(v[samples], axis=1), [2.5, 97.5]).tolist() for key, v in values.items()}
 
 
-def calibration(rows: list[dict]) -> list[dict[str, float]]:
-    """Pairs of explanations grouped by the stability that they estimate, with the Jaccard index that they have."""
-    table = []
-    for low, high in zip(BINS, BINS[1:], strict=False):
-        if group := [row for row in rows if low <= row["estimated"] < high]:
-            estimated, found = (float(np.mean([row[key] for row in group])) for key in ("estimated", "jaccard"))
-            table.append({"from": low, "pairs": len(group), "estimated": estimated, "found": found})
-    return table
-
-
 def agreement(classifier: Classifier, photographs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Mean agreement of explanations by the 8-bit engine with those by float32, from the same masks."""
     distances, jaccards, correlations = [], [], []
@@ -302,9 +293,7 @@ def report(figures: dict) -> None:
     for samples, row in figures["by samples"].items():
         keys = ("distance", "estimated", "jaccard", "r2_with_pairs", "worst_r2_with_pairs")
         print(f"| {samples} | " + " | ".join(f"{row[key]:.3f}" for key in keys) + " |")
-    print("\n| stability estimated, from | pairs | mean | found |\n" + "| --- " * 4 + "|")
-    for row in figures["calibration of the stability"]:
-        print(f"| {row['from']:.2f} | {row['pairs']} | {row['estimated']:.3f} | {row['found']:.3f} |")
+    print_calibration(figures["calibration of the stability"])
     seconds, best = speed["seconds"], max(speed["raw images/s"].values())
     reach = speed["to the distance of lime"]
     print("\n| | lime | ours | ratio |\n| --- | --- | --- | --- |")

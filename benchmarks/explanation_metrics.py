@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from benchmarks.explainers import Explained, Probabilities
 
 STEPS_PER_CHANNEL = 7
 """Of pixel flipping; Quantus requires a divisor of the number of pixels."""
+
+BINS = (0.0, 0.6, 0.7, 0.8, 0.9, 0.95, 1.01)
+"""Of the stability that explanations estimate, for its calibration."""
 
 BLUR = 16
 """Standard deviation in pixels of the blur that replaces removed pixels. No method here hides regions by a blur."""
@@ -41,6 +44,24 @@ def spread(runs: list[Explained]) -> float:
     first, second = (run.weights for run in runs)
     length = float(np.linalg.norm(first + second) / 2)
     return float(np.linalg.norm(first - second) / np.sqrt(2) / max(length, 1e-12))
+
+
+def calibration(pairs: Iterable[tuple[float, float]]) -> list[dict[str, float]]:
+    """Pairs of explanations, as the stability that they estimate and the Jaccard index found, grouped by the former."""
+    pairs = list(pairs)
+    table = []
+    for low, high in zip(BINS, BINS[1:], strict=False):
+        if group := [pair for pair in pairs if low <= pair[0] < high]:
+            estimated, found = np.mean(group, axis=0).tolist()
+            table.append({"from": low, "pairs": len(group), "estimated": estimated, "found": found})
+    return table
+
+
+def print_calibration(table: list[dict[str, float]]) -> None:
+    """Print what :func:`calibration` made."""
+    print("\n| stability estimated, from | pairs | mean | found |\n" + "| --- " * 4 + "|")
+    for row in table:
+        print(f"| {row['from']:.2f} | {row['pairs']} | {row['estimated']:.3f} | {row['found']:.3f} |")
 
 
 def overlap(explained: Explained, lesion: np.ndarray) -> float:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from evaluate.arithmetic import agreement, log_odds_rmse
 from evaluate.dataset import find_examples, load_squares, split_by_lesion
 from handler.checkpoint import Checkpoint
 from handler.convert import convert, trace
@@ -30,7 +31,6 @@ from handler.graphs import ov
 from handler.network import PixelsToProbabilities
 from handler.quantise import Ranges, RoundedWeights, Rounding, convolutions, fold_batch_norm, quantise
 from handler.regions import paint, regions_of, skin_surface
-from handler.surrogate import log_odds
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,14 +63,13 @@ def main() -> None:
     perturbed = perturbations(photographs[:PERTURBED_PHOTOS], rng)
     runs = {name: compiled(graph, kind) for name, graph, kind in variants(checkpoint, calibration)}
     speeds = images_per_second(runs, perturbed[:BATCH])
-    answers = {name: (log_odds(in_batches(run, photographs)), in_batches(run, perturbed)) for name, run in runs.items()}
+    answers = {name: (in_batches(run, photographs), in_batches(run, perturbed)) for name, run in runs.items()}
     exact, exact_perturbed = answers["float32"]
     print(f"{len(photographs)} validation photographs, {len(perturbed)} perturbed ones\n")
     print("| | images/s | same diagnosis | error of log-odds | perturbed |\n" + "| --- " * 5 + "|")
     for name, (found, found_perturbed) in answers.items():
-        same = np.mean(found.argmax(1) == exact.argmax(1))
-        errors = [rms(found - exact), rms(log_odds(found_perturbed) - log_odds(exact_perturbed))]
-        print(f"| {name} | {speeds[name]:.0f} | {same:.4f} | {errors[0]:.3f} | {errors[1]:.3f} |")
+        errors = log_odds_rmse(found, exact), log_odds_rmse(found_perturbed, exact_perturbed)
+        print(f"| {name} | {speeds[name]:.0f} | {agreement(found, exact):.4f} | {errors[0]:.3f} | {errors[1]:.3f} |")
 
 
 def variants(checkpoint: Checkpoint, calibration: np.ndarray) -> Iterator[tuple[str, ov.Model, Any]]:
@@ -168,11 +167,6 @@ def perturbations(squares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def in_batches(run: Run, images: np.ndarray) -> np.ndarray:
     """The answers to all images."""
     return np.concatenate([run(images[start : start + BATCH]) for start in range(0, len(images), BATCH)])
-
-
-def rms(errors: np.ndarray) -> float:
-    """Root mean square."""
-    return float(np.sqrt(np.mean(errors**2)))
 
 
 if __name__ == "__main__":

@@ -44,9 +44,9 @@ def compare(name: str, probabilities: np.ndarray, reference: np.ndarray, labels:
         "accuracy": metrics.accuracy(probabilities, labels),
         "balanced_accuracy": metrics.balanced_accuracy(probabilities, labels),
         "expected_calibration_error": metrics.expected_calibration_error(probabilities, labels),
-        "agreement": np.mean(probabilities.argmax(1) == reference.argmax(1)),
+        "agreement": agreement(probabilities, reference),
         "largest_difference": np.abs(differences).max(),
-        "log_odds_rmse": np.sqrt(np.mean((log_odds(probabilities) - log_odds(reference)) ** 2)),
+        "log_odds_rmse": log_odds_rmse(probabilities, reference),
     }
     auroc = float(metrics.mean_of_known(aurocs(probabilities, labels)))
     return ArithmeticFigures(
@@ -54,6 +54,16 @@ def compare(name: str, probabilities: np.ndarray, reference: np.ndarray, labels:
         macro_auroc=None if np.isnan(auroc) else round(auroc, DECIMALS),
         **{key: round(float(value), DECIMALS) for key, value in figures.items()},
     )
+
+
+def agreement(probabilities: np.ndarray, reference: np.ndarray) -> float:
+    """Share of the rows of (N, classes) with the same most probable class."""
+    return float(np.mean(probabilities.argmax(1) == reference.argmax(1)))
+
+
+def log_odds_rmse(probabilities: np.ndarray, reference: np.ndarray) -> float:
+    """Root mean square difference of the log-odds, clipped as for explanations."""
+    return float(np.sqrt(np.mean((log_odds(probabilities) - log_odds(reference)) ** 2)))
 
 
 def write(figures: list[ArithmeticFigures], path: Path) -> None:

@@ -49,9 +49,9 @@ def measure(path: Path, attempts: int = 3) -> tuple[str, float, int]:
     return outcome, seconds, megabytes
 
 
-def peak() -> int:
-    """Peak resident memory of this process in kB. ``ru_maxrss`` would be that of the process that started it."""
-    status = Path("/proc/self/status").read_text()
+def peak(process: int | str = "self") -> int:
+    """Peak resident memory of a process in kB. ``ru_maxrss`` would be that of the process that started it."""
+    status = Path(f"/proc/{process}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
 
 

@@ -11,7 +11,6 @@ same inputs give the same bytes. Its checksum goes into ``mlbio.mar.sha256``, wh
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from handler.checkpoint import CheckpointError
 from handler.convert import export
+from handler.graphs import sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("handler", "api")
@@ -88,12 +88,6 @@ def build(checkpoint: Path, output: Path) -> None:
         text = f"{sha256(partial)}  {output.name}\n"
         partial.replace(output)
         checksum.write_text(text)
-
-
-def sha256(file: Path) -> str:
-    """A file's SHA-256 in hexadecimal digits."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def normalise(source: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import requests
 
-from tests import hostile_requests
+from tests import decoding_cost, hostile_requests
 from tests.conftest import encode
 from tests.e2e.conftest import Service
 from tests.hostile_requests import Case
@@ -58,8 +58,7 @@ class Memory:
         self.before = self.peak()
 
     def peak(self) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+        return decoding_cost.peak(self.process.pid) // 1024
 
     def growth(self) -> int:
         return self.peak() - self.before
