@@ -12,8 +12,10 @@ from __future__ import annotations
 import base64
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import requests
@@ -56,16 +58,32 @@ class RequestRefused(ServiceError):
 
     Attributes:
         status: the HTTP status.
+        retry_after: seconds after which the service suggests to try again; None if it does not.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.retry_after = status, retry_after
 
 
 def service_url() -> str:
     """Address of the service: the environment's ``MLBIO_URL``, or port 8089 of this machine."""
     return (os.environ.get("MLBIO_URL") or DEFAULT_URL).rstrip("/")
+
+
+def check_url(url: str) -> None:
+    """Refuse what cannot be a service's address, before anything is sent.
+
+    Raises:
+        ServiceUnreachable: no ``http://`` or ``https://``, no host, or no such port.
+    """
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or over 65,535
+        good = False
+    if not good or re.search(r"\s", url):
+        raise ServiceUnreachable(f"'{url}' is not the address of a service: use one such as {DEFAULT_URL}")
 
 
 class Client:
@@ -100,6 +118,7 @@ class Client:
         precision: str = DEFAULT_PRECISION,
         details: bool = True,
         on_progress: Callable[[float], None] | None = None,
+        timeout: float | None = None,
     ) -> Prediction:
         """Classify a photograph and, on request, explain the diagnosis.
 
@@ -109,6 +128,7 @@ class Client:
             precision: of the explanation, one of :data:`api.contract.PRECISIONS`.
             details: also ask for all probabilities, warnings and figures, ``answer.details``.
             on_progress: called with the finished share of the explanation, 0 to 1, while it is computed.
+            timeout: seconds that the whole answer may take. Without it, only a long silence ends the wait.
 
         Raises:
             OSError: the file cannot be read.
@@ -121,17 +141,20 @@ class Client:
             "precision": precision,
             "details": details,
         }
-        seconds = EXPLAIN_SECONDS if explain else CLASSIFY_SECONDS
+        seconds = timeout or (EXPLAIN_SECONDS if explain else CLASSIFY_SECONDS)
+        latest = None if timeout is None else time.monotonic() + timeout
         try:
             with self._session.post(
                 f"{self.url}/predict",
                 data=msgspec.json.encode(body),
                 headers={"content-type": "application/json", "accept": STREAM_TYPE} | self._authorization(),
-                timeout=(CONNECT_SECONDS, seconds),
+                timeout=(min(CONNECT_SECONDS, seconds), seconds),
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return self._read(response, on_progress)
+                return self._read(response, on_progress, latest)
+        except TimeoutError:
+            raise self._late(seconds) from None
         except requests.RequestException as error:
             raise self._translate(error, seconds) from error
 
@@ -142,14 +165,18 @@ class Client:
             raise ServiceError("the API key has characters that a key cannot have: see MLBIO_API_KEY")
         return {"authorization": f"Bearer {self._key}"}
 
-    def _read(self, response: requests.Response, on_progress: Callable[[float], None] | None) -> Prediction:
-        """The answer on the last line, after lines of progress."""
+    def _read(
+        self, response: requests.Response, on_progress: Callable[[float], None] | None, latest: float | None
+    ) -> Prediction:
+        """The answer on the last line, after lines of progress, which have to end before ``latest``."""
         line, in_progress = b"", False
         try:
             for line in response.iter_lines(chunk_size=_CHUNK_BYTES):
                 progress = _decode_progress(line)
                 if progress is not None:
                     in_progress = True
+                    if latest is not None and time.monotonic() > latest:
+                        raise TimeoutError
                     if on_progress is not None:
                         on_progress(progress)
             outcome = msgspec.json.decode(line, type=_Outcome)
@@ -160,7 +187,12 @@ class Client:
                 f"what answers at {self.url} is not an MLBIO service (HTTP {response.status_code}): check MLBIO_URL"
             ) from None
         if not outcome.success:
-            raise RequestRefused(outcome.error or f"HTTP {response.status_code}, no reason given", response.status_code)
+            wait = response.headers.get("retry-after", "")
+            raise RequestRefused(
+                outcome.error or f"HTTP {response.status_code}, no reason given",
+                response.status_code,
+                float(wait) if wait.isdecimal() else None,
+            )
         try:
             return msgspec.json.decode(line, type=Prediction)
         except msgspec.DecodeError as error:
@@ -174,8 +206,11 @@ class Client:
         if isinstance(error, requests.ConnectTimeout) or isinstance(getattr(cause, "reason", None), NewConnectionError):
             return ServiceUnreachable(f"no service at {self.url}: start it with `make serve`, or set MLBIO_URL")
         if isinstance(error, requests.Timeout) or isinstance(cause, ReadTimeoutError):
-            return ServiceTimeout(f"{self.url} did not answer within {seconds:.0f} seconds: try again later")
+            return self._late(seconds)
         return self._interrupted()
+
+    def _late(self, seconds: float) -> ServiceTimeout:
+        return ServiceTimeout(f"{self.url} did not answer within {seconds:g} seconds: try again later")
 
     def _interrupted(self) -> AnswerInterrupted:
         return AnswerInterrupted(f"{self.url} broke off in the middle of its answer: try again")

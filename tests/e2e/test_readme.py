@@ -84,7 +84,7 @@ def test_help(script: str):
         capture_output=True,
         text=True,
         timeout=60,
-        env=os.environ | {"COLUMNS": "200"},
+        env=os.environ | {"COLUMNS": "400"},
     )
     usage = " ".join(finished.stdout.split("\n\n")[0].split())
     assert usage == block("text", f"usage: {Path(script).name}").strip()

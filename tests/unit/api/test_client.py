@@ -239,8 +239,14 @@ def test_a_connection_that_breaks_is_said(script: list[bytes]):
 )
 def test_silence_ends_in_a_timeout(monkeypatch: pytest.MonkeyPatch, begun: list[bytes]):
     monkeypatch.setattr(api.client, "EXPLAIN_SECONDS", 0.2)
-    with pytest.raises(ServiceTimeout, match="within 0 seconds"):
+    with pytest.raises(ServiceTimeout, match="within 0.2 seconds"):
         predict(*begun, lambda: time.sleep(1), explain=True)
+
+
+def test_a_time_limit_ends_an_answer_that_keeps_reporting():
+    begin, line = chunked({"progress": 0.1}, end=False)
+    with pytest.raises(ServiceTimeout, match="within 0.3 seconds"):
+        predict(begin, *[line, lambda: time.sleep(0.2)] * 3, explain=True, timeout=0.3)
 
 
 def test_no_service_is_told_from_a_silent_one():

@@ -1,0 +1,188 @@
+"""The options of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import shtab
+
+from api.classes import CLASSES
+from api.client import DEFAULT_URL, ServiceError, check_url, service_url
+from api.contract import DEFAULT_PRECISION, PRECISIONS, ContractError, normalise_precision
+from api.pictures import OVERLAYS
+
+COMMAND = "mlbio"
+"""The installed command, which shells complete."""
+
+MAX_JOBS = 64
+
+EPILOG = f"""\
+The service is looked for at {DEFAULT_URL}, or where MLBIO_URL says; `make serve` starts it.
+MLBIO_API_KEY is the key that it may want. NO_COLOR switches colours off.
+
+exit codes:
+  0    every photograph was classified, and its picture saved if one was asked for
+  1    some were not; each has a line on stderr, and the others continue
+  2    the options are wrong; nothing was sent
+  130  interrupted by Ctrl-C
+  141  the reader of the output went away (`| head`)
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for, checked.
+
+    Attributes:
+        form: of the rows: ``text``, ``json`` or ``csv``.
+        overlay: one of :data:`api.pictures.OVERLAYS`, or None for the picture that the service draws.
+        output: folder of pictures and journal; None for pictures beside their photographs.
+        timeout: seconds for each photograph, None for the client's own limits.
+    """
+
+    image: tuple[str, ...]
+    explain: bool
+    precision: str
+    overlay: str | None
+    form: str
+    top: int
+    details: bool
+    output: Path | None
+    resume: bool
+    jobs: int
+    url: str
+    timeout: float | None
+
+
+def parse(argv: Sequence[str] | None = None) -> Options:
+    """Read and check the options. As argparse does, a wrong one ends the program with exit code 2."""
+    p = parser()
+    a = p.parse_args(argv)
+    if a.resume and not a.output:
+        p.error("--resume goes on in the folder of an earlier run: name it with --output")
+    return Options(
+        image=tuple(a.image),
+        explain=a.explain or a.overlay is not None,
+        precision=a.precision,
+        overlay=a.overlay,
+        form=a.form,
+        top=a.top,
+        details=a.details,
+        output=a.output,
+        resume=a.resume,
+        jobs=a.jobs,
+        # The environment's address is checked as the option's is.
+        url=a.url if a.url is not None else _url_of_environment(p),
+        timeout=a.timeout,
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The documented options."""
+    p = argparse.ArgumentParser(
+        description="Classify photographs of skin lesions. For research and teaching only; not a medical device.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    *others, last = PRECISIONS
+    p.add_argument("--explain", action="store_true", help="also save a picture of why, as NAME_explained.png")
+    p.add_argument(
+        "--precision",
+        type=_precision,
+        default=DEFAULT_PRECISION,
+        help=f"how carefully the explanation is computed: {', '.join(others)} or {last} (default: {DEFAULT_PRECISION})",
+    )
+    p.add_argument(
+        "--overlay",
+        choices=OVERLAYS,
+        help="explain on the whole photograph: regions for the diagnosis in blue, against it in orange",
+    )
+    form = p.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json", dest="form", action="store_const", const="json", help="a line of JSON for each photograph"
+    )
+    form.add_argument("--csv", dest="form", action="store_const", const="csv", help="a CSV table")
+    p.set_defaults(form="text")
+    p.add_argument("--top", type=_top, default=1, metavar="N", help="show the N most probable diagnoses")
+    p.add_argument("--details", action="store_true", help="show all probabilities, and figures of the explanation")
+    p.add_argument(
+        "--output", type=Path, metavar="DIR", help="put pictures there, and a journal of the results, results.jsonl"
+    ).complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+    p.add_argument("--resume", action="store_true", help="go on with an interrupted run: keep the results in DIR")
+    p.add_argument("--jobs", type=_jobs, default=1, metavar="N", help="ask about N photographs at once (default: 1)")
+    p.add_argument("--url", type=_url, help="address of the service, instead of MLBIO_URL")
+    p.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="longest time for one photograph")
+    p.add_argument("--version", action="version", version=f"%(prog)s {version('mlbio')}")
+    p.add_argument(
+        "--completion",
+        action=_Completion,
+        choices=shtab.SUPPORTED_SHELLS,
+        metavar="SHELL",
+        help=f"print a script that completes the command `{COMMAND}`: {', '.join(shtab.SUPPORTED_SHELLS)}",
+    )
+    p.add_argument(
+        "image",
+        nargs="+",
+        help="JPEG, PNG, WebP, BMP, TIFF or GIF file; a folder, with those in it; a quoted pattern; or - for stdin",
+    ).complete = shtab.FILE  # type: ignore[attr-defined]
+    return p
+
+
+class _Completion(argparse.Action):
+    def __call__(self, p: argparse.ArgumentParser, *arguments: object) -> None:
+        p.prog = COMMAND
+        print(shtab.complete(p, str(arguments[1])))
+        p.exit()
+
+
+def _url_of_environment(p: argparse.ArgumentParser) -> str:
+    url = service_url()
+    try:
+        check_url(url)
+    except ServiceError as error:
+        p.error(f"MLBIO_URL: {error}")
+    return url
+
+
+def _url(text: str) -> str:
+    try:
+        check_url(text)
+    except ServiceError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _precision(text: str) -> str:
+    try:
+        return normalise_precision(text)
+    except ContractError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _top(text: str) -> int:
+    return _integer(text, len(CLASSES))
+
+
+def _jobs(text: str) -> int:
+    return _integer(text, MAX_JOBS)
+
+
+def _integer(text: str, most: int) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number from 1 to {most}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number of seconds, more than 0 and at most 86,400")
+    return seconds

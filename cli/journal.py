@@ -1,0 +1,106 @@
+"""The journal of a run, ``results.jsonl`` in ``--output``: how an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cli.output import Row
+
+NAME = "results.jsonl"
+
+
+class Journal:
+    """Rows that are done, a line each. Its first line has the settings; results of others are not mixed with them.
+
+    In memory, only the place of each earlier row in the file.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any], resume: bool) -> None:
+        """Begin a journal in ``folder``, or go on with the one that is there.
+
+        Raises:
+            JournalError: it has results of other settings.
+            OSError: it cannot be read or written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / NAME
+        self._places: dict[bytes, int] = {}
+        partial = folder / f".{NAME}.partial"
+        # Made anew without a torn last line, and without what failed, which is tried again.
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(json.dumps({"settings": settings}) + "\n")
+            if resume:
+                for row in self._kept(settings):
+                    key = _key(row.image, row.sha256)
+                    if key not in self._places:
+                        self._places[key] = file.tell()
+                        file.write(_line(row))
+        if not resume and self.path.exists():
+            os.replace(self.path, folder / "results.previous.jsonl")
+        os.replace(partial, self.path)
+        self._written = self.path.open("a", encoding="utf-8")
+
+    def find(self, image: str, sha256: str) -> Row | None:
+        """The row of an earlier run about the same bytes under the same name, whose picture is still there."""
+        place = self._places.get(_key(image, sha256))
+        if place is None:
+            return None
+        with self.path.open(encoding="utf-8") as file:
+            file.seek(place)
+            row = _row(file.readline())
+        return row if row and (row.picture is None or os.path.exists(row.picture)) else None
+
+    def add(self, row: Row) -> None:
+        """Note a row that this run has made.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._written.write(_line(row))
+        self._written.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._written.close()
+
+    def _kept(self, settings: dict[str, Any]) -> Iterator[Row]:
+        if not self.path.exists():
+            return
+        with self.path.open(encoding="utf-8", errors="replace") as file:
+            try:
+                first = json.loads(file.readline())
+            except ValueError:
+                first = None
+            if not isinstance(first, dict) or first.get("settings") != settings:
+                raise JournalError(
+                    f"{self.path} has results of other settings: choose another --output, or leave out --resume"
+                )
+            for line in file:
+                row = _row(line)
+                if row is not None and row.error is None:
+                    yield row
+
+
+class JournalError(Exception):
+    """The journal does not fit this run. The message says what to change."""
+
+
+def _key(image: str, sha256: str) -> bytes:
+    return bytes.fromhex(sha256)[:16] + os.fsencode(image)
+
+
+def _line(row: Row) -> str:
+    return json.dumps(msgspec.to_builtins(row)) + "\n"  # escapes what UTF-8 lacks, as file names may have it
+
+
+def _row(line: str) -> Row | None:
+    try:
+        return msgspec.convert(json.loads(line), Row)
+    except (ValueError, msgspec.ValidationError):
+        return None  # the process was killed while it wrote

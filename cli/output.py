@@ -1,0 +1,173 @@
+"""Rows on stdout: text, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from api.classes import CLASSES
+from api.contract import Prediction
+from cli.progress import columns, is_terminal, printable, shorten, width
+
+_RED, _YELLOW, _PLAIN = "\x1b[1;31m", "\x1b[33m", "\x1b[0m"
+
+
+class Row(msgspec.Struct):
+    """The outcome for one photograph.
+
+    Attributes:
+        image: its name.
+        answer: of the service, without the pixels of ``explain``; None where there is none.
+        picture: the file of the explanation, if it was saved.
+        error: what went wrong. Answer and error together: the diagnosis is known, but its picture could not be saved.
+        sha256: of the photograph's bytes, by which an interrupted run recognises it; empty if it could not be read.
+    """
+
+    image: str
+    answer: Prediction | None = None
+    picture: str | None = None
+    error: str | None = None
+    sha256: str = ""
+
+
+def writer(form: str, top: int, details: bool) -> Callable[[Row], None]:
+    """The function that writes a row in the given ``form``, each line at once. CSV's header is written now."""
+    if form == "json":
+        return lambda row: print(json.dumps(json_row(row, top, details)), flush=True)
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # names of files as they are
+    if form == "csv":
+        table = csv.DictWriter(sys.stdout, csv_columns(top, details), lineterminator="\n")
+        table.writeheader()
+        sys.stdout.flush()
+
+        def write(row: Row) -> None:
+            table.writerow(csv_row(row, top, details))
+            sys.stdout.flush()
+
+        return write
+    terminal = is_terminal(sys.stdout)
+    colour = terminal and not os.environ.get("NO_COLOR")
+
+    def write_text(row: Row) -> None:
+        if row.answer is not None:  # the error of a photograph goes to stderr alone
+            print(text_row(row, top, details, columns(sys.stdout) if terminal else None, colour), flush=True)
+
+    return write_text
+
+
+def ranking(answer: Prediction, top: int) -> list[tuple[str, float]]:
+    """The ``top`` most probable diagnoses, the most probable first."""
+    if top == 1 or not answer.details:
+        return [(answer.prediction, answer.probability)]
+    return sorted(answer.details.probabilities.items(), key=lambda item: (item[0] != answer.prediction, -item[1]))[:top]
+
+
+def warnings(answer: Prediction) -> list[str]:
+    """The warnings that belong to a diagnosis."""
+    if not answer.details:
+        return []
+    texts = []
+    malignant, unlike = answer.details.malignant, answer.details.out_of_distribution
+    if malignant and malignant.flagged:
+        texts.append(f"malignant diagnoses together {malignant.probability:.1%}")
+    if unlike and unlike.flagged:
+        texts.append("unlike the photographs that the model knows: not to be trusted")
+    return texts
+
+
+def text_row(row: Row, top: int = 1, details: bool = False, terminal: int | None = None, colour: bool = False) -> str:
+    """A line for people, or several with ``details``.
+
+    Args:
+        terminal: its width, for aligned columns; None for a pipe or a file.
+        colour: whether warnings are coloured.
+    """
+    assert row.answer is not None
+    diagnoses = [f"{name} ({probability:.1%})" for name, probability in ranking(row.answer, top)]
+    notes = warnings(row.answer)
+    if colour:
+        notes = [f"{_RED if note.startswith('malignant') else _YELLOW}{note}{_PLAIN}" for note in notes]
+    name = printable(row.image)
+    if terminal is None:
+        line = f"{name}: {', '.join(diagnoses)}"
+    else:
+        room = max(16, min(40, terminal // 3))
+        name = shorten(name, room)
+        line = f"{name}{' ' * (room - width(name))}  "
+        line += f"{diagnoses[0]:<38}" if len(diagnoses) == 1 and (notes or row.picture) else ", ".join(diagnoses)
+    line += "".join(f"; {note}" for note in notes)
+    if row.picture is not None:
+        line += f" -> {printable(row.picture)}"
+    return "\n".join([line, *(_figures(row.answer) if details else [])])
+
+
+def _figures(answer: Prediction) -> list[str]:
+    if not answer.details:
+        return []
+    ordered = sorted(answer.details.probabilities.items(), key=lambda item: -item[1])
+    lines = [f"    {name:<30} {probability:>6.1%}" for name, probability in ordered]
+    if explanation := answer.details.explanation:
+        reached = "reached" if explanation.reached else "not reached"
+        lines.append(
+            f"    explanation: stability {explanation.stability:.2f} (target {explanation.target:.2f} {reached}), "
+            f"R² {explanation.r2:.2f}, {explanation.samples} samples"
+        )
+    return [*lines, f"    model {answer.details.model.version}"]
+
+
+def json_row(row: Row, top: int = 1, details: bool = False) -> dict[str, Any]:
+    """An object for programs. The keys are always there, but for ``top`` and ``details``, which are asked for."""
+    fields = _fields(row)
+    answer = row.answer
+    fields = {key: None if value == "" else value for key, value in fields.items()}
+    fields = {"image": row.image, "success": answer is not None, **fields}
+    if answer is not None and top > 1:
+        fields["top"] = [{"diagnosis": name, "probability": p} for name, p in ranking(answer, top)]
+    if answer is not None and details:
+        fields["details"] = msgspec.to_builtins(answer.details) if answer.details else None
+    return fields
+
+
+def csv_columns(top: int = 1, details: bool = False) -> list[str]:
+    """The header of the table."""
+    tops = [f"{kind}_{n}" for n in range(2, top + 1) for kind in ("prediction", "probability")]
+    figures = [*(f"probability_{code}" for code in CLASSES), "stability", "r2", "model"] if details else []
+    return ["image", *_fields(Row("")), *tops, *figures]
+
+
+def csv_row(row: Row, top: int = 1, details: bool = False) -> dict[str, Any]:
+    """A line of the table; a cell without a value is empty."""
+    cells = {"image": row.image, **_fields(row)}
+    if row.answer is None:
+        return cells
+    for n, (name, probability) in enumerate(ranking(row.answer, top)[1:], 2):
+        cells |= {f"prediction_{n}": name, f"probability_{n}": probability}
+    if details and row.answer.details:
+        known = row.answer.details
+        cells |= {f"probability_{code}": known.probabilities.get(name, "") for code, name in CLASSES.items()}
+        cells["model"] = known.model.version
+        if known.explanation:
+            cells |= {"stability": known.explanation.stability, "r2": known.explanation.r2}
+    return cells
+
+
+def _fields(row: Row) -> dict[str, Any]:
+    answer = row.answer
+    known = answer.details if answer is not None and answer.details else None
+    malignant, unlike = (known.malignant, known.out_of_distribution) if known else (None, None)
+    return {
+        "prediction": answer.prediction if answer else "",
+        "probability": answer.probability if answer else "",
+        "malignant": malignant.probability if malignant else "",
+        "malignant_flagged": malignant.flagged if malignant else "",
+        "unlike": unlike.score if unlike else "",
+        "unlike_flagged": unlike.flagged if unlike else "",
+        "picture": row.picture or "",
+        "error": row.error or "",
+    }

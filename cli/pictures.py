@@ -1,0 +1,85 @@
+"""Pictures of explanations: under which name they are saved, and what is drawn."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from pathlib import Path
+
+from api.contract import Prediction
+from api.photograph import ImageError, open_photograph
+from api.pictures import explanation_png, overlay_png, source_of, with_source
+from cli.photographs import STDIN, FileError, Photograph
+
+
+class Names:
+    """File names for pictures, so that none overwrites a photograph, or the picture of another one.
+
+    A picture has the name of its photograph in it, so an earlier picture of the same photograph is replaced, in this
+    run or another. Any other file that is there stays.
+    """
+
+    def __init__(self, output: Path | None) -> None:
+        self.output = output
+        self._reserved: dict[Path, str] = {}  # only those on their way: the others are files, and say whose they are
+
+    def reserve(self, photograph: Photograph) -> Path:
+        """A file for the picture of ``photograph``, until :meth:`release`."""
+        name = Path("stdin" if photograph.name == STDIN else photograph.name)
+        if self.output is not None:
+            folder = self.output / photograph.place.parent
+        else:
+            folder = Path() if photograph.name == STDIN else name.parent
+        source = self.source(photograph, folder)
+        candidates = itertools.chain(
+            [f"{name.stem}_explained.png", f"{name.name}_explained.png"],
+            (f"{name.name}_explained_{number}.png" for number in itertools.count(2)),
+        )
+        path = next(p for c in candidates if self._is_free(p := folder / c, source))
+        self._reserved[path] = source
+        return path
+
+    def release(self, path: Path) -> None:
+        """The picture is written, or will not be."""
+        self._reserved.pop(path, None)
+
+    def _is_free(self, path: Path, source: str) -> bool:
+        if path in self._reserved:
+            return self._reserved[path] == source
+        return not os.path.lexists(path) or source_of(path) == source
+
+    @staticmethod
+    def source(photograph: Photograph, folder: Path) -> str:
+        """What a picture in ``folder`` says of its photograph: the way to it, which stays right if both are moved."""
+        name = "stdin" if photograph.name == STDIN else os.path.relpath(photograph.name, folder)
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def save(path: Path, photograph: Photograph, content: bytes, answer: Prediction, overlay: str | None) -> None:
+    """Draw the explanation of ``answer`` and write it to ``path``, wholly or not at all.
+
+    Raises:
+        FileError: the picture cannot be drawn or written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        if overlay is None:
+            picture = explanation_png(answer.explain or [])
+        else:
+            explanation = answer.details.explanation if answer.details else None
+            if explanation is None:
+                raise ValueError
+            picture = overlay_png(open_photograph(content), explanation.regions, overlay)
+    except ImageError as error:
+        raise FileError(f"classified, but its picture cannot be drawn ({error})") from None
+    except ValueError:
+        raise FileError("classified, but the service sent no picture of why") from None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(with_source(picture, Names.source(photograph, path.parent)))
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise FileError(f"classified, but {path} cannot be written ({error.strerror})") from None
