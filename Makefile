@@ -1,37 +1,50 @@
 # MLBIO. `make` lists what there is.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 PY = .venv/bin/python
-ROOT ?= ../shared/ham10000
-IMAGE ?= examples/*.jpg
-PRECISION ?= Moyenne
 
-# CUDA packages of torch are large, and connections may be slow.
-PIP = $(PY) -m pip install --disable-pip-version-check --quiet --timeout 60 --retries 5
+## IMAGE      a photograph, for make demo (the drawn examples unless given); its name may have spaces
+## PRECISION  of the explanations of make demo: Faible, Moyenne or Importante
+PRECISION ?= Moyenne
+## ROOT       the folder of HAM10000, for make evaluate
+ROOT ?= ../shared/ham10000
+## PYTHON     Python 3.11, for the first set-up, if it is not on the path
+
+# As it was given: the shell gets it in a variable, whatever characters a file's name has.
+export MLBIO_IMAGE := $(value IMAGE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve archive test unit evaluate bench lint audit clean
+.PHONY: help setup app demo serve archive test unit docs evaluate bench lint audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nSettings, as in make demo IMAGE="my photo.jpg" PRECISION=Faible:\n'
+	@sed -n 's/^## /  /p' $(MAKEFILE_LIST)
 
 setup: .venv/run.stamp ## install everything that is needed to run, into .venv
 
+app: setup archive ## the service and the web page on http://localhost:8501, until Ctrl-C
+	@exec $(PY) -m gateway.serve --page
+
 demo: setup archive ## classify and explain IMAGE (the drawn examples) through the service, started for it
-	@$(PY) -m gateway.serve --run $(PY) cli/client.py --explain --precision $(PRECISION) $(IMAGE)
+	@if [ -n "$$MLBIO_IMAGE" ]; then set -- "$$MLBIO_IMAGE"; else set -- examples/*.jpg; fi; \
+	exec $(PY) -m gateway.serve --run $(PY) cli/client.py --explain --precision "$(PRECISION)" "$$@"
 
 serve: setup archive ## TorchServe and the gateway on http://127.0.0.1:8089, until Ctrl-C
 	@exec $(PY) -m gateway.serve
 
 archive: model_store/mlbio.mar ## pack model_store/model_mlbio.pth, handler/ and api/ into model_store/mlbio.mar
 
-test: lint archive ## check the code, then run every test
+test: lint docs archive ## check the code and the documents, then run every test
 	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 unit: .venv/test.stamp ## run the quick tests alone (no service, under a minute)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit -n auto --dist loadscope $(PYTEST)
 
+docs: .venv/test.stamp ## build the documents in docs/ into build/docs/index.html
+	@$(PY) -m mkdocs build --quiet --strict
+
 evaluate: setup ## the shipped model's score card on the test images under ROOT
-	@$(PY) evaluate/main_evaluate.py $(ROOT)
+	@$(PY) evaluate/main_evaluate.py "$(ROOT)"
 
 bench: .venv/test.stamp ## speed of inference and explanation, beside the plain way, in one run
 	@$(PY) benchmarks/speed.py
@@ -46,21 +59,22 @@ lint: .venv/test.stamp ## check style, types and the directions of imports
 audit: .venv/test.stamp ## look the installed packages up in PyPI's list of vulnerabilities (needs the network)
 	.venv/bin/pip-audit --skip-editable
 
-clean: ## delete everything that was made, .venv included
-	rm -rf .venv logs build *.egg-info .*_cache model_store/*.mar model_store/*.mar.sha256
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+clean: ## delete everything that was made: .venv, logs, archives, explained examples, unfinished training
+	rm -rf .venv .cache .hypothesis .run build logs *.egg-info .*_cache model_store/score_card_*
+	find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./.git -prune -o -type f \( -name '*.pyc' -o -name '*.log' -o -name '*.mar' -o -name '*.mar.sha256' -o -name '*.resume.pth' \
+		-o -name '*_explained.png' \) -exec rm -f {} +
 
 model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard handler/*.py api/*.py) | .venv/run.stamp
+	@echo "packing the model ..."
 	@$(PY) train/archive.py
 
 .venv/run.stamp: requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 is needed, this is " + sys.version)'
-	@test -x $(PY) || $(PYTHON) -m venv .venv
-	@echo "installing the pinned packages into .venv (some minutes, about 7 GB) ..."
-	@$(PIP) -r requirements.txt
-	@$(PIP) --no-deps --no-build-isolation --editable .
+	@command -v "$(PYTHON)" >/dev/null || { echo 'setup: error: there is no $(PYTHON): install Python 3.11, or say where it is with PYTHON=…' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "setup: error: this is Python %d.%d, and 3.11 is needed: say where it is with PYTHON=…" % sys.version_info[:2])'
+	@"$(PYTHON)" deploy/install.py requirements.txt --editable
 	@touch $@
 
 .venv/test.stamp: requirements-dev.txt .venv/run.stamp
-	@$(PIP) -r requirements-dev.txt
+	@$(PY) deploy/install.py requirements-dev.txt
 	@touch $@

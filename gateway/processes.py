@@ -51,7 +51,7 @@ def start_torchserve(settings: Settings, model_store: Path, logs: Path, scratch:
     for port in ("TS_GRPC_INFERENCE_PORT", "TS_GRPC_MANAGEMENT_PORT"):
         environment.setdefault(port, str(free_port()))
     command = tethered(java_command(model_store, folder), signal.SIGKILL)
-    return _start(command, environment, logs, logs / "torchserve.out")  # it writes some files into the working folder
+    return start(command, environment, logs, logs / "torchserve.out")  # it writes some files into the working folder
 
 
 def java_command(model_store: Path, folder: str) -> list[str]:
@@ -82,10 +82,11 @@ def start_gateway(settings: Settings, logs: Path) -> subprocess.Popen[bytes]:
     if settings.api_keys_file:  # relative to our working folder, which is not the gateway's
         environment["MLBIO_API_KEYS_FILE"] = str(Path(settings.api_keys_file).resolve())
     command = tethered([sys.executable, "-m", "gateway"], signal.SIGTERM)
-    return _start(command, environment, ROOT, logs / "gateway.out")
+    return start(command, environment, ROOT, logs / "gateway.out")
 
 
-def _start(command: list[str], environment: dict[str, str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
+def start(command: list[str], environment: dict[str, str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
+    """A process that works in ``folder`` and writes to ``output``, in a group of its own, spared by Ctrl-C."""
     with output.open("wb") as file:
         return subprocess.Popen(
             command,

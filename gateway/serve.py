@@ -1,11 +1,13 @@
 """Start TorchServe with both pools and the gateway, report when a prediction works, and stop both together.
 
 python -m gateway.serve                     until Ctrl-C or SIGTERM
+python -m gateway.serve --page              … with the web page, which opens in the browser
 python -m gateway.serve --run COMMAND …     until COMMAND ends, with its exit code
 
-Either is started again when it ends by itself. On SIGTERM, SIGINT or SIGHUP the gateway takes no new requests, finishes
-those that it has (:attr:`gateway.settings.Settings.stop_seconds`), and then TorchServe stops; further signals change
-nothing. If this process itself is killed, the system ends both (:mod:`gateway.tether`).
+What ends by itself is started again. ``--page`` and ``--run`` use a service that runs already at the same address. On
+SIGTERM, SIGINT or SIGHUP the gateway takes no new requests, finishes those that it has
+(:attr:`gateway.settings.Settings.stop_seconds`), and then TorchServe stops; further signals change nothing. If this
+process itself is killed, the system ends all of them (:mod:`gateway.tether`).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from api.headers import EXPLAIN_POOL
 from gateway.archive import SUFFIX, verify
 from gateway.keeper import Keeper, say
 from gateway.keys import Keys, KeysError
+from gateway.page import open_browser, page_is_ready, page_url, start_page
 from gateway.processes import ARCHIVE, ROOT, ended, start_gateway, start_torchserve, torchserve_addresses
 from gateway.readiness import PROBE
 from gateway.scratch import scratch_folder
@@ -38,6 +41,7 @@ from gateway.settings import Settings
 from gateway.stopping import Stopped, StopSignal
 
 START_SECONDS = 240.0
+PAGE_SECONDS = 120.0
 PROBE_SECONDS = 10.0
 
 GRACE_SECONDS = 10.0
@@ -78,9 +82,14 @@ async def serve(arguments: argparse.Namespace, settings: Settings, stop: StopSig
         Stopped: a signal arrived; everything has been stopped.
         ServeError: the service cannot run.
     """
-    if arguments.run and await stop.unless_stopped(is_ready(settings)):
-        return await stop.unless_stopped(run(arguments.run, settings))
-    async with running(settings, arguments.model_store, arguments.logs, stop):
+    shares = arguments.run or arguments.page
+    async with contextlib.AsyncExitStack() as stack:
+        if arguments.page:
+            refuse_taken_port(f"http://127.0.0.1:{settings.page_port}", "MLBIO_PAGE_PORT")
+        if not (shares and await stop.unless_stopped(is_ready(settings))):
+            await stack.enter_async_context(running(settings, arguments.model_store, arguments.logs, stop))
+        if arguments.page:
+            await stack.enter_async_context(showing(settings, arguments.logs.resolve(), stop))
         if not arguments.run:
             await stop.unless_stopped(asyncio.Event().wait())
         return await stop.unless_stopped(run(arguments.run, settings))
@@ -91,7 +100,9 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m gateway.serve", description="TorchServe and the gateway, together.")
     p.add_argument("--model-store", type=Path, default=ROOT / "model_store", help=f"folder that holds {ARCHIVE}")
     p.add_argument("--logs", type=Path, default=ROOT / "logs", help="folder for the logs")
-    p.add_argument("--run", nargs=argparse.REMAINDER, metavar="COMMAND", help="run this when ready, then stop")
+    instead = p.add_mutually_exclusive_group()
+    instead.add_argument("--page", action="store_true", help="also start the web page, and open it in the browser")
+    instead.add_argument("--run", nargs=argparse.REMAINDER, metavar="COMMAND", help="run this when ready, then stop")
     return p
 
 
@@ -122,8 +133,9 @@ async def running(settings: Settings, model_store: Path, logs: Path, stop: StopS
     if not (model_store / ARCHIVE).is_file():
         raise ServeError(f"{model_store / ARCHIVE} is missing: make it with `make archive`")
     refuse_open_torchserve(settings)
-    for url in (settings.url, *torchserve_addresses(settings).values()):
-        refuse_taken_port(url)
+    refuse_taken_port(settings.url, "MLBIO_PORT")
+    for url in torchserve_addresses(settings).values():
+        refuse_taken_port(url, "MLBIO_TORCHSERVE_URL")
     refuse_bad_keys(settings)
     logs = logs.resolve()
     keepers: list[Keeper] = []
@@ -151,12 +163,43 @@ async def running(settings: Settings, model_store: Path, logs: Path, stop: StopS
             tasks += [asyncio.create_task(keeper.keep()) for keeper in keepers]
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            say("\nstopping …")
-            for keeper in reversed(keepers):  # the gateway first: its requests need TorchServe
-                await keeper.stop()
+            await end(keepers, tasks)
+
+
+@contextlib.asynccontextmanager
+async def showing(settings: Settings, logs: Path, stop: StopSignal) -> AsyncIterator[None]:
+    """The page, kept alive and shown in the browser, in front of a running service; it is stopped at the end.
+
+    Raises:
+        ServeError: the page does not start.
+        Stopped: a signal arrived before it had.
+    """
+    keepers: list[Keeper] = []
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+            keepers.append(Keeper("page", lambda: start_page(settings, logs)))
+        except OSError as error:
+            raise ServeError(f"the page cannot be started: {error}") from None
+        await stop.unless_stopped(wait_for_page(settings, keepers[0], logs))
+        say(f"the page: {page_url(settings)} (Ctrl-C stops everything)")
+        open_browser(page_url(settings))
+        tasks.append(asyncio.create_task(keepers[0].keep()))
+        yield
+    finally:
+        await end(keepers, tasks)
+
+
+async def end(keepers: list[Keeper], tasks: list[asyncio.Task[None]]) -> None:
+    """Keep nothing alive any more, and stop what runs: the last that was started first, as it needs the others."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    if keepers:
+        say(f"\nstopping {' and '.join(keeper.name for keeper in reversed(keepers))} …")
+    for keeper in reversed(keepers):
+        await keeper.stop()
 
 
 def refuse_open_torchserve(settings: Settings) -> None:
@@ -214,6 +257,16 @@ async def wait_until_ready(settings: Settings, keepers: list[Keeper], logs: Path
             await asyncio.sleep(0.3)
 
 
+async def wait_for_page(settings: Settings, page: Keeper, logs: Path) -> None:
+    """Return when the page answers; errors as :func:`wait_until_ready`."""
+    deadline = time.monotonic() + PAGE_SECONDS
+    while not await page_is_ready(settings):
+        refuse_dead(page, logs)
+        if time.monotonic() > deadline:
+            raise ServeError(f"no page after {PAGE_SECONDS:.0f} s: see {logs / 'page.out'}")
+        await asyncio.sleep(0.3)
+
+
 async def _predicts(client: httpx.AsyncClient, url: str) -> bool:
     try:
         return (await client.post(url, content=PROBE.image)).status_code == 200
@@ -263,17 +316,17 @@ def _read(log: Path) -> str:
         return ""
 
 
-def refuse_taken_port(url: str) -> None:
-    """Raise :class:`ServeError` if nothing can listen at ``url``."""
+def refuse_taken_port(url: str, variable: str) -> None:
+    """Raise :class:`ServeError` if nothing can listen at ``url``, which the environment's ``variable`` changes."""
     parts = urlsplit(url)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((parts.hostname, parts.port))
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no such port"
             raise ServeError(
-                f"{parts.hostname}:{parts.port} cannot be used ({error.strerror}): stop what listens there, or choose "
-                "other ports with MLBIO_PORT and MLBIO_TORCHSERVE_URL"
+                f"{parts.netloc} cannot be used ({reason}): stop what listens there, or choose another with {variable}"
             ) from None
 
 

@@ -17,6 +17,8 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8089
+    page_port: int = 8501
+    """Of the web page, where it is started together with the service (``make app``)."""
     torchserve_url: str = "http://127.0.0.1:8080"
     predict_seconds: float = 30.0
     explain_seconds: float = 180.0

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import requests
 
+from gateway.processes import free_port
 from gateway.settings import Settings
 from handler.explainer import PRECISIONS
 from tests.conftest import ROOT
-from tests.e2e.conftest import Service, bare_environment, free_addresses, free_ports_in_a_row
+from tests.e2e.conftest import Service, bare_environment, free_addresses, free_ports_in_a_row, wait_for
 
 README = (ROOT / "README.md").read_text()
 
@@ -121,17 +125,49 @@ def test_torchserve_by_itself(tmp_path: Path):
 
 @pytest.mark.skipif(not (ROOT / ".venv/test.stamp").exists(), reason="needs what `make test` sets up")
 def test_make_demo(example_images: list[Path], tmp_path: Path):
-    picture = tmp_path / "photo.jpg"
+    picture = tmp_path / "my friend's photo $HOME.jpg"
     shutil.copy(example_images[0], picture)
     finished = shell(
-        f"make demo IMAGE={picture} PRECISION=Faible",
+        f"make demo IMAGE={shlex.quote(str(picture))} PRECISION=Faible",
         MAKEFLAGS="",
         **free_addresses(),
     )
     assert finished.returncode == 0, finished.stderr
     assert "a prediction works" in finished.stdout
     assert f"{picture}: " in finished.stdout
-    assert (tmp_path / "photo_explained.png").is_file()
+    assert (tmp_path / "my friend's photo $HOME_explained.png").is_file()
+
+
+@pytest.mark.skipif(not (ROOT / ".venv/test.stamp").exists(), reason="needs what `make test` sets up")
+def test_make_app_in_front_of_a_service_that_runs(service: Service, tmp_path: Path):
+    """Ctrl-C, which a terminal sends to make and to what it runs, stops the page; the service is not its own."""
+    shown, port = tmp_path / "shown", free_port()
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >> "{shown}"\n')
+    browser.chmod(0o755)
+    ours = {"MAKEFLAGS": "", "MLBIO_PORT": service.url.rpartition(":")[2], "MLBIO_PAGE_PORT": str(port)}
+    process = subprocess.Popen(
+        ["make", "app"],
+        cwd=ROOT,
+        env=os.environ | ours | {"DISPLAY": ":0", "BROWSER": str(browser)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    address = f"http://localhost:{port}/"
+    for line in process.stdout:
+        if line.startswith("the page: "):
+            break
+    assert line == f"the page: {address} (Ctrl-C stops everything)\n"
+    assert "Streamlit" in requests.get(address, timeout=10).text
+    wait_for(lambda: shown.exists() and shown.read_text() == f"{address}\n", 30)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    assert "stopping page" in said and "torchserve" not in said and said.endswith("stopped\n")
+    with pytest.raises(requests.ConnectionError):
+        requests.get(address, timeout=10)
+    assert requests.get(f"{service.url}/readyz", timeout=30).ok
 
 
 def test_every_make_command_of_the_readme_exists():

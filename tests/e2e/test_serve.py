@@ -21,12 +21,16 @@ import pytest
 import requests
 
 from api.headers import EXPLAIN_POOL, POOL, STREAM_TYPE
+from gateway.processes import free_port
 from gateway.scratch import PREFIX, scratch_folder
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import GATEWAY, SERVER, Service, free_addresses, start_service, wait_for
 from tests.e2e.test_gateway import refused
 
 LOG_BYTES = 20_000
+PAGE = "streamlit run frontend/app.py"
+"""What the command line of the page's process has in it."""
+
 BRIEFLY = {"prefer": "wait=3"}
 """An explanation that takes a few seconds on any machine."""
 
@@ -40,11 +44,13 @@ def temporary() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[Service]:
-    """A service started by make, as by `make serve`, with small logs. The last test stops it."""
+    """A service with its page started by make, as by `make app`, with small logs. The last test stops it."""
     folder = tmp_path_factory.mktemp("made")
-    (folder / "Makefile").write_text(f"serve:\n\t@exec {sys.executable} -m gateway.serve --logs {folder}/logs\n")
-    environment = {"TMPDIR": str(temporary), "MLBIO_LOG_BYTES": str(LOG_BYTES)}
-    service = start_service(folder / "logs", ["make", "-f", str(folder / "Makefile"), "serve"], **environment)
+    (folder / "Makefile").write_text(f"app:\n\t@exec {sys.executable} -m gateway.serve --page --logs {folder}/logs\n")
+    environment = {"TMPDIR": str(temporary), "MLBIO_LOG_BYTES": str(LOG_BYTES), "MLBIO_PAGE_PORT": str(free_port())}
+    environment |= {"BROWSER": "true"}
+    service = start_service(folder / "logs", ["make", "-f", str(folder / "Makefile"), "app"], **environment)
+    assert service.process.stdout.readline() == f"the page: {page_address(service)} (Ctrl-C stops everything)\n"
     yield service
     if service.process.poll() is None:  # a test has failed, or some were left out
         os.killpg(service.process.pid, signal.SIGTERM)
@@ -55,6 +61,11 @@ def made(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[
 @pytest.fixture(scope="module")
 def photograph(example_images: list[Path]) -> str:
     return encode(example_images[0].read_bytes())
+
+
+def page_address(service: Service) -> str:
+    (page,) = service.processes(PAGE)
+    return f"http://localhost:{page.cmdline()[-1]}/"
 
 
 def predicts(service: Service, photograph: str, **fields) -> bool:
@@ -99,6 +110,15 @@ def test_a_worker_killed_with_a_classification_is_503_with_retry_after(made: Ser
     wait_for(lambda: predicts(made, photograph), 60)
 
 
+def test_a_killed_page_is_started_again(made: Service):
+    address = page_address(made)
+    (process,) = made.processes(PAGE)
+    process.kill()
+    process.wait(10)
+    wait_for(lambda: "Streamlit" in requests.get(address, timeout=5).text, 60)
+    assert page_address(made) == address
+
+
 @pytest.mark.parametrize("name", [GATEWAY, SERVER])
 def test_what_is_killed_is_started_again(made: Service, photograph: str, name: str):
     (process,) = made.processes(name)
@@ -132,6 +152,7 @@ def test_stopping_lets_requests_finish_and_further_signals_change_nothing(
 ):
     """SIGTERM to the process group, which make passes on once more, and then whatever comes."""
     family = made.processes()
+    assert len(family) == 5, "TorchServe, two workers, the gateway and the page"
     body = {"image": endless, "explain": True, "precision": "Importante", "details": True}
     with ThreadPoolExecutor(1) as pool:
         finishing = pool.submit(made.predict, body, headers=BRIEFLY)

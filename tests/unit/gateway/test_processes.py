@@ -60,7 +60,7 @@ def test_management_and_metrics_stay_on_loopback():
 def test_the_gateway_gets_the_keys_from_wherever_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     seen = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(processes, "_start", lambda command, environment, folder, output: seen.append(environment))
+    monkeypatch.setattr(processes, "start", lambda command, environment, folder, output: seen.append(environment))
     processes.start_gateway(Settings(api_keys_file="keys"), tmp_path)
     assert seen[0]["MLBIO_API_KEYS_FILE"] == str(tmp_path.resolve() / "keys")
 

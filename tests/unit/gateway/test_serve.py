@@ -37,12 +37,29 @@ def keep_signal_handlers():
         signal.signal(number, handler)
 
 
-def test_a_taken_port_is_named():
+@pytest.mark.parametrize("variable", ["MLBIO_PORT", "MLBIO_TORCHSERVE_URL"])
+def test_a_taken_port_is_named(variable: str):
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
-        with pytest.raises(ServeError, match="MLBIO_PORT"):
-            refuse_taken_port(f"http://127.0.0.1:{holder.getsockname()[1]}")
+        with pytest.raises(ServeError, match=f"in use.*another with {variable}"):
+            refuse_taken_port(f"http://127.0.0.1:{holder.getsockname()[1]}", variable)
+
+
+def test_a_taken_port_of_the_page_is_said_before_anything_starts(tmp_path: Path, capsys, monkeypatch):
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        monkeypatch.setenv("MLBIO_PAGE_PORT", str(holder.getsockname()[1]))
+        assert main(["--page", "--logs", str(tmp_path / "logs")]) == 1
+    said = capsys.readouterr()
+    assert "MLBIO_PAGE_PORT" in said.err and said.err.count("\n") == 1
+    assert said.out == "" and not (tmp_path / "logs").exists()
+
+
+def test_a_port_that_cannot_be_is_said():
+    with pytest.raises(ServeError, match="no such port"):
+        refuse_taken_port("http://127.0.0.1:99999", "MLBIO_PORT")
 
 
 @pytest.mark.parametrize(
