@@ -6,11 +6,21 @@ STYLE = """<style>
 [data-testid="stMainBlockContainer"] { max-width: 66rem; padding-top: 2rem; }
 h1 { font-size: 2rem !important; padding: 0 !important; }
 h2 { font-size: 1.35rem !important; }
-h3 { font-size: 1.05rem !important; padding: .2rem 0 !important; overflow-wrap: anywhere; }
+h3 { font-size: 1.05rem !important; padding: .2rem 0 .6rem !important; overflow-wrap: anywhere; }
 /* Streamlit fades these to 60 %, a contrast of 3.8. */
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] *,
 [data-testid="stFileUploaderDropzone"] span, [data-testid="stFileUploaderDropzone"] small
   { color: inherit !important; opacity: 1 !important; }
+[class*="st-key-card_"] [data-testid="stImage"] img { max-height: 24rem; object-fit: contain; object-position: left; }
+/* Streamlit's own words are English only. */
+:lang(fr) [data-testid="stFileUploaderDropzone"] button p { font-size: 0; }
+:lang(fr) [data-testid="stFileUploaderDropzoneInstructions"] span { font-size: 0; }
+:lang(fr) [data-testid="stFileUploaderDropzone"] button p::after
+  { content: "Choisir des fichiers"; font-size: .875rem; }
+:lang(fr) .st-key-truth [data-testid="stFileUploaderDropzoneInstructions"] span::after
+  { content: "20 Mo au plus"; font-size: .875rem; }
+:lang(fr) [class*="st-key-uploads"] [data-testid="stFileUploaderDropzoneInstructions"] span::after
+  { content: "20 Mo par fichier : JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC"; font-size: .875rem; white-space: normal; }
 .mlbio-prediction { font-size: 1.25rem; font-weight: 600; line-height: 1.3; }
 .mlbio-probability { font-size: 1rem; margin-bottom: .6rem; }
 .mlbio-bars { display: grid; grid-template-columns: auto minmax(3rem, 1fr) auto; gap: .15rem .6rem;
