@@ -58,12 +58,13 @@ class RequestRefused(ServiceError):
 
     Attributes:
         status: the HTTP status.
-        retry_after: seconds after which the service suggests to try again; None if it does not.
+        retry_after: seconds after which the service asks to be tried again; None where it does not.
     """
 
     def __init__(self, message: str, status: int, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.status, self.retry_after = status, retry_after
+        self.status = status
+        self.retry_after = retry_after
 
 
 def service_url() -> str:
@@ -109,6 +110,20 @@ class Client:
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
+
+    def is_ready(self, seconds: float = CONNECT_SECONDS) -> bool:
+        """Whether the service can predict, by its ``GET /readyz``. One that does not answer in time cannot.
+
+        Raises:
+            ServiceUnreachable: nothing answers at its address.
+        """
+        try:
+            return self._session.get(f"{self.url}/readyz", timeout=seconds, allow_redirects=False).ok
+        except requests.RequestException as error:
+            translated = self._translate(error, seconds)
+            if isinstance(translated, ServiceUnreachable):
+                raise translated from error
+            return False
 
     def predict(
         self,
@@ -187,12 +202,8 @@ class Client:
                 f"what answers at {self.url} is not an MLBIO service (HTTP {response.status_code}): check MLBIO_URL"
             ) from None
         if not outcome.success:
-            wait = response.headers.get("retry-after", "")
-            raise RequestRefused(
-                outcome.error or f"HTTP {response.status_code}, no reason given",
-                response.status_code,
-                float(wait) if wait.isdecimal() else None,
-            )
+            reason = outcome.error or f"HTTP {response.status_code}, no reason given"
+            raise RequestRefused(reason, response.status_code, _retry_after(response))
         try:
             return msgspec.json.decode(line, type=Prediction)
         except msgspec.DecodeError as error:
@@ -214,6 +225,12 @@ class Client:
 
     def _interrupted(self) -> AnswerInterrupted:
         return AnswerInterrupted(f"{self.url} broke off in the middle of its answer: try again")
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """The seconds of ``Retry-After``; its other form, a date, is not one that our service sends."""
+    text = response.headers.get("retry-after", "")
+    return float(text) if re.fullmatch(r"\d{1,5}", text) else None
 
 
 class _Outcome(msgspec.Struct):

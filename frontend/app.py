@@ -8,224 +8,224 @@ It asks the service through ``POST /predict`` at ``MLBIO_URL`` (default http://1
 from __future__ import annotations
 
 import logging
-import re
-from html import escape
-from pathlib import PurePath
-from typing import Any
 
 import streamlit as st
-from streamlit.runtime.uploaded_file_manager import UploadedFile
+from streamlit.runtime import Runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from api.client import Client, ServiceUnreachable
-from api.contract import DEFAULT_PRECISION, PRECISIONS, Details, Prediction
-from api.photograph import EXTENSIONS
-from frontend.results import Result, Settings, classify
-from frontend.thumbnails import thumbnail_png
+from api.client import Client, ServiceUnreachable, service_url
+from api.contract import DEFAULT_PRECISION, PRECISIONS, Precision
+from frontend import card, gallery
+from frontend.card import plain
+from frontend.language import LANGUAGES, Say, precision_name, preferred, speaker
+from frontend.photographs import ACCEPTED, examples, photograph
+from frontend.style import STYLE, language_script, scroll_script
+from frontend.work import Work
 
-DISCLAIMER = (
-    "For research and teaching only. This is not a medical device and does not replace an examination by a physician."
-)
-
-STYLE = """<style>
-.mlbio-prediction { font-size: 1.25rem; font-weight: 600; line-height: 1.3; }
-.mlbio-probability { font-size: 1rem; opacity: .8; margin-bottom: .6rem; }
-.mlbio-bars { display: grid; grid-template-columns: auto minmax(3rem, 1fr) auto; gap: .15rem .6rem;
-              align-items: center; font-size: .8rem; line-height: 1.3; }
-.mlbio-bar { height: .6rem; border-radius: .3rem; background: rgba(128, 150, 150, .22); overflow: hidden; }
-.mlbio-bar > div { height: 100%; background: #2f7d84; }
-.mlbio-bars span:nth-child(3n) { text-align: right; font-variant-numeric: tabular-nums; }
-</style>"""
+POLL_SECONDS = 0.6  # how often the page looks whether an answer has come, while one is awaited
 
 
 def main() -> None:
     """Draw the page. Streamlit runs the script again after every click."""
-    st.set_page_config(page_title="MLBIO – skin lesions", layout="centered")
+    language = st.session_state.get("language") or preferred(st.context.locale)
+    say = speaker(language)
+    st.set_page_config(page_title=say("MLBIO – skin lesions"), layout="wide")
     st.html(STYLE)
-    st.bottom.caption(DISCLAIMER)
-    st.title("Skin-lesion classifier")
-    st.write("Dermatoscopic photographs in; one of seven diagnoses, its probability and a picture of why out.")
+    st.html(language_script(language), unsafe_allow_javascript=True)
+    work = session_work()
+    drawn = work.version
+    work.resume()
 
-    uploads = st.file_uploader(
-        "Photographs", type=list(EXTENSIONS), accept_multiple_files=True, help="JPEG, PNG, WebP, BMP, TIFF or GIF."
-    )
-    settings = choose_settings()
-    asked = st.button("Classify", type="primary", disabled=not uploads)
-
-    # Kept per uploaded file, for as long as the file is in the uploader.
-    present = {upload.file_id for upload in uploads}
-    results: dict[str, Result] = keep(st.session_state.setdefault("results", {}), present)
-    thumbnails: dict[str, bytes | None] = keep(st.session_state.setdefault("thumbnails", {}), present)
-    for upload in uploads:
-        if upload.file_id not in thumbnails:
-            thumbnails[upload.file_id] = thumbnail_png(upload.getvalue())
-
-    message = st.container()
-    if asked:
-        with message:
-            ask(uploads, settings, results)
-    for upload in uploads:
-        show(upload.name, thumbnails[upload.file_id], results.get(upload.file_id), settings)
-
-
-def choose_settings() -> Settings:
-    """The two widgets that choose the settings."""
-    left, right = st.columns([1, 1], vertical_alignment="center")
-    explain = left.toggle(
-        "Explain the diagnosis",
-        help="Outlines in green the regions of the photograph that support the diagnosis. It takes longer.",
-    )
-    precision = right.segmented_control(
-        "Precision of the explanation",
-        PRECISIONS,
-        default=DEFAULT_PRECISION,
-        required=True,
-        disabled=not explain,
-        help="Faible is the quickest, Importante the most careful and the slowest.",
-    )
-    return Settings(True, precision or DEFAULT_PRECISION) if explain else Settings()
-
-
-def ask(uploads: list[UploadedFile], settings: Settings, results: dict[str, Result]) -> None:
-    """Classify the photographs without a good result of these settings, or all where every one has it."""
-    pending = [u for u in uploads if not is_done(results.get(u.file_id), settings)] or list(uploads)
-    bar = st.empty()
-    with Client() as client:
-        for number, upload in enumerate(pending):
-            counted = f" ({number + 1} of {len(pending)})" if len(pending) > 1 else ""
-            doing = "Explaining" if settings.explain else "Classifying"
-
-            def show_progress(share: float, number: int = number) -> None:
-                bar.progress(min(1.0, (number + share) / len(pending)))
-
-            try:
-                if len(pending) > 1 or settings.explain:
-                    show_progress(0)
-                with st.spinner(f"{doing} {plain(upload.name)}{counted} …", show_time=True):
-                    # Stored at once, so that it is kept when a click elsewhere ends this run of the script.
-                    results[upload.file_id] = classify(client, upload.getvalue(), settings, show_progress)
-            except ServiceUnreachable:
-                logging.getLogger("mlbio.frontend").warning("the service at %s is not reachable", client.url)
-                st.error(
-                    f"**The service is not reachable** at {plain(client.url)}. Start it in the project's folder with "
-                    "`make serve` (or `docker-compose up -d`), wait until it is ready, and press Classify again."
-                )
-                break
-    bar.empty()
-
-
-def show(name: str, thumbnail: bytes | None, result: Result | None, settings: Settings) -> None:
-    """One photograph with its result."""
-    with st.container(border=True):
-        st.markdown(f"**{plain(name)}**")
-        if result is None or result.answer is None:
-            left, right = st.columns([1, 2])
-        elif result.settings.explain:
-            left, middle, right = st.columns([1, 1, 1.25])
-            with middle:
-                show_explanation(name, result)
-        else:
-            left, right = st.columns([1, 2])
-        with left:
-            if thumbnail is None:
-                st.caption("This file cannot be shown.")
-            else:
-                st.image(thumbnail, width="stretch", alt=f"Photograph {name}")
-        with right:
-            if result is None:
-                st.caption("Not classified yet.")
-            elif result.answer is None:
-                st.error(plain(result.error or ""))
-            else:
-                st.html(verdict(result.answer))
-                show_warnings(details_of(result.answer))
-        if result is not None and result.settings != settings:
-            st.info(f"This result was made {plain(str(result.settings))}. Press Classify for one {settings}.")
-
-
-def show_warnings(details: Details | None) -> None:
-    """The warnings that belong to a diagnosis."""
-    if details and details.out_of_distribution and details.out_of_distribution.flagged:
-        st.warning(
-            "This picture is unlike the dermatoscopic photographs that the model was trained on: do not trust the "
-            "diagnosis."
+    left, right = st.columns([3, 1], vertical_alignment="center")
+    left.title(say("Skin-lesion classifier"), anchor=False)
+    with right.container(horizontal=True, horizontal_alignment="right"):
+        st.segmented_control(
+            say("Language"),
+            list(LANGUAGES),
+            default=language,
+            required=True,
+            key="language",
+            format_func=LANGUAGES.__getitem__,
+            label_visibility="collapsed",
         )
-    if details and details.malignant and details.malignant.flagged:
-        st.warning(
-            "Melanoma, basal cell carcinoma and actinic keratoses together: "
-            f"{details.malignant.probability:.0%}. That is as high as in photographs of malignant lesions."
-        )
+    st.write(say("Dermatoscopic photographs in; one of seven diagnoses, its probability and a picture of why out."))
+    show_status(say)
+    take_photographs(work, say)
 
-
-def show_explanation(name: str, result: Result) -> None:
-    """The picture of the explanation and the button that saves it."""
-    if result.answer is None or result.explanation is None:
-        st.caption("The service sent no explanation.")
-        return
-    st.image(result.explanation, width="stretch", output_format="PNG", alt=f"Explanation of {name}")
-    details = details_of(result.answer)
-    figures = details.explanation if details else None
-    quality = f", stability {figures.stability:.0%}, fit R² {figures.r2:.2f}" if figures else ""
+    entries = work.listed()
+    if entries:
+        precision = choose(work, say)
+        chosen = gallery.show(entries, work, say)
+        for entry in chosen:
+            card.show(entry, work, precision, say)
+        scroll(work)
+    else:
+        offer_examples(work, say)
     st.caption(
-        f"Outlined in green: what supports the diagnosis (precision {plain(result.settings.precision)}{quality}).",
-        help="Stability: how many of the strongest regions another set of samples would find again. "
-        "Fit R²: how well LIME's simple model copies the network around this photograph.",
+        say(
+            "For research and teaching only. This is not a medical device and does not replace an examination by a "
+            "physician."
+        )
     )
-    st.download_button(
-        "Save as PNG",
-        result.explanation,
-        file_name=f"{PurePath(name).stem}_explained.png",
-        mime="image/png",
-        key=f"save {name} {id(result)}",
-        on_click="ignore",
+    if work.pending or work.version != drawn:  # the last answer may have come while the page was drawn
+        st.fragment(lambda: redraw(work, drawn), run_every=POLL_SECONDS + len(entries) / 200, key="poll")()
+
+
+def session_work() -> Work:
+    """This session's photographs and threads. Nothing is begun once its page is closed."""
+    if "work" not in st.session_state:
+        context = get_script_run_ctx()
+        session = context.session_id if context else ""
+        st.session_state.work = Work(
+            Client, lambda: not Runtime.exists() or Runtime.instance().is_active_session(session)
+        )
+    work: Work = st.session_state.work
+    return work
+
+
+def redraw(work: Work, drawn: int) -> None:
+    """Draw the whole page anew if something has happened since ``drawn``."""
+    if work.version != drawn:
+        st.rerun()
+
+
+@st.cache_data(ttl=2, show_spinner=False)
+def service_state(url: str) -> str:
+    """``ready``, ``starting`` or ``unreachable``."""
+    with Client(url) as client:
+        try:
+            return "ready" if client.is_ready(2.0) else "starting"
+        except ServiceUnreachable:
+            return "unreachable"
+
+
+def show_status(say: Say) -> None:
+    """A line that says whether the service is there, kept up to date."""
+
+    def draw() -> None:
+        state = service_state(service_url())
+        if state == "ready":
+            text = say("The service is ready.")
+        elif state == "starting":
+            text = say("The service is starting. What you drop is classified as soon as it is ready.")
+        else:
+            text = say(
+                "The service is not reachable. Start it in the project's folder with make serve; "
+                "what you drop is classified as soon as it is ready."
+            )
+        st.html(f'<div role="status" class="mlbio-status mlbio-{state}">{text}</div>')
+
+    st.fragment(draw, run_every=5.0, key="status")()
+
+
+def take_photographs(work: Work, say: Say) -> None:
+    """Where photographs come in. They are taken over at once, so the uploader is always empty."""
+    generation = st.session_state.setdefault("generation", 0)
+    uploads = list(
+        st.file_uploader(
+            say("Photographs: they are classified as soon as they are dropped"),
+            type=list(ACCEPTED),
+            accept_multiple_files=True,
+            key=f"uploads_{generation}",
+        )
     )
+    with st.expander(say("Take a photograph"), key="camera", on_change="rerun") as opened:
+        # The browser asks for the camera as soon as it is drawn.
+        if opened.open and (shot := st.camera_input(say("Camera"), label_visibility="collapsed", key=f"c{generation}")):
+            uploads.append(shot)
+    if uploads:
+        add(work, [(upload.name, upload.getvalue()) for upload in uploads])
+        st.session_state.generation += 1
+        st.rerun()
 
 
-def verdict(answer: Prediction) -> str:
-    """Diagnosis, probability and a bar per class as HTML, most probable first."""
-    details = details_of(answer)
-    probabilities = details.probabilities if details else {}
-    bars = "".join(
-        f"<span>{escape(name)}</span>"
-        f'<div class="mlbio-bar"><div style="width:{100 * p:.1f}%"></div></div>'
-        f"<span>{percent(p)}</span>"
-        for name, p in sorted(probabilities.items(), key=lambda item: -item[1])
+def add(work: Work, files: list[tuple[str, bytes]]) -> None:
+    """Classify files; the first of them is scrolled into view when its answer comes."""
+    photographs = [photograph(name, content) for name, content in files]
+    for one in photographs:
+        work.add(one)
+    st.session_state.scroll_to = photographs[0].id
+
+
+def offer_examples(work: Work, say: Say) -> None:
+    """The drawn pictures, to try the page without a photograph."""
+    drawn = examples()
+    if not drawn:
+        return
+    st.header(say("Or try an example"), anchor=False)
+    with st.container(key="examples"):
+        for column, example in zip(st.columns(len(drawn)), drawn, strict=True):
+            with column:
+                st.image(example.content, width="stretch", alt=say("Photograph {name}").format(name=example.name))
+                name = example.name.removeprefix("drawn_").removesuffix(".jpg").capitalize()
+                st.button(
+                    say("Try: {name}").format(name=say(name).lower()),
+                    key=f"example_{example.name}",
+                    on_click=add,
+                    args=(work, [(example.name, example.content)]),
+                    width="stretch",
+                )
+    st.button(
+        say("Try all of them"),
+        key="all_examples",
+        on_click=add,
+        args=(work, [(e.name, e.content) for e in drawn]),
+        type="primary",
     )
-    return (
-        f'<div class="mlbio-prediction">{escape(answer.prediction)}</div>'
-        f'<div class="mlbio-probability">Probability {percent(answer.probability)}</div>'
-        f'<div class="mlbio-bars">{bars}</div>'
-    )
+    st.caption(say("These pictures were drawn by a script. They only show what the output looks like."))
 
 
-def details_of(answer: Prediction) -> Details | None:
-    """The details of an answer; None from a service that sends none."""
-    return answer.details or None
+def choose(work: Work, say: Say) -> Precision:
+    """The precision of explanations, and what can be done with all photographs."""
+    entries = work.listed()
+    ids = [e.photograph.id for e in entries]
+    with st.container(horizontal=True, vertical_alignment="bottom", key="settings"):
+        precision = st.segmented_control(
+            say("Precision of explanations"),
+            PRECISIONS,
+            default=DEFAULT_PRECISION,
+            required=True,
+            key="precision",
+            format_func=lambda p: precision_name(p, say),
+            help=say("Low is the quickest, High the most careful and the slowest."),
+        )
+        precision = precision or DEFAULT_PRECISION
+        if len(entries) > 1:
+            tasks = [e.explanation for e in entries]
+            if any(t is not None and t.pending for t in tasks):
+                st.button(say("Stop all"), on_click=work.stop, args=ids, key="stop_all")
+            else:
+                label = say("Continue all") if any(t and t.state == "stopped" for t in tasks) else say("Explain all")
+                st.button(label, on_click=work.explain, args=(precision, *ids), key="explain_all")
+            st.button(say("Remove all"), on_click=work.remove, args=ids, key="remove_all", type="tertiary")
+    if work.pending:
+        waiting = sum(e.diagnosis.pending for e in entries)
+        explaining = sum(e.explanation is not None and e.explanation.pending for e in entries)
+        parts = []
+        if waiting:
+            parts.append(say("{count} to classify").format(count=waiting))
+        if explaining:
+            parts.append(say("{count} to explain").format(count=explaining))
+        st.caption(", ".join(parts))
+    if not work.reachable:
+        st.error(
+            say("**The service is not reachable** at {url}. The work goes on as soon as it is.").format(
+                url=plain(service_url())
+            )
+        )
+    return precision
 
 
-def percent(probability: float) -> str:
-    """``0.9512`` as ``95.1%``. A probability that is not quite 0 or 1 is not rounded to it."""
-    if 0.9995 <= probability < 1:
-        return escape(">99.9%")
-    if 0 < probability < 0.0005:
-        return escape("<0.1%")
-    return f"{100 * probability:.1f}%"
-
-
-def plain(text: str) -> str:
-    """``text`` escaped for Streamlit's Markdown: names of files and answers may hold its special characters."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
-
-
-def is_done(result: Result | None, settings: Settings) -> bool:
-    """Whether there is an answer with these settings."""
-    return result is not None and result.answer is not None and result.settings == settings
-
-
-def keep(entries: dict[str, Any], present: set[str]) -> dict[str, Any]:
-    """Drop the entries of files that were removed from the uploader."""
-    for file_id in set(entries) - present:
-        del entries[file_id]
-    return entries
+def scroll(work: Work) -> None:
+    """Bring the first new photograph into view, once, when its answer is there."""
+    id = st.session_state.get("scroll_to")
+    entry = work.entries.get(id or "")
+    if entry is not None and not entry.diagnosis.pending:
+        st.session_state.scrolls = st.session_state.get("scrolls", 0) + 1
+        st.session_state.scroll_script = scroll_script(entry.photograph.id, st.session_state.scrolls)
+        st.session_state.scroll_to = None
+    # Always drawn, as a script that is taken away before the browser ran it does nothing.
+    st.html(st.session_state.get("scroll_script", "<span></span>"), unsafe_allow_javascript=True)
 
 
 try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import importlib.resources
 import os
 import subprocess
 import sys
@@ -12,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver import Chrome
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
@@ -34,7 +40,9 @@ CHROMIUM_FLAGS = [
     "--window-size=1200,1800",
 ]
 
+FILES = '[class*="st-key-uploads"] input[type="file"]'
 RESULT = ".mlbio-prediction"
+AXE = (importlib.resources.files("selenium_axe_python") / "axe-core" / "axe.min.js").read_text()
 ALERT = '[data-testid="stAlertContentError"]'
 WARNING = '[data-testid="stAlertContentWarning"]'
 
@@ -78,9 +86,19 @@ def wait(browser: Chrome) -> WebDriverWait[Any]:
     return WebDriverWait(browser, PATIENCE, ignored_exceptions=[StaleElementReferenceException])
 
 
-def open_page(browser: Chrome, url: str) -> None:
+def open_page(browser: Chrome, url: str, language: str = "en", width: int = 1200, dark: bool = False) -> None:
+    """Open the page as a new session, in a window of this width in pixels."""
+    browser.execute_cdp_cmd("Emulation.setLocaleOverride", {})
+    agent = browser.execute_script("return navigator.userAgent")
+    browser.execute_cdp_cmd("Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": language})
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 1800 if width > 640 else 844, "deviceScaleFactor": 1, "mobile": width <= 640},
+    )
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
     browser.get(url)
-    wait(browser).until(lambda b: b.find_elements("css selector", 'input[type="file"]'))
+    wait(browser).until(lambda b: b.find_elements("css selector", FILES))
     wait_until_idle(browser)
 
 
@@ -92,33 +110,31 @@ def wait_until_idle(browser: Chrome) -> None:
 
 
 def upload(browser: Chrome, files: list[Path]) -> None:
-    """Add ``files`` and wait until all of them lie on the page."""
-    browser.find_element("css selector", 'input[type="file"]').send_keys("\n".join(map(str, files)))
-    wait(browser).until(lambda b: all(f.name in body(b) for f in files))
-    wait(browser).until(lambda b: classify_button(b).is_enabled())
+    """Add ``files`` and wait until their cards are there."""
+    browser.find_element("css selector", FILES).send_keys("\n".join(map(str, files)))
+    wait(browser).until(lambda b: {f.name for f in files} <= set(texts(b, "h3")))
     wait_until_idle(browser)
 
 
-def choose(browser: Chrome, explain: bool, precision: str | None = None) -> None:
-    toggle = browser.find_element("css selector", '[data-testid="stCheckbox"] input')
-    if toggle.is_selected() != explain:
-        browser.execute_script("arguments[0].click()", toggle)
-    wait_until_idle(browser)
-    if precision:
-        button = f'//*[@data-testid="stButtonGroup"]//button[.//*[text()="{precision}"] or text()="{precision}"]'
-        wait(browser).until(lambda b: b.find_element("xpath", button).is_enabled())
-        browser.find_element("xpath", button).click()
-        wait_until_idle(browser)
+def button(browser: Chrome, text: str) -> WebElement:
+    """The first button with this text."""
+    return browser.find_element("xpath", f'//button[normalize-space()="{text}"]')
 
 
-def classify_button(browser: Chrome) -> WebElement:
-    return browser.find_element("xpath", '//button[normalize-space()="Classify"]')
+def click(browser: Chrome, text: str) -> None:
+    """Click the first button with this text, once it is there. The page may be drawn anew meanwhile."""
 
+    def clicked(b: Chrome) -> bool:
+        found = button(b, text)
+        b.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
+        found.click()
+        return True
 
-def click_classify(browser: Chrome) -> None:
-    wait(browser).until(lambda b: classify_button(b).is_enabled())
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", classify_button(browser))
-    classify_button(browser).click()
+    WebDriverWait(
+        browser,
+        PATIENCE,
+        ignored_exceptions=[StaleElementReferenceException, NoSuchElementException, ElementClickInterceptedException],
+    ).until(clicked)
 
 
 def texts(browser: Chrome, selector: str) -> list[str]:
@@ -143,3 +159,20 @@ def body(browser: Chrome) -> str:
 
 def natural_size(picture: WebElement) -> tuple[int, int]:
     return picture.get_property("naturalWidth"), picture.get_property("naturalHeight")
+
+
+def violations(browser: Chrome) -> list[str]:
+    """What axe-core finds wrong with the page as it is, by the rules of WCAG 2 A and AA."""
+    browser.execute_script(AXE)
+    found = browser.execute_async_script(
+        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(arguments[0])"
+    )["violations"]
+    return [f"{v['id']}: {n['target']} {n['failureSummary']}" for v in found for n in v["nodes"]]
+
+
+def picture(browser: Chrome, name: str) -> None:
+    """Save the whole page as a picture in the folder ``MLBIO_PICTURES``, if that is set."""
+    if folder := os.environ.get("MLBIO_PICTURES"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        data = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})["data"]
+        (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(data))

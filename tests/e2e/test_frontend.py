@@ -1,9 +1,8 @@
-"""The page in a real Chromium, against the real service."""
+"""The page in a real Chromium, against the real service. A scenario observes several things: to start one is slow."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import json
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+import pillow_heif
 import pytest
 import requests
 from PIL import Image
@@ -23,13 +23,14 @@ from tests.e2e.page import (
     RESULT,
     WARNING,
     body,
-    choose,
-    click_classify,
+    click,
     natural_size,
     open_page,
+    picture,
     streamlit,
     texts,
     upload,
+    violations,
     wait,
     wait_for,
 )
@@ -47,146 +48,31 @@ def page(service, log) -> Iterator[str]:
         yield url
 
 
-def test_two_photographs_get_the_services_diagnoses(browser, page, service, example_images):
-    files = example_images[:2]
-    open_page(browser, page)
-    upload(browser, files)
-    click_classify(browser)
-
-    assert wait_for(browser, RESULT, 2) == [predict(service, f)["prediction"] for f in files]
-    for text, file in zip(texts(browser, ".mlbio-probability"), files, strict=True):
-        expected = 100 * predict(service, file)["probability"]
-        assert float(re.search(r"[\d.]+", text)[0]) == pytest.approx(expected, abs=0.3)  # a batch rounds differently
-    bars = browser.find_elements("css selector", ".mlbio-bars")
-    assert [len(b.find_elements("css selector", ".mlbio-bar")) for b in bars] == [7, 7]
-    assert "not a medical device" in body(browser)
-
-
-def test_an_explanation_appears_beside_the_photograph_and_can_be_saved(browser, page, service, example_images):
-    file = example_images[0]
-    open_page(browser, page)
-    upload(browser, [file])
-    choose(browser, explain=True, precision="Faible")
-    click_classify(browser)
-    wait_for(browser, RESULT, 1)
-
-    explanation = browser.find_element("css selector", 'img[alt^="Explanation of"]')
-    wait(browser).until(lambda _: explanation.get_property("naturalWidth") > 0)
-    assert natural_size(explanation) == (224, 224)
-    answered = np.array(predict(service, file, explain=True, precision="Faible")["explain"])
-    assert_similar(fetch_picture(explanation), answered)
-    photograph = browser.find_element("css selector", 'img[alt^="Photograph"]')
-    assert photograph.location["x"] < explanation.location["x"]
-    assert abs(photograph.location["y"] - explanation.location["y"]) < 100
-    assert "Save as PNG" in body(browser)
-
-
-def test_the_progress_of_an_explanation_is_shown_while_it_is_computed(browser, page, example_images):
-    open_page(browser, page)
-    upload(browser, example_images[:1])
-    choose(browser, explain=True, precision="Moyenne")
-    click_classify(browser)
-    from selenium.common.exceptions import WebDriverException
-
-    bar = wait(browser).until(lambda _: browser.find_elements("css selector", '[role="progressbar"]'))[0]
-    seen = set()
-    while not browser.find_elements("css selector", RESULT):
-        with contextlib.suppress(WebDriverException):  # drawn anew in the meantime
-            seen.add(int(bar.get_attribute("aria-valuenow")))
-    assert len(seen) > 2 and max(seen) > 5, "it may settle long before the precision's limit"
-    wait(browser).until(lambda _: not browser.find_elements("css selector", '[role="progressbar"]'))
-    assert re.search(r"stability \d+%, fit R² \d\.\d\d", body(browser))
-
-
-def test_results_stay_and_say_of_which_settings_they_are(browser, page, example_images):
-    open_page(browser, page)
-    upload(browser, example_images[:1])
-    click_classify(browser)
-    before = wait_for(browser, RESULT, 1)
-
-    choose(browser, explain=True)
-    wait(browser).until(lambda _: "made without explanation" in body(browser))
-    assert texts(browser, RESULT) == before
-
-    upload(browser, example_images[1:2])  # another file: the first keeps its result, the new one has none yet
-    wait(browser).until(lambda _: "Not classified yet" in body(browser))
-    assert texts(browser, RESULT) == before
-
-    browser.find_element("css selector", '[data-testid="stFileChipDeleteBtn"] button').click()
-    wait(browser).until(lambda _: len(browser.find_elements("css selector", RESULT)) != 1)
-    assert texts(browser, RESULT) == []
-
-
-def test_a_broken_file_shows_the_services_words_and_the_others_go_on(
-    browser, page, service, example_images, tmp_path_factory
-):
-    broken = tmp_path_factory.mktemp("broken") / "notes.jpg"
-    broken.write_text("this is no photograph")
-    refused = predict(service, broken)
-    assert refused["success"] is False
-    open_page(browser, page)
-    upload(browser, [broken, example_images[0]])
-    click_classify(browser)
-
-    assert wait_for(browser, RESULT, 1) == [predict(service, example_images[0])["prediction"]]
-    assert wait_for(browser, ALERT, 1) == [refused["error"]]
-    assert "This file cannot be shown" in body(browser)
-    assert "Traceback" not in body(browser)
-
-
-def test_a_picture_that_is_no_skin_is_warned_of(browser, page, tmp_path_factory):
-    picture = tmp_path_factory.mktemp("noise") / "noise.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(picture)
-    open_page(browser, page)
-    upload(browser, [picture])
-    click_classify(browser)
-    wait_for(browser, RESULT, 1)
-    wait(browser).until(lambda b: any("do not trust the diagnosis" in text for text in texts(b, WARNING)))
-
-
-def test_turned_and_unusual_photographs_are_shown_upright(browser, page, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("formats")
-    wide = Image.linear_gradient("L").resize((300, 200)).convert("RGB")
-    exif = Image.Exif()
-    exif[0x0112] = 6  # taken with the camera on its side: 300 x 200 is to be seen as 200 x 300
-    wide.save(folder / "TURNED.JPG", exif=exif)
-    wide.save(folder / "scan.TIFF")
-    Image.fromarray(np.asarray(wide.convert("L"), np.uint16) * 257).save(folder / "deep *grey*.png")
-    wide.convert("P").save(folder / "old.gif")
-    open_page(browser, page)
-    upload(browser, sorted(folder.iterdir()))
-
-    wait(browser).until(lambda _: len(browser.find_elements("css selector", 'img[alt^="Photograph"]')) == 4)
-    pictures = {p.get_attribute("alt"): p for p in browser.find_elements("css selector", 'img[alt^="Photograph"]')}
-    wait(browser).until(lambda _: all(p.get_property("naturalWidth") for p in pictures.values()))
-    sizes = {name.removeprefix("Photograph "): natural_size(p) for name, p in pictures.items()}
-    assert sizes == {
-        "TURNED.JPG": (200, 300),
-        "scan.TIFF": (300, 200),
-        "deep *grey*.png": (300, 200),
-        "old.gif": (300, 200),
-    }
-    assert "deep *grey*.png" in body(browser)
-
-
-def test_a_service_that_is_down_is_said_plainly(browser, example_images, tmp_path):
-    with streamlit(f"http://127.0.0.1:{free_port()}", tmp_path / "streamlit.log") as url:
-        open_page(browser, url)
-        upload(browser, example_images[:2])
-        click_classify(browser)
-        (message,) = wait_for(browser, ALERT, 1)
-        assert "not reachable" in message and "make serve" in message
-        assert "Traceback" not in body(browser) and texts(browser, RESULT) == []
-    assert "Traceback" not in (tmp_path / "streamlit.log").read_text()
-
-
-def test_the_page_asks_nothing_of_the_internet_and_logs_no_warning(browser, page, log, example_images):
+def test_an_example_is_classified_and_explained_and_nothing_is_asked_of_the_internet(browser, page, service, log):
     browser.get_log("performance")  # what came before is read and forgotten
     open_page(browser, page)
-    upload(browser, example_images[:1])
-    choose(browser, explain=True, precision="Faible")
-    click_classify(browser)
-    wait_for(browser, RESULT, 1)
+    assert "ready" in wait_for(browser, ".mlbio-status", 1)[0]
+    assert texts(browser, "h1") == ["Skin-lesion classifier"] and "not a medical device" in body(browser)
+    picture(browser, "first_en_wide")
+    assert violations(browser) == []
+
+    click(browser, "Try: melanoma")
+    example = Path("examples/drawn_melanoma.jpg")
+    answer = predict(service, example)
+    assert wait_for(browser, RESULT, 1) == [answer["prediction"]]
+    (probability,) = texts(browser, ".mlbio-probability")
+    assert float(re.search(r"[\d.]+", probability)[0]) == pytest.approx(100 * answer["probability"], abs=0.3)
+    assert len(browser.find_elements("css selector", ".mlbio-bar")) == 7
+
+    click(browser, "Low")
+    click(browser, "Explain")
+    explanation = wait(browser).until(lambda b: b.find_elements("css selector", 'img[alt^="Explanation of"]'))[0]
+    wait(browser).until(lambda _: explanation.get_property("naturalWidth") > 0)
+    answered = np.array(predict(service, example, explain=True, precision="Faible")["explain"])
+    assert_similar(fetch_picture(explanation), answered)
+    assert "Save as PNG" in body(browser)
+    picture(browser, "explained_en_wide")
+    assert violations(browser) == []
 
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
@@ -197,14 +83,114 @@ def test_the_page_asks_nothing_of_the_internet_and_logs_no_warning(browser, page
     assert not re.search(r"deprecat|warning|traceback", log.read_text(), re.IGNORECASE), log.read_text()
 
 
+def test_several_photographs_on_a_dark_page(browser, page, service, example_images, tmp_path):
+    """Classified as they are dropped; explanations stop and go on; a click elsewhere ends nothing."""
+    broken = tmp_path / "notes.jpg"
+    broken.write_text("this is no photograph")
+    noise = tmp_path / "noise *1*.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(noise)
+    files = [*example_images[:2], broken, noise]
+    open_page(browser, page, dark=True)
+    upload(browser, files)
+    assert wait_for(browser, RESULT, 3)[:2] == [predict(service, f)["prediction"] for f in example_images[:2]]
+    assert "not a photograph that can be read" in wait_for(browser, ALERT, 1)[0]
+    assert any("do not trust the diagnosis" in text for text in texts(browser, WARNING))
+    assert "This file cannot be shown" in body(browser) and "4 photographs" in texts(browser, "h2")
+    picture(browser, "several_en_dark")
+
+    click(browser, "High")
+    click(browser, "Explain all")
+    wait(browser).until(lambda b: any(v > 0 for v in shares(b)))
+    click(browser, "Medium")  # another setting: what runs goes on
+    wait(browser).until(lambda b: shares(b))
+    click(browser, "Stop all")
+    wait(browser).until(lambda b: "Continue all" in body(b))
+    assert shares(browser) == []
+    click(browser, "Low")
+    click(browser, "Continue")
+    wait(browser).until(lambda b: b.find_elements("css selector", 'img[alt^="Explanation of"]'))
+    assert "precision Low" in body(browser)
+
+    truth = tmp_path / "truth.csv"
+    truth.write_text("file,dx\n" + "".join(f"{f.name},mel\n" for f in example_images[:2]))
+    click_summary(browser, "Compare with the true diagnoses")
+    browser.find_element("css selector", ".st-key-truth input[type=file]").send_keys(str(truth))
+    right = sum(predict(service, f)["prediction"] == "Melanoma" for f in example_images[:2])
+    wait(browser).until(lambda b: f"{50 * right:.1f}%" in body(b))
+    assert "Balanced accuracy" in body(browser)
+    assert violations(browser) == []
+
+    click(browser, "Remove")
+    wait(browser).until(lambda b: "3 photographs" in texts(b, "h2"))
+    click(browser, "Remove all")
+    wait(browser).until(lambda b: "Or try an example" in texts(b, "h2"))
+    assert texts(browser, RESULT) == [] and "Traceback" not in body(browser)
+
+
+def test_a_phone_in_french(browser, page, tmp_path):
+    """The browser's language is French; HEIC, turned and deep files are read; the verdict comes first."""
+    wide = Image.linear_gradient("L").resize((300, 200)).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # taken with the camera on its side: 300 x 200 is to be seen as 200 x 300
+    wide.save(tmp_path / "TURNED.JPG", exif=exif)
+    Image.fromarray(np.asarray(wide.convert("L"), np.uint16) * 257).save(tmp_path / "deep *grey*.png")
+    pillow_heif.from_pillow(wide).save(tmp_path / "iphone.heic")
+    open_page(browser, page, language="fr-FR", width=390)
+    assert texts(browser, "h1") == ["Classification de lésions cutanées"]
+    assert browser.execute_script("return document.documentElement.lang") == "fr"
+    picture(browser, "first_fr_phone")
+    assert violations(browser) == []
+
+    upload(browser, sorted(tmp_path.iterdir()))
+    wait_for(browser, RESULT, 3)
+    assert "Probabilité" in texts(browser, ".mlbio-probability")[0]
+    photographs = browser.find_elements("css selector", 'img[alt^="Photographie"]')
+    wait(browser).until(lambda _: all(p.get_property("naturalWidth") for p in photographs))
+    sizes = {p.get_attribute("alt").removeprefix("Photographie "): natural_size(p) for p in photographs}
+    assert sizes == {"TURNED.JPG": (200, 300), "deep *grey*.png": (300, 200), "iphone.heic": (300, 200)}
+    verdict = browser.find_element("css selector", RESULT)
+    assert verdict.location["y"] < photographs[0].location["y"]
+    wait(browser).until(lambda b: b.execute_script("return arguments[0].getBoundingClientRect().top", verdict) < 844)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    picture(browser, "several_fr_phone")
+    assert violations(browser) == []
+
+    click(browser, "English")
+    wait(browser).until(lambda b: texts(b, "h1") == ["Skin-lesion classifier"])
+    assert len(wait_for(browser, RESULT, 3)) == 3
+
+
+def test_a_service_that_is_down_is_said_plainly_and_waited_for(browser, example_images, tmp_path):
+    with streamlit(f"http://127.0.0.1:{free_port()}", tmp_path / "streamlit.log") as url:
+        open_page(browser, url)
+        assert "make serve" in wait_for(browser, ".mlbio-status", 1)[0]
+        upload(browser, example_images[:1])
+        (message,) = wait_for(browser, ALERT, 1)
+        assert "not reachable" in message
+        assert "Traceback" not in body(browser) and texts(browser, RESULT) == []
+    assert "Traceback" not in (tmp_path / "streamlit.log").read_text()
+
+
+def shares(browser) -> list[int]:
+    """How far the explanations are, in percent."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll('[role=progressbar]')].map(e => Number(e.getAttribute('aria-valuenow')))"
+    )
+
+
+def click_summary(browser, text: str) -> None:
+    summary = browser.find_element("xpath", f'//summary[contains(normalize-space(), "{text}")]')
+    browser.execute_script("arguments[0].click()", summary)
+
+
 def predict(service, file: Path, **fields) -> dict:
     """What ``POST /predict`` answers for ``file``."""
     request = {"image": base64.b64encode(file.read_bytes()).decode(), **fields}
     return requests.post(f"{service.url}/predict", json=request, timeout=PATIENCE).json()
 
 
-def fetch_picture(picture) -> np.ndarray:
-    data = requests.get(picture.get_attribute("src"), timeout=PATIENCE).content
+def fetch_picture(element) -> np.ndarray:
+    data = requests.get(element.get_attribute("src"), timeout=PATIENCE).content
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 

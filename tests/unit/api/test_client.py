@@ -66,7 +66,8 @@ class Server:
                 return False
             data += part
         head, body = data.split(b"\r\n\r\n", 1)
-        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        sized = b"content-length: " in head.lower()
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]) if sized else 0
         while len(body) < length:
             body += connection.recv(65536)
         self.requests.append((head.decode(), body))
@@ -283,3 +284,29 @@ def test_the_address_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch)
 def url() -> str:
     """An address where nothing listens."""
     return f"http://127.0.0.1:{free_port()}"
+
+
+def test_a_refusal_says_when_to_try_again():
+    for header, seconds in (("retry-after: 3\r\n", 3.0), ("retry-after: soon\r\n", None), ("", None)):
+        text = b'{"success": false, "error": "full"}'
+        head = f"HTTP/1.1 503 X\r\n{header}content-length: {len(text)}\r\n\r\n".encode()
+        server = Server([head + text])
+        with Client(server.url) as client, pytest.raises(RequestRefused) as raised:
+            client.predict(b"x")
+        server.socket.close()
+        assert raised.value.retry_after == seconds
+
+
+def test_readiness_is_told_from_absence():
+    for status, ready in ((200, True), (503, False)):
+        server = Server([f"HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n".encode()])
+        with Client(server.url) as client:
+            assert client.is_ready() is ready
+        assert server.requests[0][0].startswith("GET /readyz ")
+        server.socket.close()
+    slow = Server([lambda: time.sleep(1)])
+    with Client(slow.url) as client:
+        assert client.is_ready(0.2) is False
+    slow.socket.close()
+    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(ServiceUnreachable):
+        client.is_ready()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import time
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frontend.thumbnails import SIDE, thumbnail_png
+from frontend.thumbnails import SIDE, icon, thumbnail_png
 
 
 def encode(picture: Image.Image, kind: str = "JPEG", **options) -> bytes:
@@ -56,3 +57,12 @@ def test_a_jpeg_of_a_thousand_scans_is_given_up_at_once():
     begun = time.perf_counter()
     assert thumbnail_png(photograph[:start] + scan * 1000 + photograph[start:]) is None
     assert time.perf_counter() - begun < 0.5
+
+
+def test_an_icon_is_small_and_keeps_the_proportions():
+    thumbnail = thumbnail_png(encode(Image.new("RGB", (4000, 3000), "red")))
+    assert thumbnail is not None
+    address = icon(thumbnail)
+    assert address.startswith("data:image/jpeg;base64,") and len(address) < 4000
+    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as picture:
+        assert picture.size == (64, 48)

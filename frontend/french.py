@@ -1,0 +1,173 @@
+"""The page's texts in French, by their English text."""
+
+from __future__ import annotations
+
+TEXTS: dict[str, str] = {
+    # How figures are written; the space does not break.
+    ".": ",",
+    "{figure}%": "{figure}\u00a0%",
+    # The names of the precisions: what is sent to the service is the same words, capital letters included.
+    "Low": "Faible",
+    "Medium": "Moyenne",
+    "High": "Importante",
+    # The seven diagnoses.
+    "Actinic keratoses": "Kératoses actiniques",
+    "Basal cell carcinoma": "Carcinome basocellulaire",
+    "Benign keratosis-like lesions": "Lésions bénignes de type kératose",
+    "Dermatofibroma": "Dermatofibrome",
+    "Melanoma": "Mélanome",
+    "Melanocytic nevi": "Nævus mélanocytaires",
+    "Vascular lesions": "Lésions vasculaires",
+    # The views: frontend/verdict.py, explanation.py, seen.py, report.py.
+    # The flow of the page: every other module.
+    "MLBIO – skin lesions": "MLBIO – lésions cutanées",
+    "Skin-lesion classifier": "Classification de lésions cutanées",
+    "Language": "Langue",
+    "Dermatoscopic photographs in; one of seven diagnoses, its probability and a picture of why out.": (
+        "Donnez une photographie dermatoscopique\u00a0: vous obtenez un diagnostic parmi sept, sa probabilité"
+        " et une image qui l'explique."
+    ),
+    "The service is ready.": "Le service est prêt.",
+    "The service is starting. What you drop is classified as soon as it is ready.": (
+        "Le service démarre. Vos photographies seront classées dès qu'il sera prêt."
+    ),
+    (
+        "The service is not reachable. Start it in the project's folder with make serve; what you drop is "
+        "classified as soon as it is ready."
+    ): (
+        "Le service ne répond pas. Lancez-le avec make serve dans le dossier du projet\u00a0; vos "
+        "photographies seront classées dès qu'il sera prêt."
+    ),
+    "**The service is not reachable** at {url}. The work goes on as soon as it is.": (
+        "**Le service ne répond pas** à l'adresse {url}. Le travail reprendra dès qu'il répondra."
+    ),
+    "Photographs: they are classified as soon as they are dropped": (
+        "Photographies\u00a0: elles sont classées dès leur dépôt"
+    ),
+    "Take a photograph": "Prendre une photographie",
+    "Camera": "Appareil photo",
+    "Or try an example": "Ou essayez un exemple",
+    "Try: {name}": "Essayer\u00a0: {name}",
+    "Keratosis": "Kératose",
+    "Nevus": "Nævus",
+    "Vascular": "Lésion vasculaire",
+    "Try all of them": "Les essayer tous",
+    "These pictures were drawn by a script. They only show what the output looks like.": (
+        "Ces images ont été dessinées par un programme. Elles montrent seulement à quoi ressemble le résultat."
+    ),
+    (
+        "For research and teaching only. This is not a medical device and does not replace an examination by "
+        "a physician."
+    ): (
+        "Pour la recherche et l'enseignement seulement. Ceci n'est pas un dispositif médical et ne remplace "
+        "pas l'examen par un médecin."
+    ),
+    "Precision of explanations": "Précision des explications",
+    "Low is the quickest, High the most careful and the slowest.": (
+        "Faible est la plus rapide\u00a0; Importante, la plus soigneuse et la plus lente."
+    ),
+    "Explain all": "Tout expliquer",
+    "Stop all": "Tout arrêter",
+    "Continue all": "Tout continuer",
+    "Remove all": "Tout retirer",
+    "{count} to classify": "{count} à classer",
+    "{count} to explain": "{count} à expliquer",
+    "{count} photographs": "{count} photographies",
+    "Photographs": "Photographies",
+    "Show": "Afficher",
+    "All": "Toutes",
+    "Flagged as malignant": "Signalées malignes",
+    "Unlike the training photographs": "Différentes de celles de l'entraînement",
+    "Failed": "En échec",
+    "There are none.": "Il n'y en a pas.",
+    "The photographs with their diagnoses": "Les photographies et leurs diagnostics",
+    "Picture": "Image",
+    "File": "Fichier",
+    "Diagnosis": "Diagnostic",
+    "Probability": "Probabilité",
+    "Malignant": "Malignité",
+    "Flagged": "Signalée",
+    "Unlike": "Différente",
+    "Stability": "Stabilité",
+    "Click a heading to sort, or the box before a row to see its photograph.": (
+        "Cliquez sur un titre pour trier, ou sur la case d'une ligne pour voir sa photographie."
+    ),
+    "Table as CSV": "Tableau en CSV",
+    "Everything as ZIP": "Le tout en ZIP",
+    "Compare with the true diagnoses": "Comparer aux vrais diagnostics",
+    "True diagnoses": "Vrais diagnostics",
+    "A CSV file with the columns file and dx; dx is one of {known}.": (
+        "Un fichier CSV avec les colonnes file et dx\u00a0; dx est l'un de {known}."
+    ),
+    "None of the files in it is here.": "Aucun des fichiers qu'il nomme n'est ici.",
+    "Accuracy": "Exactitude",
+    "Balanced accuracy": "Exactitude équilibrée",
+    "True ↓ Model →": "Vrai ↓ Modèle →",
+    "Page, of {count}": "Page, sur {count}",
+    "The CSV file needs a header with the columns file and dx.": (
+        "Il faut au fichier CSV un en-tête avec les colonnes file et dx."
+    ),
+    "This is not a CSV file in UTF-8.": "Ce n'est pas un fichier CSV en UTF-8.",
+    "Line {line}: {word} is none of {known}.": "Ligne {line}\u00a0: {word} n'est aucun de {known}.",
+    "Photograph {name}": "Photographie {name}",
+    "Explanation of {name}": "Explication de {name}",
+    "This file cannot be shown.": "Ce fichier ne peut pas être affiché.",
+    "Being classified …": "Classification en cours …",
+    "Waiting …": "En attente …",
+    "Being explained …": "Explication en cours …",
+    "Waiting to be explained …": "En attente d'explication …",
+    "Explain": "Expliquer",
+    "Explain again": "Expliquer à nouveau",
+    "Stop": "Arrêter",
+    "Continue": "Continuer",
+    "Remove": "Retirer",
+    "Try again": "Réessayer",
+    "Save as PNG": "Enregistrer en PNG",
+    "Probability {share}": "Probabilité {share}",
+    "This picture is unlike the photographs that the model was trained on: do not trust the diagnosis.": (
+        "Cette image ne ressemble pas aux photographies de l'entraînement\u00a0: ne vous fiez pas au diagnostic."
+    ),
+    (
+        "Melanoma, basal cell carcinoma and actinic keratoses together: {share}. That is as high as in "
+        "photographs of malignant lesions."
+    ): (
+        "Mélanome, carcinome basocellulaire et kératoses actiniques ensemble\u00a0: {share}. C'est autant que"
+        " sur des photographies de lésions malignes."
+    ),
+    "Outlined in green: what supports the diagnosis": "Entouré de vert\u00a0: ce qui soutient le diagnostic",
+    " (precision {precision}, stability {stability}, fit R² {r2})": (
+        " (précision {precision}, stabilité {stability}, ajustement R² {r2})"
+    ),
+    (
+        "Stability: how many of the strongest regions another set of samples would find again. Fit R²: how "
+        "well LIME's simple model copies the network around this photograph."
+    ): (
+        "Stabilité\u00a0: la part des régions les plus fortes qu'un autre tirage retrouverait. Ajustement "
+        "R²\u00a0: la fidélité avec laquelle le modèle simple de LIME imite le réseau autour de cette "
+        "photographie."
+    ),
+    "The service took too long. Try again in a moment.": "Le service a mis trop de temps. Réessayez dans un instant.",
+    "The connection to the service broke. Try again.": "La connexion au service s'est rompue. Réessayez.",
+    "This file is empty. Choose another one.": "Ce fichier est vide. Choisissez-en un autre.",
+    ("This file is not a photograph that can be read. Choose a JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC file."): (
+        "Ce fichier n'est pas une photographie lisible. Choisissez un fichier JPEG, PNG, WebP, BMP, TIFF, GIF ou HEIC."
+    ),
+    "This photograph is damaged or incomplete. Copy it again, or save it as JPEG or PNG.": (
+        "Cette photographie est abîmée ou incomplète. Copiez-la à nouveau, ou enregistrez-la en JPEG ou PNG."
+    ),
+    (
+        "This photograph has {width} × {height} pixels; {most} million are the limit. Make it smaller, or "
+        "save it as JPEG."
+    ): (
+        "Cette photographie a {width} × {height} pixels\u00a0; la limite est de {most} millions. Réduisez-la,"
+        " ou enregistrez-la en JPEG."
+    ),
+    "This photograph has {width} × {height} pixels; neither side may exceed {most}. Make it smaller.": (
+        "Cette photographie a {width} × {height} pixels\u00a0; aucun côté ne peut dépasser {most}. Réduisez-la."
+    ),
+    "This file is too large. Make the photograph smaller.": "Ce fichier est trop lourd. Réduisez la photographie.",
+    "The service wants an API key. Set MLBIO_API_KEY where the page is started.": (
+        "Le service demande une clé. Définissez MLBIO_API_KEY là où la page est lancée."
+    ),
+    "The service is full. Try again in a moment.": "Le service est occupé. Réessayez dans un instant.",
+}

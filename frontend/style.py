@@ -1,0 +1,59 @@
+"""What .streamlit/config.toml cannot say about the looks of the page."""
+
+from __future__ import annotations
+
+STYLE = """<style>
+[data-testid="stMainBlockContainer"] { max-width: 66rem; padding-top: 2rem; }
+h1 { font-size: 2rem !important; padding: 0 !important; }
+h2 { font-size: 1.35rem !important; }
+h3 { font-size: 1.05rem !important; padding: .2rem 0 .6rem !important; overflow-wrap: anywhere; }
+/* Streamlit fades these to 60 %, a contrast of 3.8. */
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] *,
+[data-testid="stFileUploaderDropzone"] span, [data-testid="stFileUploaderDropzone"] small
+  { color: inherit !important; opacity: 1 !important; }
+[class*="st-key-card_"] [data-testid="stImage"] img { max-height: 24rem; object-fit: contain; object-position: left; }
+/* Streamlit's own words are English only. */
+:lang(fr) [data-testid="stFileUploaderDropzone"] button p { font-size: 0; }
+:lang(fr) [data-testid="stFileUploaderDropzoneInstructions"] span { font-size: 0; }
+:lang(fr) [data-testid="stFileUploaderDropzone"] button p::after
+  { content: "Choisir des fichiers"; font-size: .875rem; }
+:lang(fr) .st-key-truth [data-testid="stFileUploaderDropzoneInstructions"] span::after
+  { content: "20 Mo au plus"; font-size: .875rem; }
+:lang(fr) [class*="st-key-uploads"] [data-testid="stFileUploaderDropzoneInstructions"] span::after
+  { content: "20 Mo par fichier : JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC"; font-size: .875rem; white-space: normal; }
+.mlbio-prediction { font-size: 1.25rem; font-weight: 600; line-height: 1.3; }
+.mlbio-probability { font-size: 1rem; margin-bottom: .6rem; }
+.mlbio-bars { display: grid; grid-template-columns: auto minmax(3rem, 1fr) auto; gap: .15rem .6rem;
+              align-items: center; font-size: .8rem; line-height: 1.3; }
+.mlbio-bar { height: .6rem; border-radius: .3rem; background: rgba(128, 150, 150, .22); overflow: hidden; }
+.mlbio-bar > div { height: 100%; background: #2f7d84; }
+.mlbio-bars span:nth-child(3n) { text-align: right; font-variant-numeric: tabular-nums; }
+.mlbio-status { font-size: .9rem; display: flex; align-items: center; gap: .5rem; }
+.mlbio-status::before { content: ""; width: .65rem; height: .65rem; border-radius: 50%; background: currentColor; }
+.mlbio-ready::before { background: #2e9e5b; }
+.mlbio-starting::before { background: #d99a1c; }
+.mlbio-unreachable::before { background: #d0453e; }
+/* On a wide screen the pictures stand to the left of the verdict, which comes first in the page. */
+@media (min-width: 640px) {
+  [class*="st-key-card_"] [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"])
+    { flex-direction: row-reverse; }
+}
+@media (max-width: 640px) {
+  [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; }
+  .st-key-examples [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+  .st-key-examples [data-testid="stColumn"] { min-width: calc(50% - 1rem); flex: 1 1 calc(50% - 1rem); }
+}
+</style>"""
+
+
+def language_script(language: str) -> str:
+    """Tells the browser and screen readers the page's language, which Streamlit says is English."""
+    return f"<script>document.documentElement.lang = '{language}'</script>"
+
+
+def scroll_script(id: str, nonce: int) -> str:
+    """Brings a photograph's card into view. ``nonce`` makes the browser run it again."""
+    return (
+        f"<script>/* {nonce} */ setTimeout(() => document.querySelector('.st-key-card_{id}')"
+        "?.scrollIntoView({behavior: 'smooth', block: 'start'}), 300)</script>"
+    )

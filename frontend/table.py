@@ -1,0 +1,94 @@
+"""The photographs of a session as a table, and as files to keep."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from api.contract import ExplanationFigures
+from api.pictures import explanation_png
+from frontend.errors import in_words
+from frontend.language import Say, speaker
+from frontend.work import Entry
+
+
+@dataclass(frozen=True)
+class Row:
+    """A photograph in numbers. What there is no answer for is None.
+
+    Attributes:
+        malignant, malignant_flagged: the summed probability of the malignant diagnoses; whether it is flagged.
+        unlike: the score of how unlike the training photographs it is; above 1 it is ``unlike_flagged``.
+        stability: of the explanation, 0 to 1.
+    """
+
+    file: str
+    diagnosis: str | None = None
+    probability: float | None = None
+    malignant: float | None = None
+    malignant_flagged: bool | None = None
+    unlike: float | None = None
+    unlike_flagged: bool | None = None
+    stability: float | None = None
+    error: str | None = None
+
+
+def row(entry: Entry, say: Say) -> Row:
+    """The row of a photograph; the diagnosis and the error in the person's language."""
+    answer, name = entry.answer, entry.photograph.name
+    if answer is None:
+        error = entry.diagnosis.error
+        return Row(name, error=None if error is None else in_words(error, say))
+    details = answer.details or None
+    malignant, unlike = (details.malignant, details.out_of_distribution) if details else (None, None)
+    figures = figures_of(entry)
+    return Row(
+        name,
+        say(answer.prediction),
+        answer.probability,
+        malignant.probability if malignant else None,
+        malignant.flagged if malignant else None,
+        unlike.score if unlike else None,
+        unlike.flagged if unlike else None,
+        figures.stability if figures else None,
+    )
+
+
+def figures_of(entry: Entry) -> ExplanationFigures | None:
+    """The figures of a photograph's explanation, if it has one."""
+    answer = entry.explanation.answer if entry.explanation else None
+    return (answer.details.explanation if answer.details else None) if answer else None
+
+
+def to_csv(entries: Iterable[Entry]) -> bytes:
+    """A line per photograph with English diagnoses, for programs, in UTF-8."""
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(Row.__dataclass_fields__)
+    for entry in entries:
+        writer.writerow([_cell(value) for value in vars(row(entry, speaker("en"))).values()])
+    return file.getvalue().encode()
+
+
+def to_zip(entries: Iterable[Entry]) -> bytes:
+    """The table and the pictures of the explanations."""
+    entries = list(entries)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mlbio.csv", to_csv(entries))
+        for number, entry in enumerate(entries, 1):
+            if entry.answer is not None and entry.answer.explain is not None:
+                # Two photographs may have the same name.
+                name = f"{number:03d}_{PurePath(entry.photograph.name).stem}_explained.png"
+                archive.writestr(name, explanation_png(entry.answer.explain))
+    return file.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A cell; a text that a spreadsheet would run as a formula is quoted."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
