@@ -34,7 +34,7 @@ serve: setup archive ## TorchServe and the gateway on http://127.0.0.1:8089, unt
 
 archive: model_store/mlbio.mar ## pack model_store/model_mlbio.pth, handler/ and api/ into model_store/mlbio.mar
 
-test: lint docs archive ## check the code and the documents, then run every test
+test: lint archive ## check the code, then run every test
 	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 unit: .venv/test.stamp ## run the quick tests alone (no service, under a minute)
