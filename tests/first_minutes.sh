@@ -54,6 +54,7 @@ test -s "my photo_explained.png"
 report "set up, and the first photograph is explained"
 
 typed make app
+: >"$account/app.log"
 set -m # a process group of its own, as a terminal makes one
 as_new_user make app >"$account/app.log" 2>&1 &
 app=$!
