@@ -61,7 +61,7 @@ audit: .venv/test.stamp ## look the installed packages up in PyPI's list of vuln
 
 clean: ## delete everything that was made: .venv, logs, archives, explained examples, unfinished training
 	rm -rf .venv .cache .hypothesis .run build logs *.egg-info .*_cache model_store/score_card_*
-	find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./.git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 	find . -path ./.git -prune -o -type f \( -name '*.pyc' -o -name '*.log' -o -name '*.mar' -o -name '*.mar.sha256' -o -name '*.resume.pth' \
 		-o -name '*_explained.png' \) -exec rm -f {} +
 
