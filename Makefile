@@ -34,7 +34,7 @@ serve: setup archive ## TorchServe and the gateway on http://127.0.0.1:8089, unt
 
 archive: model_store/mlbio.mar ## pack model_store/model_mlbio.pth, handler/ and api/ into model_store/mlbio.mar
 
-test: lint docs archive ## check the code and the documents, then run every test
+test: lint archive ## check the code, then run every test
 	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 unit: .venv/test.stamp ## run the quick tests alone (no service, under a minute)
@@ -61,7 +61,7 @@ audit: .venv/test.stamp ## look the installed packages up in PyPI's list of vuln
 
 clean: ## delete everything that was made: .venv, logs, archives, explained examples, unfinished training
 	rm -rf .venv .cache .hypothesis .run build logs *.egg-info .*_cache model_store/score_card_*
-	find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./.git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 	find . -path ./.git -prune -o -type f \( -name '*.pyc' -o -name '*.log' -o -name '*.mar' -o -name '*.mar.sha256' -o -name '*.resume.pth' \
 		-o -name '*_explained.png' \) -exec rm -f {} +
 

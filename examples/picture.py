@@ -1,4 +1,4 @@
-"""Make explanation.png, the README's picture: the drawn examples, with their explanations below.
+"""Make explanation.png: the drawn examples, with their explanations below.
 
 python examples/picture.py
 """

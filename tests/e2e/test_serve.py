@@ -152,7 +152,7 @@ def test_stopping_lets_requests_finish_and_further_signals_change_nothing(
 ):
     """SIGTERM to the process group, which make passes on once more, and then whatever comes."""
     family = made.processes()
-    assert len(family) == 5, "TorchServe, two workers, the gateway and the page"
+    assert len(family) == 6, "what starts them, TorchServe, two workers, the gateway and the page"
     body = {"image": endless, "explain": True, "precision": "Importante", "details": True}
     with ThreadPoolExecutor(1) as pool:
         finishing = pool.submit(made.predict, body, headers=BRIEFLY)
