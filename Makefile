@@ -50,7 +50,7 @@ clean: ## delete everything that was made, .venv included
 	rm -rf .venv logs build *.egg-info .*_cache model_store/*.mar model_store/*.mar.sha256
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard handler/*.py api/*.py) | .venv/run.stamp
+model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard model_store/score_card/*.json handler/*.py api/*.py) | .venv/run.stamp
 	@$(PY) train/archive.py
 
 .venv/run.stamp: requirements.txt pyproject.toml
