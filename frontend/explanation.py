@@ -1,6 +1,6 @@
 """An explanation on the whole photograph, as HTML: two pictures that zoom in step, and what they show in words.
 
-st.html(viewer.STYLE + view(...) + viewer.SCRIPT, unsafe_allow_javascript=True)
+``component.show`` puts it on the page; in a file, ``viewer.STYLE`` goes before it and ``viewer.SCRIPT`` after it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MIN_RELATIVE_WEIGHT = 0.1
 def view(
     photograph: Image.Image, prediction: str, figures: ExplanationFigures, say: Say, id: str, level: int = 4
 ) -> str:
-    """The explanation of a photograph. ``viewer.STYLE`` goes before it, ``viewer.SCRIPT`` after it.
+    """The explanation of a photograph.
 
     Args:
         photograph: upright, in full size.
@@ -112,12 +112,13 @@ def _pictures(
     dimmed = f'<path d="{unseen(shown.size)}" fill="#000" fill-opacity=".45" pointer-events="none"/>'
     most = max(map(abs, weights), default=0.0) or 1.0
     named, kept = named_in_tables(regions), supporting(weights)
+    outlined = {*strongest(weights), *kept}
     silent, areas, numbers = [], [], []
     for n, shape in drawn.items():
         area = f'<path class="mlbio-x-region" data-region="{n}" d="{shape.path}"'
         silent.append(area + "/>")
         sign = "plus" if weights[n] >= 0 else "minus"
-        strong = " mlbio-x-strong" if n in named or n in kept else ""
+        strong = " mlbio-x-strong" if n in outlined else ""
         focus = ' tabindex="0"' if n in named else ""
         areas.append(
             f'<g class="mlbio-x-{sign}{strong}" style="--w:{abs(weights[n]) / most:.3f}">'
@@ -126,9 +127,11 @@ def _pictures(
         )
         if n in named:
             x, y = shape.centre
+            hidden = "" if n in kept else " mlbio-x-hidden"
+            place = f"translate({x:.0f} {y:.0f}) scale({max(width, height) / 32:.0f})"
             numbers.append(
-                f'<g class="mlbio-x-{sign}"><text class="mlbio-x-number" aria-hidden="true" data-at="{x:.0f} {y:.0f}" '
-                f'transform="translate({x:.0f} {y:.0f}) scale({max(width, height) / 32:.0f})">{ranks[n]}</text></g>'
+                f'<text class="mlbio-x-number{hidden}" aria-hidden="true" data-at="{x:.0f} {y:.0f}" '
+                f'transform="{place}">{ranks[n]}</text>'
             )
     veil = f"M0 0H{width}V{height}H0Z" + "".join(drawn[n].path for n in kept if n in drawn)
     views = (
@@ -183,7 +186,7 @@ def _key(weights: list[float], prediction: str, say: Say) -> str:
         (AGAINST, say("against {diagnosis}, up to −{most}")),
     )
     swatches = "".join(
-        f'<span class="mlbio-x-key"><i style="background:linear-gradient(90deg,transparent,{colour})"></i>'
+        f'<span class="mlbio-x-key"><i><b style="background:linear-gradient(90deg,transparent,{colour})"></b></i>'
         f"{escape(text.format(diagnosis=say(prediction).lower(), most=most))}</span>"
         for colour, text in texts
     )

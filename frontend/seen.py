@@ -21,8 +21,12 @@ LONGEST = 1600
 ESTIMATE = 96
 """Shorter side in pixels at which the lesion is estimated."""
 
-MIN_SEPARATION = 0.6
-"""Least share of the variance of colour that lesion and skin must explain as two groups; less is not an estimate."""
+MIN_SEPARATION = 0.66
+"""Least share of the variance of colour that lesion and skin must explain as two groups. The halves of one bell curve,
+which plain skin is, explain 0.64."""
+
+MIN_DIFFERENCE = 15
+"""Least difference of their means, from 0 to 255."""
 
 MIN_AREA = 0.005
 """Least share of the photograph that is taken for a lesion."""
@@ -92,19 +96,22 @@ def picture(photograph: Image.Image, name: str, say: Say, longest: int = 900) ->
         if width != height
         else ""
     )
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}" '
-        'style="display:block;width:100%;max-height:24rem;border-radius:.4rem">'
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
         f'<image href="{data_address(shown)}" width="{width}" height="{height}"/>{outside}</svg>'
     )
+    # A file of its own, as Streamlit takes drawings out of HTML.
+    address = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+    style = "display:block;max-width:100%;max-height:24rem;border-radius:.4rem"
+    return f'<img src="{address}" alt="{escape(alt)}" style="{style}">'
 
 
 def note(photograph: Image.Image, say: Say) -> str | None:
     """A sentence if the lesion seems to reach the border of what the network saw; None otherwise.
 
     Where no lesion stands out, nothing is said: the estimate is too simple to tell that there is none. On 600 training
-    photographs of HAM10000, it spoke for 28 %; 77 % of those, and 31 % of all, have a drawn lesion that touches the
-    border, and it found 69 % of them.
+    photographs of HAM10000, it spoke for 22 %; 82 % of those, and 31 % of all, have a segmented lesion that touches the
+    border, and it found 59 % of them.
     """
     found = lesion(photograph)
     if found is None:
@@ -145,9 +152,11 @@ def lesion(photograph: Image.Image) -> np.ndarray | None:
     channel = _blur(pixels[..., 1:].mean(-1))
     rim = _reached(pixels.max(-1) < 50, _border(channel.shape))
     threshold, separation = otsu(channel[~rim])
-    if separation < MIN_SEPARATION:
+    dark = (channel < threshold) & ~rim
+    rest = ~dark & ~rim
+    if separation < MIN_SEPARATION or channel[rest].mean() - channel[dark].mean() < MIN_DIFFERENCE:
         return None
-    part = _main_part((channel < threshold) & ~rim)
+    part = _main_part(dark)
     return part if part.mean() >= MIN_AREA else None
 
 

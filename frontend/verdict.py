@@ -36,8 +36,11 @@ STYLE = f"""<style>
 .mlbio-scale > span {{ position: absolute; top: 1.2rem; font-size: .75rem; line-height: 1; white-space: nowrap;
   padding: 0 .4rem; }}
 .mlbio-classes {{ display: grid; grid-template-columns: minmax(0, auto) minmax(3rem, 1fr) auto; gap: .2rem .6rem;
-  align-items: center; font-size: .82rem; line-height: 1.3; margin: .4rem 0 0; }}
-.mlbio-classes dt {{ grid-column: 1; margin: 0; font-weight: 400; }}
+  align-items: center; font-size: .82rem; line-height: 1.3; margin: .4rem 0 0;
+  padding: 0; }}
+/* Streamlit indents lists. */
+.mlbio-classes, .mlbio-classes dt {{ margin-left: 0 !important; padding-left: 0 !important; }}
+.mlbio-classes dt {{ grid-column: 1; font-weight: 400; }}
 .mlbio-classes dd {{ display: contents; }}
 .mlbio-classes dd > div {{ height: .65rem; border-radius: .2rem; box-shadow: inset 0 0 0 1px {TRACK}; overflow: hidden;
   print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
