@@ -28,6 +28,7 @@ TEXTS: dict[str, str] = {
         "signifie rien, ni pour ni contre une lésion maligne."
     ),
     "Show what the model says all the same": "Afficher malgré tout ce que dit le modèle",
+    "Show the explanation all the same": "Afficher malgré tout l'explication",
     "Far below the malignant threshold": "Très en dessous du seuil de malignité",
     "Below the malignant threshold": "En dessous du seuil de malignité",
     "Just above the malignant threshold": "Juste au-dessus du seuil de malignité",

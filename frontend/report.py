@@ -82,9 +82,11 @@ def _article(item: Item, index: int, say: Say) -> str:
         if figures is None:
             parts.append(f'<div class="mlbio-alone">{seen.picture(item.photograph, item.name, say)}</div>')
         else:
-            parts.append(
-                explanation.view(item.photograph, item.answer.prediction, figures, say, id=f"report{index}", level=3)
-            )
+            view = explanation.view(item.photograph, item.answer.prediction, figures, say, id=f"report{index}", level=3)
+            if details and details.out_of_distribution and details.out_of_distribution.flagged:
+                summary = escape(say("Show the explanation all the same"))
+                view = f"<details><summary>{summary}</summary>{view}</details>"
+            parts.append(view)
     if details is not None:
         facts = say("Model {architecture}, version {version}.").format(
             architecture=details.model.architecture, version=details.model.version

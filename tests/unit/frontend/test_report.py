@@ -51,6 +51,12 @@ def test_views_of_several_photographs_do_not_share_their_controls():
     assert set(re.findall(r'type="radio" name="([^"]+)"', html)) == {"view-report0", "view-report1"}
 
 
+def test_what_is_not_reliable_is_folded_away():
+    html = report.html([one(figures=figures(), unlike=True)], WHEN, speaker("en"), "en")
+    shown = re.sub(r"<details>.*?</details>", "", re.sub(r"<details>(?:(?!</?details>).)*</details>", "", html))
+    assert "No reliable diagnosis" in shown and "Melanocytic nevi" not in shown and "melanocytic nevi" not in shown
+
+
 def test_it_speaks_french():
     html = report.html([one(figures=figures(), unlike=True)], WHEN, speaker("fr"), "fr")
     assert '<html lang="fr">' in html and "Pas de diagnostic fiable" in html and "Établi le 2026-11-25" in html
