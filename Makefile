@@ -65,7 +65,7 @@ clean: ## delete everything that was made: .venv, logs, archives, explained exam
 	find . -path ./.git -prune -o -type f \( -name '*.pyc' -o -name '*.log' -o -name '*.mar' -o -name '*.mar.sha256' -o -name '*.resume.pth' \
 		-o -name '*_explained.png' \) -exec rm -f {} +
 
-model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard handler/*.py api/*.py) | .venv/run.stamp
+model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard model_store/score_card/*.json handler/*.py api/*.py) | .venv/run.stamp
 	@echo "packing the model ..."
 	@$(PY) train/archive.py
 

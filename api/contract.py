@@ -260,6 +260,16 @@ class Malignant(Struct, frozen=True):
     probability: Probability
     threshold: Annotated[float, Meta(description="95 % of the malignant photographs held out from training reach it.")]
     flagged: Annotated[bool, Meta(description="Whether the probability reaches the threshold.")]
+    sensitivity: Annotated[
+        Probability | None,
+        Meta(
+            description="Share of malignant test photographs that are flagged, from the model's score card; null if "
+            "there is none for this model."
+        ),
+    ] = None
+    false_alarm_rate: Annotated[
+        Probability | None, Meta(description="Share of the other test photographs that are flagged all the same.")
+    ] = None
 
 
 class OutOfDistribution(Struct, frozen=True):

@@ -18,7 +18,116 @@ TEXTS: dict[str, str] = {
     "Melanoma": "Mélanome",
     "Melanocytic nevi": "Nævus mélanocytaires",
     "Vascular lesions": "Lésions vasculaires",
-    # The views: frontend/verdict.py, explanation.py, seen.py, report.py.
+    # The views: frontend/verdict.py, explanation.py, judgement.py, seen.py, report.py.
+    "No reliable diagnosis": "Pas de diagnostic fiable",
+    (
+        "This picture is unlike the photographs that the model was trained on. What it says of such a picture "
+        "means nothing, neither for a malignant lesion nor against one."
+    ): (
+        "Cette image ne ressemble pas aux photographies de l'entraînement. Ce que le modèle dit d'une telle image ne "
+        "signifie rien, ni pour ni contre une lésion maligne."
+    ),
+    "Show what the model says all the same": "Afficher malgré tout ce que dit le modèle",
+    "Show the explanation all the same": "Afficher malgré tout l'explication",
+    "Far below the malignant threshold": "Très en dessous du seuil de malignité",
+    "Below the malignant threshold": "En dessous du seuil de malignité",
+    "Just above the malignant threshold": "Juste au-dessus du seuil de malignité",
+    "Above the malignant threshold": "Au-dessus du seuil de malignité",
+    "Far above the malignant threshold": "Très au-dessus du seuil de malignité",
+    "Melanoma, basal cell carcinoma and actinic keratoses together: {share}.": (
+        "Mélanome, carcinome basocellulaire et kératoses actiniques ensemble\u00a0: {share}."
+    ),
+    "threshold {threshold}": "seuil {threshold}",
+    "{share} on a scale from 0 to 100, threshold at {threshold}": (
+        "{share} sur une échelle de 0 à 100, seuil à {threshold}"
+    ),
+    (
+        "Of the test photographs, {sensitivity} of the malignant ones and {false_alarms} of the others reach the "
+        "threshold."
+    ): (
+        "Parmi les photographies de test, {sensitivity} des malignes et {false_alarms} des autres atteignent le seuil."
+    ),
+    "Photograph {name}; the network saw the square in its centre": (
+        "Photographie {name}\u00a0; le réseau a vu le carré en son centre"
+    ),
+    "The lesion seems to reach beyond the square that the network saw: about {share} of it lies outside.": (
+        "La lésion semble dépasser le carré que le réseau a vu\u00a0: environ {share} de sa surface est en dehors."
+    ),
+    "The lesion seems to touch the border of the square that the network saw; it may be cut off there.": (
+        "La lésion semble toucher le bord du carré que le réseau a vu\u00a0; elle y est peut-être coupée."
+    ),
+    "Weak explanation: the simple model copies the network poorly": (
+        "Explication fragile\u00a0: le modèle simple imite mal le réseau"
+    ),
+    "Unsteady explanation: another run may find other regions": (
+        "Explication instable\u00a0: un autre tirage pourrait trouver d'autres régions"
+    ),
+    "Fair explanation: the simple model copies the network roughly": (
+        "Explication passable\u00a0: le modèle simple imite le réseau à grands traits"
+    ),
+    "Faithful explanation, but only fairly steady": "Explication fidèle, mais moyennement stable",
+    "Steady and faithful explanation": "Explication stable et fidèle",
+    "Target not reached: stability {stability} of {target}.": (
+        "Objectif non atteint\u00a0: stabilité de {stability} au lieu de {target}."
+    ),
+    "The time limit ended it; this is the best so far.": (
+        "La limite de temps l'a interrompue\u00a0; voici le meilleur résultat obtenu."
+    ),
+    "One by one the regions explain little here: read the pairs too.": (
+        "Prises une à une, les régions expliquent peu ici\u00a0: lisez aussi les paires."
+    ),
+    "the strongest regions were stable": "la stabilité des régions les plus fortes",
+    "the precision's limit": "la limite de la précision choisie",
+    "the time limit": "la limite de temps",
+    "unknown": "inconnue",
+    "Perturbed photographs": "Photographies perturbées",
+    "Seconds": "Secondes",
+    "R² of the regions alone": "R² des régions seules",
+    "R² with pairs of regions": "R² avec les paires de régions",
+    "Completeness (1 is best)": "Complétude (1 est l'idéal)",
+    "Its target": "Son objectif",
+    "Ended by": "Arrêtée par",
+    "Region {number}: {weight} ± {error} for {diagnosis}": (
+        "Région {number}\u00a0: {weight} ± {error} en faveur de «\u00a0{diagnosis}\u00a0»"
+    ),
+    "Region {number}: {weight} ± {error} against {diagnosis}": (
+        "Région {number}\u00a0: {weight} ± {error} contre «\u00a0{diagnosis}\u00a0»"
+    ),
+    "The photograph": "La photographie",
+    "The photograph; what lies outside the square was not seen": (
+        "La photographie\u00a0; ce qui est hors du carré n'a pas été vu"
+    ),
+    "What speaks for and against {diagnosis}": "Ce qui parle pour et contre «\u00a0{diagnosis}\u00a0»",
+    "Point at a region, or tap it, to see its weight.": "Pointez ou touchez une région pour voir son poids.",
+    "View": "Vue",
+    "Heat map": "Carte de chaleur",
+    "Outlines": "Contours",
+    "Hide the rest": "Masquer le reste",
+    "Opacity": "Opacité",
+    "Zoom in": "Agrandir",
+    "Zoom out": "Réduire",
+    "Whole picture": "Image entière",
+    "for {diagnosis}, up to +{most}": "pour «\u00a0{diagnosis}\u00a0», jusqu'à +{most}",
+    "against {diagnosis}, up to −{most}": "contre «\u00a0{diagnosis}\u00a0», jusqu'à −{most}",
+    "Weights are in log-odds, ± their standard error.": "Les poids sont des log-cotes, ± leur erreur type.",
+    "for": "pour",
+    "against": "contre",
+    "Region": "Région",
+    "Regions": "Régions",
+    "Weight": "Poids",
+    "Speaks": "Parle",
+    "Strongest regions": "Régions les plus fortes",
+    "Strongest pairs": "Paires les plus fortes",
+    "these two speak only together": "ces deux-là ne parlent qu'ensemble",
+    "one can stand in for the other": "l'une peut remplacer l'autre",
+    "Interaction": "Interaction",
+    "Meaning": "Sens",
+    "The figures behind it": "Les chiffres",
+    "Report: {name}": "Compte rendu\u00a0: {name}",
+    "Report on skin lesions": "Compte rendu\u00a0: lésions cutanées",
+    "Made on {date} by MLBIO.": "Établi le {date} par MLBIO.",
+    "Model {architecture}, version {version}.": "Modèle {architecture}, version {version}.",
+    "Precision of the explanation: {precision}.": "Précision de l'explication\u00a0: {precision}.",
     # The flow of the page: every other module.
     "MLBIO – skin lesions": "MLBIO – lésions cutanées",
     "Skin-lesion classifier": "Classification de lésions cutanées",

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from handler.checkpoint import Checkpoint
-from handler.graphs import Graphs, ModelFacts, ov, sha256
+from handler.graphs import FlagFigures, Graphs, ModelFacts, flag_figures, ov, sha256
 from handler.images import SIZE
 from handler.network import PixelsToProbabilities
 from handler.quantise import correct_biases, fold_batch_norm, quantise
@@ -28,23 +28,28 @@ def convert(checkpoint: Checkpoint) -> Graphs:
     return Graphs(answers, trace(rounded))
 
 
-def export(path: Path, folder: Path) -> None:
-    """Write the graphs of the checkpoint ``path`` into ``folder``.
+def export(path: Path, folder: Path, flag: FlagFigures | None = None) -> None:
+    """Write the graphs of the checkpoint ``path``, and the figures of its malignant flag, into ``folder``.
 
     Raises:
         handler.checkpoint.CheckpointError: ``path`` is not a checkpoint.
     """
     checkpoint = Checkpoint.load(path)
-    convert(checkpoint).save(folder, facts(path, checkpoint))
+    convert(checkpoint).save(folder, facts(path, checkpoint, flag))
 
 
-def facts(path: Path, checkpoint: Checkpoint) -> ModelFacts:
-    """What serving needs to know of the checkpoint that was loaded from ``path``."""
+def facts(path: Path, checkpoint: Checkpoint, flag: FlagFigures | None = None) -> ModelFacts:
+    """What serving needs to know of the checkpoint that was loaded from ``path``.
+
+    Without ``flag``, the figures are those of the graphs beside it, as in an unpacked archive.
+    """
+    digest = sha256(path)
     return ModelFacts(
-        sha256=sha256(path),
+        sha256=digest,
         classes=list(checkpoint.classes),
         malignant_threshold=checkpoint.malignant_threshold,
         epoch=checkpoint.training.get("epoch"),
+        flag=flag or flag_figures(path.parent, digest),
     )
 
 

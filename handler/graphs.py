@@ -21,6 +21,13 @@ class GraphsError(ValueError):
     """The graphs of an archive are missing or belong to another checkpoint. The message says why."""
 
 
+class FlagFigures(msgspec.Struct, frozen=True):
+    """How often the malignant flag is raised on the test set: for malignant photographs, and for others."""
+
+    sensitivity: float
+    false_alarm_rate: float
+
+
 class ModelFacts(msgspec.Struct, frozen=True):
     """What serving needs to know of a checkpoint beside its network.
 
@@ -29,12 +36,14 @@ class ModelFacts(msgspec.Struct, frozen=True):
         classes: ``dx`` codes in the order of the outputs.
         malignant_threshold: see :class:`handler.checkpoint.Checkpoint`.
         epoch: the epoch that was kept.
+        flag: None where the model has no score card.
     """
 
     sha256: str
     classes: list[str]
     malignant_threshold: float | None
     epoch: int | None
+    flag: FlagFigures | None = None
 
 
 class _Index(msgspec.Struct, frozen=True):
@@ -86,6 +95,15 @@ class Graphs:
             for name in ("answers", "samples")
         }
         return cls(**graphs), index.model
+
+
+def flag_figures(folder: Path, digest: str) -> FlagFigures | None:
+    """Those in the index in ``folder``, if there is one and it is of the checkpoint with this SHA-256."""
+    try:
+        index = msgspec.json.decode((folder / INDEX).read_bytes(), type=_Index)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return index.model.flag if index.model.sha256 == digest else None
 
 
 def sha256(path: Path) -> str:

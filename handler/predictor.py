@@ -67,7 +67,7 @@ class Predictor:
     def __init__(self, classifier: Classifier, model: ModelFacts) -> None:
         self.classifier = classifier
         self.model = Model(architecture="resnet34", version=model.sha256[:12], epoch=model.epoch)
-        self.malignant_threshold = model.malignant_threshold
+        self.malignant_threshold, self.flag = model.malignant_threshold, model.flag
         self.classifier.assess(np.zeros((1, SIZE, SIZE, 3), np.uint8))  # warm-up, as the first pass is slow
 
     @classmethod
@@ -195,7 +195,13 @@ class Predictor:
         if threshold is None:
             return None
         total = float(probabilities[class_indices(MALIGNANT, self.classifier.classes)].sum())
-        return Malignant(probability=_rounded(total), threshold=_rounded(threshold), flagged=bool(total >= threshold))
+        return Malignant(
+            probability=_rounded(total),
+            threshold=_rounded(threshold),
+            flagged=bool(total >= threshold),
+            sensitivity=None if self.flag is None else _rounded(self.flag.sensitivity),
+            false_alarm_rate=None if self.flag is None else _rounded(self.flag.false_alarm_rate),
+        )
 
 
 def _figures(explanation: Explanation, precision: Precision) -> ExplanationFigures:

@@ -19,12 +19,21 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import msgspec
+
+from evaluate.score_card import ScoreCard
 from handler.checkpoint import CheckpointError
 from handler.convert import export
-from handler.graphs import sha256
+from handler.graphs import FlagFigures, sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("handler", "api")
+SCORE_CARD = Path("score_card/score_card.json")
+"""From the folder of the checkpoint."""
+
+FLAG_RULE = "malignant threshold"
+"""The score card's operating point at the threshold that the model flags with."""
+
 SUFFIX = ".sha256"
 """Of the file beside the archive that has its checksum, as ``sha256sum`` writes it; the gateway verifies it."""
 
@@ -62,7 +71,9 @@ def build(checkpoint: Path, output: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         staged, packed = Path(folder, "staged"), Path(folder, "packed")
         packed.mkdir()
-        export(checkpoint, staged)  # a broken checkpoint is refused here rather than by a worker that dies in a loop
+        export(
+            checkpoint, staged, flag_figures(checkpoint)
+        )  # a broken checkpoint is refused here rather than by a worker that dies in a loop
         # The archiver copies the contents of a folder, so the packages are put into one of their own.
         for package in PACKAGES:
             shutil.copytree(
@@ -88,6 +99,28 @@ def build(checkpoint: Path, output: Path) -> None:
         text = f"{sha256(partial)}  {output.name}\n"
         partial.replace(output)
         checksum.write_text(text)
+
+
+def flag_figures(checkpoint: Path) -> FlagFigures | None:
+    """What the score card beside the checkpoint says of its malignant flag; None without a card of this very model.
+
+    Raises:
+        ArchiveError: the card cannot be read.
+    """
+    path = checkpoint.parent / SCORE_CARD
+    try:
+        card = msgspec.json.decode(path.read_bytes(), type=ScoreCard)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ArchiveError(f"{path} is not a score card ({error}): make it again with make evaluate") from None
+    if card.model is None or not checkpoint.is_file() or not sha256(checkpoint).startswith(card.model.sha256):
+        return None
+    for point in card.malignant.operating_points:
+        sensitivity, specificity = point.sensitivity.value, point.specificity.value
+        if point.rule == FLAG_RULE and sensitivity is not None and specificity is not None:
+            return FlagFigures(sensitivity, round(1 - specificity, 6))
+    return None
 
 
 def normalise(source: Path, target: Path) -> None:

@@ -105,6 +105,7 @@ def test_details_come_under_one_key(service: Service, photograph: str):
     assert malignant["probability"] == pytest.approx(together, abs=0.0002)
     assert malignant["flagged"] == (malignant["probability"] >= malignant["threshold"])
     assert 0 < malignant["threshold"] < 0.5
+    assert 0.9 < malignant["sensitivity"] <= 1 and 0 < malignant["false_alarm_rate"] < 0.5
     unlike = answer["details"]["out_of_distribution"]
     assert unlike["score"] > 0 and unlike["flagged"] == (unlike["score"] > 1)
 

@@ -53,6 +53,8 @@ def declared(extra: str) -> Iterator[Requirement]:
 def imported(room: str) -> Iterator[tuple[str, str]]:
     """Each third-party import of a room: the file and the module's first name."""
     for file in sorted((ROOT / room).rglob("*.py")):
+        if file.parent.name == "peers":  # what they serve with is in benchmarks/peers/requirements.txt
+            continue
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from handler.checkpoint import Checkpoint
+from handler.convert import facts
 from handler.engines import Classifier
-from handler.graphs import INDEX, Graphs, GraphsError
+from handler.graphs import INDEX, FlagFigures, Graphs, GraphsError
 from tests.conftest import ROOT
 
 
@@ -22,6 +24,16 @@ def test_loaded_graphs_answer_as_the_checkpoint(saved: Path, exported: Path, squ
     assert loaded.classes == converted.classes
     for ours, theirs in zip(loaded.assess(squares), converted.assess(squares), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_the_flags_figures_are_found_beside_the_checkpoint(saved: Path, exported: Path, tmp_path: Path):
+    graphs, model = Graphs.load(exported, saved)
+    flag = FlagFigures(0.95, 0.32)
+    graphs.save(tmp_path, msgspec.structs.replace(model, flag=flag))
+    unpacked = tmp_path / saved.name
+    unpacked.write_bytes(saved.read_bytes())
+    assert facts(unpacked, Checkpoint.load(unpacked)).flag == flag
+    assert facts(saved, Checkpoint.load(saved)).flag is None
 
 
 def test_graphs_are_loaded_without_torch(saved: Path, exported: Path):

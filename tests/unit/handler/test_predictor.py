@@ -11,7 +11,7 @@ import pytest
 
 from api.classes import CLASSES
 from api.contract import ContractError, Request
-from handler.graphs import ModelFacts
+from handler.graphs import FlagFigures, ModelFacts
 from handler.jobs import Cancelled, Job
 from handler.predictor import Predictor
 
@@ -33,7 +33,7 @@ class StubClassifier:
 
 @pytest.fixture(scope="module")
 def loaded() -> Predictor:
-    return Predictor(StubClassifier(), ModelFacts("0123456789abcdef", list(CLASSES), 0.07, 22))
+    return Predictor(StubClassifier(), ModelFacts("0123456789abcdef", list(CLASSES), 0.07, 22, FlagFigures(0.95, 0.32)))
 
 
 @pytest.fixture
@@ -93,7 +93,9 @@ def test_details_describe_the_photograph(predictor: Predictor, photograph: bytes
     answer = json.loads(predictor.answer([Request(photograph, details=True)])[0].body)
     assert answer["prediction"] == "Melanoma" and answer["probability"] == 0.4
     assert answer["details"]["probabilities"] == {name: 0.4 if name == "Melanoma" else 0.1 for name in CLASSES.values()}
-    assert answer["details"]["malignant"]["probability"] == pytest.approx(0.6)
+    malignant = answer["details"]["malignant"]
+    assert malignant["probability"] == pytest.approx(0.6)
+    assert (malignant["sensitivity"], malignant["false_alarm_rate"]) == (0.95, 0.32)
     assert answer["details"]["out_of_distribution"] == {"score": 0.5, "flagged": False}
     assert answer["details"]["explanation"] is None
 

@@ -1,0 +1,99 @@
+"""A report to print or keep: one HTML file with everything in it, which needs neither the page nor the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+
+from PIL import Image
+
+from api.contract import Prediction
+from frontend import explanation, seen, verdict, viewer
+from frontend.language import Say, precision_name
+
+STYLE = """<style>
+:root { color-scheme: light; }
+body { font: 16px/1.45 system-ui, sans-serif; color: #22343a; background: #fff; max-width: 60rem; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin: 0 0 .3rem; }
+h2 { font-size: 1.25rem; margin: 0 0 .8rem; overflow-wrap: anywhere; }
+h3 { margin-top: 1rem; }
+article { border-top: 1px solid #7b8a8c; padding: 1.2rem 0; }
+.mlbio-warning { border-left: .3rem solid #c07a10; padding: .2rem .75rem; }
+.mlbio-facts { font-size: .85rem; }
+.mlbio-alone { max-width: 34rem; margin-bottom: 1rem; }
+@media print {
+  body { margin: 0; max-width: none; font-size: 11pt; }
+  article { break-before: page; border: 0; padding: 0; }
+  article:first-of-type { break-before: auto; }
+  table, figure, section { break-inside: avoid; }
+}
+</style>"""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A photograph of a report.
+
+    Attributes:
+        name: of its file.
+        photograph: upright, in full size; None where it cannot be decoded.
+        answer: of the service, with its explanation if there is one.
+    """
+
+    name: str
+    photograph: Image.Image | None
+    answer: Prediction
+
+
+def html(items: list[Item], made: datetime, say: Say, language: str) -> str:
+    """The report of one or several photographs.
+
+    Args:
+        made: when, for the heading.
+        language: ``en`` or ``fr``, which ``say`` speaks.
+    """
+    title = say("Report: {name}").format(name=items[0].name) if len(items) == 1 else say("Report on skin lesions")
+    when = say("Made on {date} by MLBIO.").format(date=f"{made:%Y-%m-%d %H:%M}")
+    disclaimer = say(
+        "For research and teaching only. This is not a medical device and does not replace an examination by a "
+        "physician."
+    )
+    articles = "".join(_article(item, i, say) for i, item in enumerate(items))
+    return (
+        f'<!DOCTYPE html><html lang="{escape(language)}"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title>{STYLE}{verdict.STYLE}{viewer.STYLE}</head><body><header>"
+        f"<h1>{escape(title)}</h1><p>{escape(when)}</p><p><strong>{escape(disclaimer)}</strong></p></header>"
+        f"<main>{articles}</main>{viewer.SCRIPT}</body></html>"
+    )
+
+
+def _article(item: Item, index: int, say: Say) -> str:
+    details = item.answer.details or None
+    figures = details.explanation if details else None
+    parts = [f"<h2>{escape(item.name)}</h2>", verdict.html(item.answer, say, level=3)]
+    if item.photograph is None:
+        parts.append(f"<p>{escape(say('This file cannot be shown.'))}</p>")
+    else:
+        if note := seen.note(item.photograph, say):
+            parts.append(f'<p class="mlbio-warning">{escape(note)}</p>')
+        if figures is None:
+            parts.append(f'<div class="mlbio-alone">{seen.picture(item.photograph, item.name, say)}</div>')
+        else:
+            view = explanation.view(item.photograph, item.answer.prediction, figures, say, id=f"report{index}", level=3)
+            if details and details.out_of_distribution and details.out_of_distribution.flagged:
+                summary = escape(say("Show the explanation all the same"))
+                view = f"<details><summary>{summary}</summary>{view}</details>"
+            parts.append(view)
+    if details is not None:
+        facts = say("Model {architecture}, version {version}.").format(
+            architecture=details.model.architecture, version=details.model.version
+        )
+        if figures is not None:
+            facts += " " + say("Precision of the explanation: {precision}.").format(
+                precision=precision_name(figures.precision, say)
+            )
+        parts.append(f'<p class="mlbio-facts">{escape(facts)}</p>')
+    return f"<article>{''.join(parts)}</article>"

@@ -1,0 +1,90 @@
+"""What the network saw, and the estimate of the lesion."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from frontend import seen
+from frontend.language import speaker
+from handler.images import network_square
+
+ENGLISH, FRENCH = speaker("en"), speaker("fr")
+
+
+def skin(size: tuple[int, int] = (600, 450), lesion: tuple[int, int, int, int] | None = None) -> Image.Image:
+    """Skin with some grain, and a brown ellipse with this box."""
+    noise = np.random.default_rng(0).normal(0, 5, (size[1], size[0], 3))
+    photograph = Image.fromarray((np.array([225, 170, 150]) + noise).clip(0, 255).astype(np.uint8))
+    if lesion:
+        ImageDraw.Draw(photograph).ellipse(lesion, (110, 60, 50))
+    return photograph
+
+
+@pytest.mark.parametrize("size", [(600, 450), (450, 600), (301, 200), (200, 200)])
+def test_the_square_is_the_networks(size: tuple[int, int]):
+    photograph = Image.fromarray(np.random.default_rng(1).integers(0, 255, (size[1], size[0], 3), np.uint8))
+    square = seen.Square.of(size)
+    box = (square.left, square.top, square.left + square.side, square.top + square.side)
+    ours = np.asarray(photograph.crop(box))
+    assert (ours == network_square(photograph, square.side)).all()
+
+
+def test_a_lesion_in_the_middle_is_found_and_needs_no_note():
+    photograph = skin(lesion=(220, 150, 380, 300))
+    found = seen.lesion(photograph)
+    assert found is not None
+    truth = np.asarray(skin(lesion=(220, 150, 380, 300)).resize((128, 96)))[..., 1] < 115
+    assert (found & truth).sum() / (found | truth).sum() > 0.85
+    assert seen.note(photograph, ENGLISH) is None
+
+
+def test_a_lesion_beyond_the_square_is_told():
+    text = seen.note(skin(lesion=(380, 150, 595, 300)), ENGLISH)
+    assert text is not None and "reach beyond the square" in text
+    share = int(text.split("about ")[1].split("%")[0])
+    assert 20 <= share <= 50
+    french = seen.note(skin(lesion=(380, 150, 595, 300)), FRENCH)
+    assert french is not None and "\u00a0%" in french
+
+
+def test_a_lesion_that_the_photograph_cuts_off_is_told():
+    text = seen.note(skin(lesion=(220, -60, 380, 200)), ENGLISH)
+    assert text is not None and "touch the border" in text
+
+
+def test_plain_skin_has_no_lesion():
+    assert seen.lesion(skin()) is None and seen.note(skin(), ENGLISH) is None
+
+
+def test_the_rim_of_a_dermatoscope_is_no_lesion():
+    photograph = skin(lesion=(240, 170, 360, 280))
+    rim = Image.new("L", photograph.size, 255)
+    ImageDraw.Draw(rim).ellipse((-20, -95, 620, 545), 0)
+    photograph.paste((8, 8, 8), mask=rim)
+    assert seen.note(photograph, ENGLISH) is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (2000, 10)])
+def test_odd_photographs_do_no_harm(size: tuple[int, int]):
+    photograph = Image.new("RGB", size, (10, 200, 30))
+    assert seen.note(photograph, ENGLISH) is None
+    assert "<img" in seen.picture(photograph, "odd.png", ENGLISH)
+
+
+def test_the_picture_dims_what_was_not_seen():
+    def drawn(size: tuple[int, int]) -> str:
+        html = seen.picture(skin(size), '"><script>.jpg', ENGLISH)
+        assert "<script" not in html
+        return base64.b64decode(html.split("base64,")[1].split('"')[0]).decode()
+
+    assert "M0 0H600V450H0ZM75 0V450H525V0Z" in drawn((600, 450))
+    assert "<path" not in drawn((300, 300))
+
+
+def test_a_large_photograph_is_made_smaller_for_the_view():
+    assert seen.for_view(Image.new("RGB", (4000, 3000))).size == (1600, 1200)
+    assert seen.for_view(Image.new("RGB", (600, 450))).size == (600, 450)

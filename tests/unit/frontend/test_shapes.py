@@ -1,0 +1,60 @@
+"""Regions as outlines."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+
+from frontend.seen import Square
+from frontend.shapes import outline, read_map, shapes
+from tests.unit.frontend.answers import figures
+
+
+def area(loop: list[tuple[float, float]]) -> float:
+    """Signed, by the shoelace formula."""
+    points = np.array(loop)
+    following = np.roll(points, -1, axis=0)
+    return float((points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0]).sum() / 2)
+
+
+def test_a_pixel_becomes_a_diamond():
+    mask = np.zeros((3, 3), bool)
+    mask[1, 1] = True
+    (loop,) = outline(mask)
+    assert set(loop) == {(1.5, 1), (2, 1.5), (1.5, 2), (1, 1.5)}
+
+
+def test_a_hole_has_a_line_of_its_own_that_turns_the_other_way():
+    mask = np.ones((20, 20), bool)
+    mask[5:15, 5:15] = False
+    outer, inner = sorted(outline(mask), key=lambda loop: -abs(area(loop)))
+    assert area(outer) > 0 > area(inner)
+    assert area(outer) + area(inner) == pytest.approx(300, abs=2)
+
+
+def test_areas_that_touch_at_a_corner_are_whole():
+    mask = np.zeros((8, 8), bool)
+    mask[:4, :4] = mask[4:, 4:] = True
+    assert sum(map(area, outline(mask))) == pytest.approx(32, abs=2)
+
+
+def test_regions_lie_on_the_centre_square_of_the_photograph():
+    drawn = shapes(read_map(figures().regions.map), Square.of((600, 448)))
+    assert list(drawn) == [0, 1, 2, 3]
+    assert drawn[0].centre == pytest.approx((76 + 112, 112), abs=6)
+    assert drawn[3].centre == pytest.approx((76 + 336, 336), abs=6)
+
+
+def test_a_point_of_a_ring_lies_in_the_ring():
+    numbers = np.zeros((224, 224), np.uint8)
+    numbers[60:160, 60:160] = 1
+    x, y = shapes(numbers, Square(0, 0, 224))[0].centre
+    assert numbers[int(y), int(x)] == 0
+
+
+@pytest.mark.parametrize("text", ["", "no base64!", base64.b64encode(b"no picture").decode()])
+def test_what_is_no_map_is_refused(text: str):
+    with pytest.raises(ValueError, match="map is not a PNG"):
+        read_map(text)

@@ -1,0 +1,56 @@
+"""The score card's figures that travel in the archive."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from train.archive import SCORE_CARD, ArchiveError, flag_figures
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A file that the copied score card says it is of."""
+    path = tmp_path / "model_mlbio.pth"
+    path.write_bytes(b"weights")
+    (tmp_path / SCORE_CARD).parent.mkdir()
+    shutil.copy(ROOT / "model_store" / SCORE_CARD, tmp_path / SCORE_CARD)
+    change(path, sha256=hashlib.sha256(b"weights").hexdigest()[:12])
+    return path
+
+
+def change(checkpoint: Path, **model: str) -> None:
+    path = checkpoint.parent / SCORE_CARD
+    card = json.loads(path.read_text())
+    card["model"] |= model
+    path.write_text(json.dumps(card))
+
+
+def test_they_are_read_at_the_models_threshold(checkpoint: Path):
+    card = json.loads((checkpoint.parent / SCORE_CARD).read_text())
+    (point,) = [p for p in card["malignant"]["operating_points"] if p["rule"] == "malignant threshold"]
+    figures = flag_figures(checkpoint)
+    assert figures is not None
+    assert figures.sensitivity == point["sensitivity"]["value"]
+    assert figures.false_alarm_rate == pytest.approx(1 - point["specificity"]["value"])
+
+
+def test_a_card_of_another_model_says_nothing(checkpoint: Path):
+    change(checkpoint, sha256="0123456789ab")
+    assert flag_figures(checkpoint) is None
+
+
+def test_there_need_be_no_card(checkpoint: Path):
+    (checkpoint.parent / SCORE_CARD).unlink()
+    assert flag_figures(checkpoint) is None
+
+
+def test_a_broken_card_is_refused(checkpoint: Path):
+    (checkpoint.parent / SCORE_CARD).write_text("{}")
+    with pytest.raises(ArchiveError, match="make it again"):
+        flag_figures(checkpoint)
