@@ -15,7 +15,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from api.client import Client, ServiceUnreachable, service_url
 from api.contract import DEFAULT_PRECISION, PRECISIONS, Precision
-from frontend import card, gallery
+from frontend import card, gallery, verdict
 from frontend.card import plain
 from frontend.language import LANGUAGES, Say, precision_name, preferred, speaker
 from frontend.photographs import ACCEPTED, examples, photograph
@@ -30,7 +30,7 @@ def main() -> None:
     language = st.session_state.get("language") or preferred(st.context.locale)
     say = speaker(language)
     st.set_page_config(page_title=say("MLBIO – skin lesions"), layout="wide")
-    st.html(STYLE)
+    st.html(STYLE + verdict.STYLE)
     st.html(language_script(language), unsafe_allow_javascript=True)
     work = session_work()
     drawn = work.version
@@ -55,9 +55,9 @@ def main() -> None:
     entries = work.listed()
     if entries:
         precision = choose(work, say)
-        chosen = gallery.show(entries, work, say)
+        chosen = gallery.show(entries, work, say, language)
         for entry in chosen:
-            card.show(entry, work, precision, say)
+            card.show(entry, work, precision, say, language)
         scroll(work)
     else:
         offer_examples(work, say)

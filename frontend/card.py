@@ -1,50 +1,49 @@
-"""One photograph on the page: verdict, pictures, and what can be done with it."""
+"""One photograph on the page: verdict, pictures, and what can be done with it. The views draw; they are kept here."""
 
 from __future__ import annotations
 
 import re
-from html import escape
+from collections.abc import Callable
 from pathlib import PurePath
 
 import streamlit as st
+from PIL import Image
 
-from api.contract import Precision, Prediction
+from api.contract import Precision
+from api.photograph import ImageError, open_photograph
 from api.pictures import explanation_png
+from frontend import component, explanation, seen, verdict
 from frontend.errors import in_words
-from frontend.language import Say, number, percent, precision_name
-from frontend.table import figures_of
+from frontend.language import Say
+from frontend.table import figures_of, reports
 from frontend.work import Entry, Work
 
 POLL_SECONDS = 0.5
 
 
-def show(entry: Entry, work: Work, precision: Precision, say: Say) -> None:
+def show(entry: Entry, work: Work, precision: Precision, say: Say, language: str) -> None:
     """Draw a photograph. ``precision`` is that of an explanation to be asked for."""
-    id, name = entry.photograph.id, entry.photograph.name
-    with st.container(border=True, key=f"card_{id}"):
-        st.subheader(plain(name), anchor=False)
-        explained = entry.explanation.answer if entry.explanation else None
-        has_picture = explained is not None and explained.explain is not None
-        # The verdict comes first for screen readers and phones; style.py puts it to the right on a wide screen.
-        right, *pictures = st.columns([1.25, 1, 1] if has_picture else [1.6, 1])
-        with right:
+    with st.container(border=True, key=f"card_{entry.photograph.id}"):
+        st.subheader(plain(entry.photograph.name), anchor=False)
+        if figures_of(entry) is not None:
             _verdict(entry, work, say)
-        if explained is not None and has_picture:
-            with pictures[0]:
-                _explanation(entry, explained, say)
-        with pictures[-1]:
-            if entry.thumbnail is None:
-                st.caption(say("This file cannot be shown."))
-            else:
-                st.image(entry.thumbnail, width="stretch", alt=say("Photograph {name}").format(name=name))
-        _buttons(entry, work, precision, say)
+            _note(entry, say, language)
+            _explanation(entry, say, language)
+        else:
+            # The verdict comes first for screen readers and phones; style.py puts it to the right on a wide screen.
+            right, left = st.columns([1.6, 1])
+            with right:
+                _verdict(entry, work, say)
+                _note(entry, say, language)
+            with left:
+                _photograph(entry, say, language)
+        _buttons(entry, work, precision, say, language)
 
 
 def _verdict(entry: Entry, work: Work, say: Say) -> None:
     answer, diagnosis = entry.answer, entry.diagnosis
     if answer is not None:
-        _warnings(answer, say)
-        st.html(_diagnosis(answer, say))
+        st.html(verdict.html(answer, say))
     elif diagnosis.error is not None:
         st.error(plain(in_words(diagnosis.error, say)))
         st.button(
@@ -54,70 +53,62 @@ def _verdict(entry: Entry, work: Work, say: Say) -> None:
         st.caption(say("Being classified …") if diagnosis.state == "running" else say("Waiting …"))
 
 
-def _warnings(answer: Prediction, say: Say) -> None:
-    details = answer.details or None
-    if details and details.out_of_distribution and details.out_of_distribution.flagged:
-        st.warning(
-            say("This picture is unlike the photographs that the model was trained on: do not trust the diagnosis.")
-        )
-    if details and details.malignant and details.malignant.flagged:
-        st.warning(
-            plain(
-                say(
-                    "Melanoma, basal cell carcinoma and actinic keratoses together: {share}. "
-                    "That is as high as in photographs of malignant lesions."
-                ).format(share=percent(details.malignant.probability, say))
-            )
-        )
-
-
-def _diagnosis(answer: Prediction, say: Say) -> str:
-    """Diagnosis, probability and a bar per class as HTML, most probable first."""
-    probabilities = answer.details.probabilities if answer.details else {}
-    bars = "".join(
-        f"<span>{escape(say(name))}</span>"
-        f'<div class="mlbio-bar"><div style="width:{100 * p:.1f}%"></div></div>'
-        f"<span>{escape(percent(p, say))}</span>"
-        for name, p in sorted(probabilities.items(), key=lambda item: -item[1])
-    )
-    probability = say("Probability {share}").format(share=percent(answer.probability, say))
-    return (
-        f'<div class="mlbio-prediction">{escape(say(answer.prediction))}</div>'
-        f'<div class="mlbio-probability">{escape(probability)}</div>'
-        f'<div class="mlbio-bars">{bars}</div>'
-    )
-
-
-def _explanation(entry: Entry, answer: Prediction, say: Say) -> None:
+def _photograph(entry: Entry, say: Say, language: str) -> None:
     name = entry.photograph.name
-    png = explanation_png(answer.explain or [])
-    st.image(png, width="stretch", output_format="PNG", alt=say("Explanation of {name}").format(name=name))
-    text = say("Outlined in green: what supports the diagnosis")
-    if figures := figures_of(entry):
-        text += say(" (precision {precision}, stability {stability}, fit R² {r2})").format(
-            precision=precision_name(figures.precision, say),
-            stability=percent(figures.stability, say),
-            r2=number(figures.r2, 2, say),
-        )
-    st.caption(
-        plain(text + "."),
-        help=say(
-            "Stability: how many of the strongest regions another set of samples would find again. "
-            "Fit R²: how well LIME's simple model copies the network around this photograph."
-        ),
-    )
-    st.download_button(
-        say("Save as PNG"),
-        png,
-        file_name=f"{PurePath(name).stem}_explained.png",
-        mime="image/png",
-        key=f"save_{entry.photograph.id}",
-        on_click="ignore",
-    )
+    drawn = _view(entry, "photograph", language, lambda photograph: seen.picture(photograph, name, say))
+    if drawn:
+        st.html(drawn)
+    else:
+        st.caption(say("This file cannot be shown."))
 
 
-def _buttons(entry: Entry, work: Work, precision: Precision, say: Say) -> None:
-    """Explain, stop, continue, remove; and how far an explanation is."""
+def _note(entry: Entry, say: Say, language: str) -> None:
+    """Whether the network saw the whole lesion."""
+    if entry.answer is None or _unlike(entry):
+        return
+    if note := _view(entry, "note", language, lambda photograph: seen.note(photograph, say) or ""):
+        st.info(plain(note))
+
+
+def _explanation(entry: Entry, say: Say, language: str) -> None:
+    answer, figures = entry.answer, figures_of(entry)
+    assert answer is not None and figures is not None
+    id = entry.photograph.id
+
+    def view(photograph: Image.Image) -> str:
+        return explanation.view(photograph, answer.prediction, figures, say, id=id)
+
+    try:
+        drawn = _view(entry, "explanation", language, view)
+    except ValueError:
+        drawn = ""
+    if not drawn:
+        st.caption(say("This file cannot be shown."))
+    elif _unlike(entry):
+        with st.expander(say("Show the explanation all the same")):
+            component.show(drawn, key=f"explanation_{id}")
+    else:
+        component.show(drawn, key=f"explanation_{id}")
+
+
+def _unlike(entry: Entry) -> bool:
+    details = entry.answer.details if entry.answer is not None else None
+    return bool(details and details.out_of_distribution and details.out_of_distribution.flagged)
+
+
+def _view(entry: Entry, kind: str, language: str, make: Callable[[Image.Image], str]) -> str:
+    """What ``make`` makes of the photograph, kept until there is another answer; empty if it cannot be decoded."""
+    key = (kind, language, id(entry.answer))
+    if key not in entry.views:
+        try:
+            entry.views[key] = make(open_photograph(entry.photograph.content))
+        except ImageError:
+            entry.views[key] = ""
+    return entry.views[key]
+
+
+def _buttons(entry: Entry, work: Work, precision: Precision, say: Say, language: str) -> None:
+    """Explain, stop, continue, keep, remove; and how far an explanation is."""
     id, task = entry.photograph.id, entry.explanation
     if task is not None and task.pending:
         _progress(entry, say)
@@ -134,7 +125,31 @@ def _buttons(entry: Entry, work: Work, precision: Precision, say: Say) -> None:
             else:
                 label = say("Explain again")
             st.button(label, key=f"explain_{id}", on_click=work.explain, args=(precision, id))
+        if entry.answer is not None:
+            _downloads(entry, say, language)
         st.button(say("Remove"), key=f"remove_{id}", on_click=work.remove, args=(id,), type="tertiary")
+
+
+def _downloads(entry: Entry, say: Say, language: str) -> None:
+    id, stem = entry.photograph.id, PurePath(entry.photograph.name).stem
+    st.download_button(
+        say("Report"),
+        lambda: reports([entry], say, language),
+        file_name=f"{stem}.html",
+        mime="text/html",
+        key=f"report_{id}",
+        on_click="ignore",
+    )
+    explained = entry.answer.explain if entry.answer is not None else None
+    if explained is not None:
+        st.download_button(
+            say("Save as PNG"),
+            lambda: explanation_png(explained),
+            file_name=f"{stem}_explained.png",
+            mime="image/png",
+            key=f"save_{id}",
+            on_click="ignore",
+        )
 
 
 def _progress(entry: Entry, say: Say) -> None:

@@ -19,7 +19,7 @@ PAGE = 10
 """Cards at once: hundreds would make the browser slow."""
 
 
-def show(entries: Sequence[Entry], work: Work, say: Say) -> Sequence[Entry]:
+def show(entries: Sequence[Entry], work: Work, say: Say, language: str) -> Sequence[Entry]:
     """Draw the table if there are several photographs; the photographs whose cards are to be shown."""
     if len(entries) < 2:
         return entries
@@ -39,7 +39,7 @@ def show(entries: Sequence[Entry], work: Work, say: Say) -> Sequence[Entry]:
         st.caption(say("There are none."))
     else:
         _table(kept, say)
-    _downloads(entries, say)
+    _downloads(entries, say, language)
     _truth(entries, say)
     return _page([e for e, _ in kept], say)
 
@@ -97,14 +97,14 @@ def _table(kept: Sequence[tuple[Entry, Row]], say: Say) -> None:
     st.session_state.chosen = chosen
 
 
-def _downloads(entries: Sequence[Entry], say: Say) -> None:
+def _downloads(entries: Sequence[Entry], say: Say, language: str) -> None:
     with st.container(horizontal=True):
         st.download_button(
             say("Table as CSV"), lambda: to_csv(entries), file_name="mlbio.csv", mime="text/csv", on_click="ignore"
         )
         st.download_button(
             say("Everything as ZIP"),
-            lambda: to_zip(entries),
+            lambda: to_zip(entries, say, language),
             file_name="mlbio.zip",
             mime="application/zip",
             on_click="ignore",

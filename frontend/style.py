@@ -21,13 +21,6 @@ h3 { font-size: 1.05rem !important; padding: .2rem 0 .6rem !important; overflow-
   { content: "20 Mo au plus"; font-size: .875rem; }
 :lang(fr) [class*="st-key-uploads"] [data-testid="stFileUploaderDropzoneInstructions"] span::after
   { content: "20 Mo par fichier : JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC"; font-size: .875rem; white-space: normal; }
-.mlbio-prediction { font-size: 1.25rem; font-weight: 600; line-height: 1.3; }
-.mlbio-probability { font-size: 1rem; margin-bottom: .6rem; }
-.mlbio-bars { display: grid; grid-template-columns: auto minmax(3rem, 1fr) auto; gap: .15rem .6rem;
-              align-items: center; font-size: .8rem; line-height: 1.3; }
-.mlbio-bar { height: .6rem; border-radius: .3rem; background: rgba(128, 150, 150, .22); overflow: hidden; }
-.mlbio-bar > div { height: 100%; background: #2f7d84; }
-.mlbio-bars span:nth-child(3n) { text-align: right; font-variant-numeric: tabular-nums; }
 .mlbio-status { font-size: .9rem; display: flex; align-items: center; gap: .5rem; }
 .mlbio-status::before { content: ""; width: .65rem; height: .65rem; border-radius: 50%; background: currentColor; }
 .mlbio-ready::before { background: #2e9e5b; }

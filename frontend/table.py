@@ -7,11 +7,16 @@ import io
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
+from PIL import Image
+
 from api.contract import ExplanationFigures
+from api.photograph import ImageError, open_photograph
 from api.pictures import explanation_png
+from frontend import report
 from frontend.errors import in_words
 from frontend.language import Say, speaker
 from frontend.work import Entry
@@ -75,12 +80,27 @@ def to_csv(entries: Iterable[Entry]) -> bytes:
     return file.getvalue().encode()
 
 
-def to_zip(entries: Iterable[Entry]) -> bytes:
-    """The table and the pictures of the explanations."""
+def reports(entries: Iterable[Entry], say: Say, language: str) -> bytes:
+    """One HTML file about all photographs that have an answer."""
+    items = [report.Item(e.photograph.name, _decoded(e), e.answer) for e in entries if e.answer is not None]
+    return report.html(items, datetime.now(), say, language).encode() if items else b""
+
+
+def _decoded(entry: Entry) -> Image.Image | None:
+    try:
+        return open_photograph(entry.photograph.content)
+    except ImageError:
+        return None
+
+
+def to_zip(entries: Iterable[Entry], say: Say, language: str) -> bytes:
+    """The table, the report and the pictures of the explanations."""
     entries = list(entries)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("mlbio.csv", to_csv(entries))
+        if report_file := reports(entries, say, language):
+            archive.writestr("report.html", report_file)
         for number, entry in enumerate(entries, 1):
             if entry.answer is not None and entry.answer.explain is not None:
                 # Two photographs may have the same name.

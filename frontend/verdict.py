@@ -21,7 +21,7 @@ TRACK = "#7b8a8c"
 """Of the outline of a bar; likewise."""
 
 STYLE = f"""<style>
-.mlbio-verdict {{ line-height: 1.45; overflow-wrap: anywhere; }}
+.mlbio-verdict {{ line-height: 1.45; overflow-wrap: anywhere; max-width: 36rem; }}
 .mlbio-verdict h4, .mlbio-verdict h3 {{ font-size: 1.2rem; font-weight: 600; line-height: 1.3;
   margin: 0 0 .3rem; padding: 0; }}
 .mlbio-verdict section + section {{ margin-top: 1.1rem; }}
@@ -133,7 +133,8 @@ def _diagnosis(answer: Prediction, say: Say, level: int) -> str:
     )
     probability = say("Probability {share}").format(share=percent(answer.probability, say))
     bars = f'<dl class="mlbio-classes">{rows}</dl>' if rows else ""
-    return f"{_heading(say(answer.prediction), level)}<p>{escape(probability)}</p>{bars}"
+    heading = f'<h{level} class="mlbio-prediction">{escape(say(answer.prediction))}</h{level}>'
+    return f'{heading}<p class="mlbio-probability">{escape(probability)}</p>{bars}'
 
 
 def _heading(text: str, level: int) -> str:

@@ -52,11 +52,16 @@ class Task:
 
 @dataclass
 class Entry:
-    """A photograph with its diagnosis and, if it was asked for, its explanation."""
+    """A photograph with its diagnosis and, if it was asked for, its explanation.
+
+    Attributes:
+        views: HTML that has been made of it, as the page is drawn anew after every click.
+    """
 
     photograph: Photograph
     diagnosis: Task = field(default_factory=Task)
     explanation: Task | None = None
+    views: dict[tuple[str, str, int], str] = field(default_factory=dict, repr=False)
 
     @cached_property
     def thumbnail(self) -> bytes | None:

@@ -41,7 +41,8 @@ CHROMIUM_FLAGS = [
 ]
 
 FILES = '[class*="st-key-uploads"] input[type="file"]'
-RESULT = ".mlbio-prediction"
+VERDICT = ".mlbio-verdict"
+RESULT = ".mlbio-verdict > section .mlbio-prediction"  # a diagnosis that is not folded away
 AXE = (importlib.resources.files("selenium_axe_python") / "axe-core" / "axe.min.js").read_text()
 ALERT = '[data-testid="stAlertContentError"]'
 WARNING = '[data-testid="stAlertContentWarning"]'

@@ -59,8 +59,8 @@ def test_a_spreadsheet_runs_no_file_name():
 
 def test_the_zip_has_the_table_and_the_explained_pictures():
     two = [entry(explain=[[[1, 2, 3]]]), entry(explain=[[[1, 2, 3]]]), failed()]
-    with zipfile.ZipFile(io.BytesIO(to_zip(two))) as archive:
-        assert archive.namelist() == ["mlbio.csv", "001_a_explained.png", "002_a_explained.png"]
+    with zipfile.ZipFile(io.BytesIO(to_zip(two, ENGLISH, "en"))) as archive:
+        assert archive.namelist() == ["mlbio.csv", "report.html", "001_a_explained.png", "002_a_explained.png"]
         assert archive.read("001_a_explained.png").startswith(b"\x89PNG")
 
 

@@ -105,7 +105,7 @@ def test_a_picture_unlike_the_training_photographs_has_no_reliable_diagnosis():
 
 def test_without_details_there_is_the_diagnosis():
     html = verdict.html(Prediction(prediction="Melanoma", probability=0.6), FRENCH)
-    assert "<h4>Mélanome</h4>" in html and "60,0\u00a0%" in html and "<dl" not in html
+    assert ">Mélanome</h4>" in html and "60,0\u00a0%" in html and "<dl" not in html
 
 
 def test_what_the_service_says_is_escaped():
