@@ -81,7 +81,7 @@ def test_the_flag_decides_on_which_side_the_words_are():
 def test_malignant_or_not_stands_above_the_diagnosis():
     html = verdict.html(answer(0.98), ENGLISH)
     assert html.index("Far above the malignant threshold") < html.index("Melanocytic nevi")
-    assert re.findall(r"<h4>(.*?)</h4>", html) == ["Far above the malignant threshold", "Melanocytic nevi"]
+    assert re.findall(r"<h4.*?>(.*?)</h4>", html) == ["Far above the malignant threshold", "Melanocytic nevi"]
     assert "width:98.00%" in html and "left:7.00%" in html
     assert "94.7% of the malignant ones and 32.0% of the others" in html
 
