@@ -19,7 +19,7 @@ from api.client import Client
 from gateway.processes import free_port
 from tests.conftest import ROOT
 from tests.e2e.engine import Engine, obstacle, running_engine
-from tests.e2e.page import RESULT, click_classify, open_page, upload, wait_for
+from tests.e2e.page import RESULT, open_page, upload, wait_for
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 
@@ -82,7 +82,6 @@ def test_the_command_line_classifies_and_explains(stack: Stack, example_images: 
 def test_the_page_classifies_a_photograph(stack: Stack, browser: Chrome, example_images: list[Path]):
     open_page(browser, stack.page)
     upload(browser, example_images[:1])
-    click_classify(browser)
     (diagnosis,) = wait_for(browser, RESULT, 1)
     assert diagnosis == Client(stack.url).predict(example_images[0]).prediction
 
