@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import io
 import re
 from collections.abc import Sequence
@@ -46,6 +47,21 @@ def encode_png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def read_map(text: str) -> np.ndarray:
+    """The region numbers (H, W) of an answer's ``regions.map``.
+
+    Raises:
+        ValueError: not a grey PNG file in base64.
+    """
+    try:
+        picture = Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"])
+        if picture.mode != "L" or max(picture.size) > 1024:
+            raise ValueError(f"expected a grey picture of at most 1024 pixels, got {picture.mode} {picture.size}")
+        return np.asarray(picture)
+    except (binascii.Error, OSError, SyntaxError) as error:
+        raise ValueError(f"the regions' map is not a PNG file in base64 ({error})") from None
+
+
 def overlay_png(photograph: Image.Image, regions: Regions, kind: str) -> bytes:
     """An explanation drawn on the whole photograph, as a PNG file: for the diagnosis in blue, against it in orange.
 
@@ -62,11 +78,7 @@ def overlay_png(photograph: Image.Image, regions: Regions, kind: str) -> bytes:
     """
     if kind not in OVERLAYS:
         raise ValueError(f"the kind of an overlay is {' or '.join(OVERLAYS)}, not {kind}")
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(regions.map)), formats=("PNG",)) as file:
-            numbers = np.asarray(file.convert("L"))
-    except (OSError, SyntaxError) as error:
-        raise ValueError("the map of the regions is not a PNG file") from error
+    numbers = read_map(regions.map)
     weights = np.array(regions.weights, np.float32)
     if numbers.max(initial=0) >= len(weights) or len(regions.standard_errors) != len(weights):
         raise ValueError("the map has other regions than the weights")

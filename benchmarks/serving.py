@@ -17,7 +17,6 @@ import json
 import os
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from PIL import Image
 
 from benchmarks.peers.plain import CHECKPOINT_VARIABLE
 from benchmarks.service import running_service
+from benchmarks.speed import median_seconds
 from gateway.processes import free_port, java_home
 from handler.checkpoint import Checkpoint
 from handler.images import read_square
@@ -139,17 +139,6 @@ def print_bound(photo: bytes) -> tuple[float, float]:
         f"{1 / engine:.0f} images/s, one image {1000 * single:.1f} ms; together at most {rate:.0f} requests/s"
     )
     return rate, 1000 * (decode + single)
-
-
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median time of ``work``, after a first run that is not counted."""
-    work()
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
 
 
 def drawn_photograph() -> bytes:

@@ -10,10 +10,11 @@ from html import escape
 from PIL import Image
 
 from api.contract import ExplanationFigures, Regions
+from api.pictures import read_map
 from frontend.judgement import judge, rows
 from frontend.language import Say, number
 from frontend.seen import Square, data_address, for_view, unseen
-from frontend.shapes import Shape, read_map, shapes
+from frontend.shapes import Shape, shapes
 from frontend.viewer import AGAINST, FOR
 
 STRONGEST = 5

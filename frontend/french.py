@@ -220,7 +220,6 @@ TEXTS: dict[str, str] = {
     "This is not a CSV file in UTF-8.": "Ce n'est pas un fichier CSV en UTF-8.",
     "Line {line}: {word} is none of {known}.": "Ligne {line}\u00a0: {word} n'est aucun de {known}.",
     "Photograph {name}": "Photographie {name}",
-    "Explanation of {name}": "Explication de {name}",
     "This file cannot be shown.": "Ce fichier ne peut pas être affiché.",
     "Being classified …": "Classification en cours …",
     "Waiting …": "En attente …",
@@ -234,28 +233,6 @@ TEXTS: dict[str, str] = {
     "Try again": "Réessayer",
     "Save as PNG": "Enregistrer en PNG",
     "Probability {share}": "Probabilité {share}",
-    "This picture is unlike the photographs that the model was trained on: do not trust the diagnosis.": (
-        "Cette image ne ressemble pas aux photographies de l'entraînement\u00a0: ne vous fiez pas au diagnostic."
-    ),
-    (
-        "Melanoma, basal cell carcinoma and actinic keratoses together: {share}. That is as high as in "
-        "photographs of malignant lesions."
-    ): (
-        "Mélanome, carcinome basocellulaire et kératoses actiniques ensemble\u00a0: {share}. C'est autant que"
-        " sur des photographies de lésions malignes."
-    ),
-    "Outlined in green: what supports the diagnosis": "Entouré de vert\u00a0: ce qui soutient le diagnostic",
-    " (precision {precision}, stability {stability}, fit R² {r2})": (
-        " (précision {precision}, stabilité {stability}, ajustement R² {r2})"
-    ),
-    (
-        "Stability: how many of the strongest regions another set of samples would find again. Fit R²: how "
-        "well LIME's simple model copies the network around this photograph."
-    ): (
-        "Stabilité\u00a0: la part des régions les plus fortes qu'un autre tirage retrouverait. Ajustement "
-        "R²\u00a0: la fidélité avec laquelle le modèle simple de LIME imite le réseau autour de cette "
-        "photographie."
-    ),
     "The service took too long. Try again in a moment.": "Le service a mis trop de temps. Réessayez dans un instant.",
     "The connection to the service broke. Try again.": "La connexion au service s'est rompue. Réessayez.",
     "This file is empty. Choose another one.": "Ce fichier est vide. Choisissez-en un autre.",

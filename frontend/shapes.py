@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from frontend.seen import Square
 
@@ -24,21 +20,6 @@ class Shape:
 
     path: str
     centre: tuple[float, float]
-
-
-def read_map(text: str) -> np.ndarray:
-    """The region numbers (H, W) of an answer's ``regions.map``.
-
-    Raises:
-        ValueError: not a grey PNG file in base64.
-    """
-    try:
-        picture = Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"])
-        if picture.mode != "L" or max(picture.size) > 1024:
-            raise ValueError(f"expected a grey picture of at most 1024 pixels, got {picture.mode} {picture.size}")
-        return np.asarray(picture)
-    except (binascii.Error, OSError, SyntaxError) as error:
-        raise ValueError(f"the regions' map is not a PNG file in base64 ({error})") from None
 
 
 def shapes(numbers: np.ndarray, square: Square) -> dict[int, Shape]:

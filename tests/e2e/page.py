@@ -45,7 +45,6 @@ VERDICT = ".mlbio-verdict"
 RESULT = ".mlbio-verdict > section .mlbio-prediction"  # a diagnosis that is not folded away
 AXE = (importlib.resources.files("selenium_axe_python") / "axe-core" / "axe.min.js").read_text()
 ALERT = '[data-testid="stAlertContentError"]'
-WARNING = '[data-testid="stAlertContentWarning"]'
 
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ import base64
 import numpy as np
 import pytest
 
+from api.pictures import read_map
 from frontend.seen import Square
-from frontend.shapes import outline, read_map, shapes
+from frontend.shapes import outline, shapes
 from tests.unit.frontend.answers import figures
 
 
