@@ -75,6 +75,6 @@ model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard m
 	@"$(PYTHON)" deploy/install.py requirements.txt --editable
 	@touch $@
 
-.venv/test.stamp: requirements-dev.txt .venv/run.stamp
+.venv/test.stamp: requirements-dev.txt requirements-ray.txt .venv/run.stamp
 	@$(PY) deploy/install.py requirements-dev.txt
 	@touch $@

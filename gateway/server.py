@@ -34,6 +34,7 @@ def make_server(settings: Settings) -> uvicorn.Server:
             host=settings.host,
             port=settings.port,
             http=Connection,
+            loop="asyncio",  # whether or not uvloop happens to be installed
             ws="none",
             log_config=log_config(settings),
             log_level="warning",

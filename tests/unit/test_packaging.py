@@ -83,7 +83,7 @@ def test_an_extra_declares_every_package_that_its_rooms_import(extra):
 def test_every_declared_package_is_pinned():
     pinned = {
         canonicalize_name(line.split("==")[0].split("[")[0])
-        for file in ("requirements.txt", "requirements-dev.txt")
+        for file in ("requirements.txt", "requirements-ray.txt", "requirements-dev.txt")
         for line in (ROOT / file).read_text().splitlines()
         if "==" in line and not line.lstrip().startswith("#")
     }
