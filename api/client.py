@@ -66,6 +66,11 @@ class RequestRefused(ServiceError):
         self.status = status
         self.retry_after = retry_after
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the service has too much to do, so that the same request may succeed later."""
+        return self.status in (429, 503)
+
 
 def service_url() -> str:
     """Address of the service: the environment's ``MLBIO_URL``, or port 8089 of this machine."""

@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from PIL.PngImagePlugin import PngInfo
 
 from api.contract import Regions
+from api.square import Square
 
 OVERLAYS = ("heatmap", "outline")
 """Kinds of pictures that :func:`overlay_png` draws."""
@@ -82,10 +83,9 @@ def overlay_png(photograph: Image.Image, regions: Regions, kind: str) -> bytes:
     weights = np.array(regions.weights, np.float32)
     if numbers.max(initial=0) >= len(weights) or len(regions.standard_errors) != len(weights):
         raise ValueError("the map has other regions than the weights")
-    width, height = photograph.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    square = np.asarray(photograph.crop((left, top, left + side, top + side)), np.float32)
+    seen = Square.of(photograph.size)
+    side = seen.side
+    square = np.asarray(photograph.crop(seen.box), np.float32)
     if kind == "heatmap":
         strength = weights / max(float(np.abs(weights).max(initial=0)), 1e-9)
         image = Image.fromarray(strength[numbers].astype(np.float32))
@@ -102,7 +102,7 @@ def overlay_png(photograph: Image.Image, regions: Regions, kind: str) -> bytes:
     colour = np.where((values > 0)[..., None], np.array(FOR, np.float32), np.array(AGAINST, np.float32))
     picture = photograph.point([value // 2 for value in range(256)] * 3)
     drawn = square * (1 - opacity) + colour * opacity
-    picture.paste(Image.fromarray(drawn.round().clip(0, 255).astype(np.uint8)), (left, top))
+    picture.paste(Image.fromarray(drawn.round().clip(0, 255).astype(np.uint8)), (seen.left, seen.top))
     return encode_png(picture)
 
 

@@ -23,9 +23,6 @@ from cli.photographs import FileError, Photograph, find
 from cli.pictures import Names, save
 from cli.progress import Progress, is_terminal, printable
 
-BUSY = (429, 503)
-"""Statuses of a service that has too much to do, and is asked again."""
-
 BUSY_SECONDS = 60.0
 """Longest time that one photograph waits for its turn."""
 
@@ -154,7 +151,7 @@ class Run:
                 return answer
             except RequestRefused as error:
                 pause = max(pause * 2, error.retry_after or 0)
-                if error.status not in BUSY or time.monotonic() + pause > latest:
+                if not error.is_busy or time.monotonic() + pause > latest:
                     raise
                 time.sleep(pause)
 

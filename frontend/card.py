@@ -13,7 +13,7 @@ from api.contract import Precision
 from api.photograph import ImageError, open_photograph
 from api.pictures import explanation_png
 from frontend import component, explanation, seen, verdict
-from frontend.errors import in_words
+from frontend.errors import in_words, may_pass
 from frontend.language import Say
 from frontend.table import figures_of, reports
 from frontend.work import Entry, Work
@@ -46,9 +46,10 @@ def _verdict(entry: Entry, work: Work, say: Say) -> None:
         st.html(verdict.html(answer, say))
     elif diagnosis.error is not None:
         st.error(plain(in_words(diagnosis.error, say)))
-        st.button(
-            say("Try again"), key=f"retry_{entry.photograph.id}", on_click=work.retry, args=(entry.photograph.id,)
-        )
+        if may_pass(diagnosis.error):
+            st.button(
+                say("Try again"), key=f"retry_{entry.photograph.id}", on_click=work.retry, args=(entry.photograph.id,)
+            )
     else:
         st.caption(say("Being classified …") if diagnosis.state == "running" else say("Waiting …"))
 

@@ -20,6 +20,11 @@ def in_words(error: ServiceError, say: Say) -> str:
     return text
 
 
+def may_pass(error: ServiceError) -> bool:
+    """Whether the same photograph may succeed later, so that to try again makes sense."""
+    return not isinstance(error, RequestRefused) or error.status >= 500 or error.status in (401, 403, 408, 429)
+
+
 def _refusal(status: int, text: str, say: Say) -> str:
     if "is empty" in text:
         return say("This file is empty. Choose another one.")

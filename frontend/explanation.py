@@ -11,9 +11,10 @@ from PIL import Image
 
 from api.contract import ExplanationFigures, Regions
 from api.pictures import read_map
+from api.square import Square
 from frontend.judgement import judge, rows
 from frontend.language import Say, number
-from frontend.seen import Square, data_address, for_view, unseen
+from frontend.seen import data_address, for_view, unseen
 from frontend.shapes import Shape, shapes
 from frontend.viewer import AGAINST, FOR
 

@@ -32,6 +32,12 @@ article { border-top: 1px solid #7b8a8c; padding: 1.2rem 0; }
 </style>"""
 
 
+UNFOLD = """<script>
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
+</script>"""
+"""Paper cannot be unfolded."""
+
+
 @dataclass(frozen=True)
 class Item:
     """A photograph of a report.
@@ -66,7 +72,7 @@ def html(items: list[Item], made: datetime, say: Say, language: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title>{STYLE}{verdict.STYLE}{viewer.STYLE}</head><body><header>"
         f"<h1>{escape(title)}</h1><p>{escape(when)}</p><p><strong>{escape(disclaimer)}</strong></p></header>"
-        f"<main>{articles}</main>{viewer.SCRIPT}</body></html>"
+        f"<main>{articles}</main>{viewer.SCRIPT}{UNFOLD}</body></html>"
     )
 
 

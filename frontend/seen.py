@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 from PIL import Image
 
+from api.square import Square
 from frontend.language import Say
 
 LONGEST = 1600
@@ -33,21 +33,6 @@ MIN_AREA = 0.005
 
 MIN_CONTACT = 0.02
 """Least share of the square's outline that a lesion which is cut off covers."""
-
-
-@dataclass(frozen=True)
-class Square:
-    """The square that the network sees, in pixels of a photograph."""
-
-    left: int
-    top: int
-    side: int
-
-    @classmethod
-    def of(cls, size: tuple[int, int]) -> Square:
-        """The centre square of a photograph of this width and height, as ``handler.images`` cuts it."""
-        side = min(size)
-        return cls((size[0] - side) // 2, (size[1] - side) // 2, side)
 
 
 def for_view(photograph: Image.Image, longest: int = LONGEST) -> Image.Image:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frontend.seen import Square
+from api.square import Square
 
 
 @dataclass(frozen=True)

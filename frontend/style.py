@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
+from frontend.french import STREAMLIT
+
 STYLE = """<style>
 [data-testid="stMainBlockContainer"] { max-width: 66rem; padding-top: 2rem; }
 h1 { font-size: 2rem !important; padding: 0 !important; }
@@ -12,15 +16,14 @@ h3 { font-size: 1.05rem !important; padding: .2rem 0 .6rem !important; overflow-
 [data-testid="stFileUploaderDropzone"] span, [data-testid="stFileUploaderDropzone"] small
   { color: inherit !important; opacity: 1 !important; }
 [class*="st-key-card_"] [data-testid="stImage"] img { max-height: 24rem; object-fit: contain; object-position: left; }
-/* Streamlit's own words are English only. */
-:lang(fr) [data-testid="stFileUploaderDropzone"] button p { font-size: 0; }
+/* Streamlit writes these with the limit in them; widget_script() translates its other words. */
 :lang(fr) [data-testid="stFileUploaderDropzoneInstructions"] span { font-size: 0; }
-:lang(fr) [data-testid="stFileUploaderDropzone"] button p::after
-  { content: "Choisir des fichiers"; font-size: .875rem; }
 :lang(fr) .st-key-truth [data-testid="stFileUploaderDropzoneInstructions"] span::after
   { content: "20 Mo au plus"; font-size: .875rem; }
 :lang(fr) [class*="st-key-uploads"] [data-testid="stFileUploaderDropzoneInstructions"] span::after
   { content: "20 Mo par fichier : JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC"; font-size: .875rem; white-space: normal; }
+/* A page on the internet, about the camera. */
+[data-testid="stCameraInput"] a[href^="http"] { display: none; }
 .mlbio-status { font-size: .9rem; display: flex; align-items: center; gap: .5rem; }
 .mlbio-status::before { content: ""; width: .65rem; height: .65rem; border-radius: 50%; background: currentColor; }
 .mlbio-ready::before { background: #2e9e5b; }
@@ -40,8 +43,46 @@ h3 { font-size: 1.05rem !important; padding: .2rem 0 .6rem !important; overflow-
 
 
 def language_script(language: str) -> str:
-    """Tells the browser and screen readers the page's language, which Streamlit says is English."""
-    return f"<script>document.documentElement.lang = '{language}'</script>"
+    """Tells the browser and screen readers the page's language, and translates the words of Streamlit's own widgets.
+
+    Streamlit says that every page is English, and has its widgets' words in English only.
+    """
+    words = json.dumps(STREAMLIT if language == "fr" else {})
+    return f"<script>{_TRANSLATE}mlbioLanguage('{language}', {words})</script>"
+
+
+_TRANSLATE = """
+window.mlbioLanguage ??= (() => {
+  const attributes = ["aria-label", "title", "placeholder"], own = new WeakMap();
+  let words = {};
+  // What stood there first is kept: it is the key, and comes back with English.
+  const put = (node, name, text, write) => {
+    const kept = own.get(node) ?? {};
+    if (text !== kept[name]?.shown) kept[name] = {first: text};
+    const wanted = words[kept[name].first.trim()] ?? kept[name].first;
+    kept[name].shown = wanted;
+    own.set(node, kept);
+    if (wanted !== text) write(wanted);
+  };
+  const walk = (root) => {
+    const nodes = document.createTreeWalker(root, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+    for (let node = root; node; node = nodes.nextNode()) {
+      if (node.nodeType === Node.TEXT_NODE) put(node, "text", node.nodeValue, (v) => { node.nodeValue = v; });
+      else if (node.getAttribute) for (const a of attributes)
+        if (node.hasAttribute(a)) put(node, a, node.getAttribute(a), (v) => node.setAttribute(a, v));
+    }
+  };
+  new MutationObserver((changes) => {
+    for (const {type, target, addedNodes} of changes)
+      if (type === "childList") addedNodes.forEach(walk); else walk(target);
+  }).observe(document.body,
+    {subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: attributes});
+  return (language, translations) => {
+    document.documentElement.lang = language;
+    if (JSON.stringify(words) !== JSON.stringify(translations)) { words = translations; walk(document.body); }
+  };
+})();
+"""
 
 
 def scroll_script(id: str, nonce: int) -> str:

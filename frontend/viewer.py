@@ -128,7 +128,7 @@ function setUp(root) {
       touches.set(e.pointerId, now);
     });
     for (const end of ["pointerup", "pointercancel"]) view.addEventListener(end, (e) => touches.delete(e.pointerId));
-    view.addEventListener("pointerleave", () => { if (!touches.size) show(null); });
+    view.addEventListener("pointerleave", (e) => { if (!touches.size && e.pointerType === "mouse") show(null); });
     view.addEventListener("focusin", (e) => { if (e.target.dataset.region) show(e.target.dataset.region); });
     // Two fingers zoom even where one scrolls the page.
     view.addEventListener("touchmove", (e) => { if (e.touches.length > 1) e.preventDefault(); }, {passive: false});

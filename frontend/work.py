@@ -16,7 +16,7 @@ from typing import Literal
 from api.client import Client, RequestRefused, ServiceError, ServiceUnreachable
 from api.contract import DEFAULT_PRECISION, Precision, Prediction
 from frontend.photographs import Photograph
-from frontend.thumbnails import icon, thumbnail_png
+from frontend.thumbnails import icon
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 
@@ -64,14 +64,9 @@ class Entry:
     views: dict[tuple[str, str, int], str] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def thumbnail(self) -> bytes | None:
-        """A small PNG file to show; None where it cannot be decoded."""
-        return thumbnail_png(self.photograph.content)
-
-    @cached_property
     def icon(self) -> str | None:
-        """A smaller one for the table, as a ``data:`` address."""
-        return icon(self.thumbnail) if self.thumbnail else None
+        """A thumbnail for the table, as a ``data:`` address; None where the file cannot be decoded."""
+        return icon(self.photograph.content)
 
     @property
     def answer(self) -> Prediction | None:
@@ -209,7 +204,7 @@ class Work:
                 self._tell(reachable=False)
                 pause = 2.0
             except RequestRefused as error:
-                if error.retry_after is None or error.status not in (429, 503):
+                if error.retry_after is None or not error.is_busy:
                     return self._end(task, error=error)
                 self._tell(reachable=True)
                 pause = error.retry_after

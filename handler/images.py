@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from api.photograph import open_photograph
+from api.square import Square
 
 SIZE = 224
 """Side in pixels of the square that the network sees."""
@@ -25,8 +26,5 @@ def network_square(photograph: Image.Image, size: int = SIZE) -> np.ndarray:
 
     It is cropped and resized in one step, so that a 10,000 x 1 photograph is never enlarged as a whole.
     """
-    width, height = photograph.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    square = photograph.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    return np.asarray(square)
+    box = Square.of(photograph.size).box
+    return np.asarray(photograph.resize((size, size), Image.Resampling.BICUBIC, box=box))

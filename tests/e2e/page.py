@@ -87,7 +87,8 @@ def wait(browser: Chrome) -> WebDriverWait[Any]:
 
 
 def open_page(browser: Chrome, url: str, language: str = "en", width: int = 1200, dark: bool = False) -> None:
-    """Open the page as a new session, in a window of this width in pixels."""
+    """Open the page as a new session, in a window of this width in pixels; a narrow one is a phone's, with touch."""
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": width <= 640})
     browser.execute_cdp_cmd("Emulation.setLocaleOverride", {})
     agent = browser.execute_script("return navigator.userAgent")
     browser.execute_cdp_cmd("Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": language})
@@ -157,6 +158,30 @@ def body(browser: Chrome) -> str:
     return browser.find_element("tag name", "body").text
 
 
+def downloads(browser: Chrome, folder: Path) -> None:
+    """Let the browser save files in ``folder``, without asking."""
+    options = {"behavior": "allow", "downloadPath": str(folder)}
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", options)
+
+
+def saved(browser: Chrome, text: str, file: Path) -> bytes:
+    """Click the first button with this text; the content of the ``file`` that the browser saves then."""
+    click(browser, text)
+    wait(browser).until(lambda _: file.exists())
+    return file.read_bytes()
+
+
+def touch(browser: Chrome, kind: str, *points: tuple[float, float]) -> None:
+    """Fingers on the screen: ``kind`` is start, move or end; positions in pixels of the window."""
+    browser.execute_cdp_cmd(
+        "Input.dispatchTouchEvent",
+        {
+            "type": f"touch{kind.capitalize()}",
+            "touchPoints": [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)],
+        },
+    )
+
+
 def natural_size(picture: WebElement) -> tuple[int, int]:
     return picture.get_property("naturalWidth"), picture.get_property("naturalHeight")
 
@@ -171,8 +196,14 @@ def violations(browser: Chrome) -> list[str]:
 
 
 def picture(browser: Chrome, name: str) -> None:
-    """Save the whole page as a picture in the folder ``MLBIO_PICTURES``, if that is set."""
+    """Save the whole page as a picture, to be looked at."""
+    if os.environ.get("MLBIO_PICTURES"):
+        data = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})["data"]
+        keep(base64.b64decode(data), f"{name}.png")
+
+
+def keep(content: bytes, name: str) -> None:
+    """Save a file in the folder ``MLBIO_PICTURES``, if that is set."""
     if folder := os.environ.get("MLBIO_PICTURES"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        data = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})["data"]
-        (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(data))
+        (Path(folder) / name).write_bytes(content)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import re
+import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,20 +18,28 @@ import pillow_heif
 import pytest
 import requests
 from PIL import Image
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 
-from gateway.processes import free_port
+from gateway.settings import Settings
+from tests.e2e.conftest import Gateway
 from tests.e2e.page import (
     ALERT,
+    FILES,
     PATIENCE,
     RESULT,
     VERDICT,
     body,
     click,
+    downloads,
+    keep,
     natural_size,
     open_page,
     picture,
+    saved,
     streamlit,
     texts,
+    touch,
     upload,
     violations,
     wait,
@@ -167,14 +178,105 @@ def test_a_phone_in_french(browser, page, tmp_path):
     assert len(wait_for(browser, VERDICT, 3)) == 3
 
 
-def test_a_service_that_is_down_is_said_plainly_and_waited_for(browser, example_images, tmp_path):
-    with streamlit(f"http://127.0.0.1:{free_port()}", tmp_path / "streamlit.log") as url:
-        open_page(browser, url)
+def test_a_hundred_photographs_in_french(browser, page, service, example_images, tmp_path):
+    """The table leads to the cards, which come in pages; filters; files and a printed report to keep."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    drawn = [Image.open(f) for f in example_images]
+    for number in range(120):
+        drawn[number % len(drawn)].rotate(3 * number, fillcolor=(225, 170, 150)).save(folder / f"{number:03d}.jpg")
+    (folder / "120.jpg").write_text("this is no photograph")
+    files = sorted(folder.iterdir())
+    kept = tmp_path / "kept"
+    open_page(browser, page, language="fr")
+    downloads(browser, kept)
+    browser.find_element("css selector", FILES).send_keys("\n".join(map(str, files)))
+    wait_for(browser, VERDICT, 10)
+    wait(browser).until(lambda b: "121 photographies" in texts(b, "h2") and "à classer" not in body(b))
+    assert texts(browser, "h3")[:10] == [f.name for f in files[:10]]
+    assert "Choisir des fichiers" in body(browser)
+
+    # The box before the row: the table is drawn on a canvas.
+    grid = browser.find_element("css selector", '[data-testid="stDataFrame"]')
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", grid)
+    labels = {
+        e.get_attribute("aria-label")
+        for e in browser.find_elements("css selector", "[data-testid=stElementToolbar] button")
+    }
+    assert labels >= {"Chercher", "Plein écran"}
+    x, y = 16 - grid.size["width"] // 2, 44 * 3 + 60 - grid.size["height"] // 2
+    ActionChains(browser).move_to_element_with_offset(grid, x, y).click().perform()
+    wait(browser).until(
+        lambda b: b.execute_script(
+            "const e = [...document.querySelectorAll('h3')].find(e => e.textContent === '003.jpg');"
+            "const y = e?.getBoundingClientRect().top; return y >= -50 && y < 900"
+        )
+    )
+    picture(browser, "hundred_fr_wide")
+    assert violations(browser) == []
+
+    table = list(csv.DictReader(saved(browser, "Tableau en CSV", kept / "mlbio.csv").decode().splitlines()))
+    assert [row["file"] for row in table] == [f.name for f in files]
+    assert [bool(row["error"]) for row in table] == [False] * 120 + [True]
+    with zipfile.ZipFile(io.BytesIO(saved(browser, "Tout en ZIP", kept / "mlbio.zip"))) as archive:
+        assert sorted(archive.namelist()) == ["mlbio.csv", "report.html"]
+        assert archive.read("report.html").decode().count("<article>") == 120
+
+    number = browser.find_element("css selector", ".st-key-page input")
+    number.send_keys(Keys.CONTROL, "a")
+    number.send_keys("13", Keys.ENTER)
+    wait(browser).until(lambda b: texts(b, "h3") == ["120.jpg"])
+    click(browser, "En échec")
+    wait(browser).until(lambda b: texts(b, "h3") == ["120.jpg"] and not b.find_elements("css selector", ".st-key-page"))
+    assert "Réessayer" not in body(browser)  # the same file would fail again
+    click(browser, "Tous")
+
+    wait(browser).until(lambda b: "000.jpg" in texts(b, "h3"))
+    click(browser, "Rapport")
+    wait(browser).until(lambda _: (kept / "000.html").exists())
+    browser.get((kept / "000.html").as_uri())
+    assert texts(browser, "h1") == ["Rapport\u00a0: 000.jpg"]
+    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})["data"])
+    assert pdf.startswith(b"%PDF") and len(re.findall(rb"/Type\s*/Page\b", pdf)) == 1
+    keep(pdf, "report.pdf")
+
+
+def test_the_service_comes_back_on_a_small_phone(browser, service, example_images, tmp_path):
+    """It is said plainly that it is away; what was dropped is classified when it is there. Fingers explore the answer."""
+    gateway = Gateway(
+        Settings.from_environment() if False else replace(Settings(), torchserve_url=service.torchserve_url)
+    )
+    with streamlit(gateway.url, tmp_path / "streamlit.log") as url:
+        open_page(browser, url, width=360)
         assert "make serve" in wait_for(browser, ".mlbio-status", 1)[0]
         upload(browser, example_images[:1])
         (message,) = wait_for(browser, ALERT, 1)
         assert "not reachable" in message
         assert "Traceback" not in body(browser) and texts(browser, RESULT) == []
+        with gateway:
+            wait_for(browser, RESULT, 1)
+            assert texts(browser, ALERT) == []
+            click(browser, "Low")
+            click(browser, "Explain")
+            (view,) = wait(browser).until(lambda b: b.find_elements("css selector", ".mlbio-x"))
+            seen = view.find_element("css selector", ".mlbio-x-view")
+            browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", seen)
+            box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", seen)
+            x, y = box["left"] + box["width"] / 2, box["top"] + box["height"] / 2
+            touch(browser, "start", (x, y))
+            touch(browser, "end")
+            wait(browser).until(
+                lambda b: "%" in texts(b, ".mlbio-x-name")[0] or "region" in texts(b, ".mlbio-x-name")[0].lower()
+            )
+            touch(browser, "start", (x - 20, y), (x + 20, y))
+            touch(browser, "move", (x - 60, y), (x + 60, y))
+            touch(browser, "end")
+            wait(browser).until(
+                lambda b: "scale(3)" in seen.find_element("css selector", "g").get_attribute("transform")
+            )
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+            picture(browser, "explained_en_phone")
+            assert violations(browser) == []
     assert "Traceback" not in (tmp_path / "streamlit.log").read_text()
 
 

@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw
 
 from frontend import seen
 from frontend.language import speaker
-from handler.images import network_square
 
 ENGLISH, FRENCH = speaker("en"), speaker("fr")
 
@@ -22,15 +21,6 @@ def skin(size: tuple[int, int] = (600, 450), lesion: tuple[int, int, int, int] |
     if lesion:
         ImageDraw.Draw(photograph).ellipse(lesion, (110, 60, 50))
     return photograph
-
-
-@pytest.mark.parametrize("size", [(600, 450), (450, 600), (301, 200), (200, 200)])
-def test_the_square_is_the_networks(size: tuple[int, int]):
-    photograph = Image.fromarray(np.random.default_rng(1).integers(0, 255, (size[1], size[0], 3), np.uint8))
-    square = seen.Square.of(size)
-    box = (square.left, square.top, square.left + square.side, square.top + square.side)
-    ours = np.asarray(photograph.crop(box))
-    assert (ours == network_square(photograph, square.side)).all()
 
 
 def test_a_lesion_in_the_middle_is_found_and_needs_no_note():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from api.pictures import read_map
-from frontend.seen import Square
+from api.square import Square
 from frontend.shapes import outline, shapes
 from tests.unit.frontend.answers import figures
 
