@@ -202,7 +202,7 @@ TEXTS: dict[str, str] = {
         "Cliquez sur un titre pour trier, ou sur la case d'une ligne pour voir sa photographie."
     ),
     "Table as CSV": "Tableau en CSV",
-    "Report": "Rapport",
+    "Report": "Compte rendu",
     "Everything as ZIP": "Le tout en ZIP",
     "Compare with the true diagnoses": "Comparer aux vrais diagnostics",
     "True diagnoses": "Vrais diagnostics",

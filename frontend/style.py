@@ -59,7 +59,10 @@ window.mlbioLanguage ??= (() => {
   const put = (node, name, text, write) => {
     const kept = own.get(node) ?? {};
     if (text !== kept[name]?.shown) kept[name] = {first: text};
-    const wanted = words[kept[name].first.trim()] ?? kept[name].first;
+    // Labels may name their widget: "Search: the photographs".
+    const {first} = kept[name], colon = name === "text" ? -1 : first.indexOf(": ");
+    const wanted = words[first.trim()]
+      ?? (colon > 0 && words[first.slice(0, colon)] ? `${words[first.slice(0, colon)]} ${first.slice(colon)}` : first);
     kept[name].shown = wanted;
     own.set(node, kept);
     if (wanted !== text) write(wanted);

@@ -21,10 +21,14 @@ TRACK = "#7b8a8c"
 """Of the outline of a bar; likewise."""
 
 STYLE = f"""<style>
-.mlbio-verdict {{ line-height: 1.45; overflow-wrap: anywhere; max-width: 36rem; }}
+/* Malignant or not, and the diagnosis: side by side where there is room. */
+.mlbio-verdict {{ line-height: 1.45; overflow-wrap: anywhere; display: grid; gap: 1.1rem 3rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }}
+.mlbio-verdict section {{ max-width: 36rem; }}
+.mlbio-verdict > .mlbio-unsure, .mlbio-verdict > details {{ grid-column: 1 / -1; }}
 .mlbio-verdict h4, .mlbio-verdict h3 {{ font-size: 1.2rem; font-weight: 600; line-height: 1.3;
   margin: 0 0 .3rem; padding: 0; }}
-.mlbio-verdict section + section {{ margin-top: 1.1rem; }}
+.mlbio-verdict details section + section {{ margin-top: 1.1rem; }}
 .mlbio-verdict p {{ margin: .3rem 0; font-size: .95rem; }}
 .mlbio-verdict .mlbio-note {{ font-size: .82rem; }}
 .mlbio-verdict .mlbio-unsure {{ border-left: .3rem solid #c07a10; padding-left: .75rem; }}

@@ -145,8 +145,13 @@ function setUp(root) {
   }
   for (const b of root.querySelectorAll("[data-zoom]"))
     b.addEventListener("click", () => zoom(Number(b.dataset.zoom)));
-  for (const r of root.querySelectorAll("input[type=radio]"))
+  // While the page is drawn anew, the old view and the new one are there together, with the same names.
+  const mount = window.mlbioMounts = (window.mlbioMounts ?? 0) + 1;
+  for (const r of root.querySelectorAll("input[type=radio]")) {
+    r.name += `-${mount}`;
+    r.checked = r.value === (root.dataset.view || "heat");
     r.addEventListener("change", () => { root.dataset.view = r.value; });
+  }
   const slider = root.querySelector("input[type=range]");
   slider.addEventListener("input", () => root.style.setProperty("--a", slider.value / 100));
   draw();
