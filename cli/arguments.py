@@ -94,6 +94,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--precision",
         type=_precision,
+        choices=PRECISIONS,  # for completion; `type` refuses others, with a better message
+        metavar="PRECISION",
         default=DEFAULT_PRECISION,
         help=f"how carefully the explanation is computed: {', '.join(others)} or {last} (default: {DEFAULT_PRECISION})",
     )

@@ -343,11 +343,12 @@ def test_memory_does_not_grow_with_the_number_of_photographs(service: Service, t
     assert sizes[1] - sizes[0] < 3e6, sizes
 
 
-def test_shells_can_complete_the_command():
-    finished = run("", "--completion", "bash")
-    script = f'{finished.stdout}\nCOMP_WORDS=(mlbio --over); COMP_CWORD=1; _shtab_mlbio; echo "${{COMPREPLY[@]}}"'
-    completed = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=20)
-    assert completed.stdout.strip() == "--overlay", completed.stderr
+@pytest.mark.parametrize(("words", "completed"), [("--over", "--overlay"), ("--precision Im", "Importante")])
+def test_shells_can_complete_the_command(words: str, completed: str):
+    script = run("", "--completion", "bash").stdout
+    script += f"\nCOMP_WORDS=(mlbio {words}); COMP_CWORD={len(words.split())}; _shtab_mlbio; echo ${{COMPREPLY[@]}}"
+    finished = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=20)
+    assert finished.stdout.strip() == completed, finished.stderr
 
 
 def test_photographs_as_taken(service: Service, shared: Path, tmp_path: Path):
