@@ -234,7 +234,7 @@ def test_a_hundred_photographs_in_french(browser, page, service, example_images,
     click(browser, "Compte rendu")
     wait(browser).until(lambda _: (kept / "000.html").exists())
     browser.get((kept / "000.html").as_uri())
-    assert texts(browser, "h1") == ["Compte rendu\u00a0: 000.jpg"]
+    assert texts(browser, "h1") == ["Compte rendu : 000.jpg"]
     pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})["data"])
     assert pdf.startswith(b"%PDF") and len(re.findall(rb"/Type\s*/Page\b", pdf)) == 1
     keep(pdf, "report.pdf")
@@ -268,9 +268,9 @@ def test_the_service_comes_back_on_a_small_phone(browser, service, example_image
             touch(browser, "start", (x - 20, y), (x + 20, y))
             touch(browser, "move", (x - 60, y), (x + 60, y))
             touch(browser, "end")
-            scale = re.compile(r"scale\(([\d.]+)")
+            group = seen.find_element("css selector", "g")
             wait(browser).until(
-                lambda _: float(scale.search(seen.find_element("css selector", "g").get_attribute("transform"))[1]) > 2.9
+                lambda _: float(re.search(r"scale\(([\d.]+)", group.get_attribute("transform"))[1]) > 2.9
             )
             assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
             picture(browser, "explained_en_phone")
