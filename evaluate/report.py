@@ -11,17 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from evaluate.arithmetic import ArithmeticFigures
+from evaluate.figures import Figure
 from evaluate.metrics import BINS
 from evaluate.predictions import Predictions
+from evaluate.robustness import Robustness
 from evaluate.score_card import (
     MIN_GROUP_IMAGES,
     UNKNOWN,
-    Figure,
     Malignant,
     Melanoma,
     ScoreCard,
     melanoma_curve,
 )
+from evaluate.shifts import UNCHANGED
 
 NAMES = {
     "accuracy": "accuracy",
@@ -54,6 +56,7 @@ def markdown(card: ScoreCard) -> str:
             card.malignant,
         ),
         _groups(card),
+        _robustness(card),
         _arithmetics(card),
         "\n\n".join(f"![{text}]({name})" for name, text in PICTURES.items()),
     ]
@@ -151,6 +154,41 @@ def _arithmetics(card: ScoreCard) -> str:
     )
 
 
+def robustness_table(robustness: Robustness) -> str:
+    """The table of shifts as Markdown."""
+    lines = [
+        "Changes that do not alter the diagnosis, made to the photographs before they are classified in "
+        f"{robustness.arithmetic}. The differences are from the unchanged photographs, with paired intervals. The "
+        "validation images chose the epoch and the calibration; recipes are compared by them, never by the test images.",
+    ]
+    for name, rows in robustness.sets.items():
+        head = [
+            f"{robustness.images[name]} {name} images",
+            "accuracy",
+            "difference",
+            "balanced accuracy",
+            "difference",
+            "same answer",
+        ]
+        cells = (
+            [
+                row.shift,
+                _value(row.accuracy),
+                "" if row.shift == UNCHANGED else _signed(row.accuracy_change),
+                _value(row.balanced_accuracy),
+                "" if row.shift == UNCHANGED else _signed(row.balanced_accuracy_change),
+                _value(row.agreement),
+            ]
+            for row in rows
+        )
+        lines += ["", *_table(head, cells)]
+    return "\n".join(lines)
+
+
+def _robustness(card: ScoreCard) -> str:
+    return f"## Robustness\n\n{robustness_table(card.robustness)}" if card.robustness else ""
+
+
 def _groups(card: ScoreCard) -> str:
     lines: list[str] = []
     for kind, groups in card.groups.items():
@@ -198,6 +236,10 @@ def _interval(figure: Figure) -> str:
 
 def _with_interval(figure: Figure) -> str:
     return "–" if figure.value is None else f"{_value(figure)} ({_interval(figure)})"
+
+
+def _signed(figure: Figure) -> str:
+    return "–" if figure.value is None else f"{figure.value:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})"
 
 
 def _canvas(width: float, height: float, **grid: Any) -> tuple[Canvas, Any]:
