@@ -159,7 +159,7 @@ def robustness_table(robustness: Robustness) -> str:
     lines = [
         "Changes that do not alter the diagnosis, made to the photographs before they are classified in "
         f"{robustness.arithmetic}. The differences are from the unchanged photographs, with paired intervals. The "
-        "validation images chose the epoch and the calibration; recipes are compared by them, never by the test images.",
+        "validation images chose the epoch and the calibration; recipes are compared by them, not by the test images.",
     ]
     for name, rows in robustness.sets.items():
         head = [

@@ -70,6 +70,23 @@ def cropped(photograph: Image.Image) -> Image.Image:
     return _centre_square(_with_shorter_side(photograph, 256, Image.Resampling.BICUBIC), SIZE)
 
 
+def _by_level(curves: Callable[[np.ndarray], np.ndarray]) -> Shift:
+    """Replace each level by that of its channel's curve; ``curves`` maps levels (256,) to (3, 256)."""
+    table = curves(np.arange(256.0)).round().clip(0, 255).astype(np.uint8).ravel().tolist()
+    return lambda photograph: photograph.point(table)
+
+
+def _with_shorter_side(photograph: Image.Image, side: int, method: Image.Resampling) -> Image.Image:
+    scale = side / min(photograph.size)
+    width, height = (max(side, round(length * scale)) for length in photograph.size)
+    return photograph.resize((width, height), method)
+
+
+def _centre_square(photograph: Image.Image, side: int) -> Image.Image:
+    left, top = ((length - side) // 2 for length in photograph.size)
+    return photograph.crop((left, top, left + side, top + side))
+
+
 UNCHANGED = "none"
 
 SHIFTS: dict[str, Shift] = {
@@ -86,20 +103,3 @@ SHIFTS: dict[str, Shift] = {
     "256 px, centre 224": cropped,
 }
 """By the name in the score card; sizes in pixels are those of the network's square."""
-
-
-def _by_level(curves: Callable[[np.ndarray], np.ndarray]) -> Shift:
-    """Replace each level by that of its channel's curve; ``curves`` maps levels (256,) to (3, 256)."""
-    table = curves(np.arange(256.0)).round().clip(0, 255).astype(np.uint8).ravel().tolist()
-    return lambda photograph: photograph.point(table)
-
-
-def _with_shorter_side(photograph: Image.Image, side: int, method: Image.Resampling) -> Image.Image:
-    scale = side / min(photograph.size)
-    width, height = (max(side, round(length * scale)) for length in photograph.size)
-    return photograph.resize((width, height), method)
-
-
-def _centre_square(photograph: Image.Image, side: int) -> Image.Image:
-    left, top = ((length - side) // 2 for length in photograph.size)
-    return photograph.crop((left, top, left + side, top + side))
