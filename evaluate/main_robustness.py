@@ -20,6 +20,7 @@ from evaluate import robustness
 from evaluate.arguments import UsageError, ensure_writable_folder, not_negative, positive
 from evaluate.dataset import FOLDERS, METADATA, DataError, Example, find_examples
 from evaluate.held_out import held_out
+from evaluate.main_evaluate import ROBUSTNESS
 from evaluate.report import robustness_table
 from evaluate.robustness import Answer, Robustness
 from evaluate.shifts import SHIFTS
@@ -28,7 +29,6 @@ from handler.engines import Classifier
 from handler.graphs import sha256
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLE = "robustness.json"
 VALIDATION, TEST = "validation", "test"
 
 
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
                 for name, examples in sets.items()
             },
         )
-        robustness.write(made, arguments.output / TABLE)
+        robustness.write(made, arguments.output / ROBUSTNESS)
     except (UsageError, DataError, CheckpointError, OSError) as error:
         print(f"main_robustness.py: error: {error}", file=sys.stderr)
         return 2
@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         default=ROOT / "model_store/score_card",
-        help=f"folder of {TABLE} (default: model_store/score_card)",
+        help=f"folder of {ROBUSTNESS} (default: model_store/score_card)",
     )
     p.add_argument("--resamples", type=positive, default=1000, help="of the bootstrap (default: 1000)")
     p.add_argument("--seed", type=not_negative, default=0, help="of the bootstrap (default: 0)")

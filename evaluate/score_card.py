@@ -24,6 +24,7 @@ from evaluate.figures import Figure, figure_of, number
 from evaluate.predictions import Predictions
 from evaluate.robustness import Robustness
 from evaluate.roc import Point, Roc, area, at_sensitivity, at_specificity, aurocs, roc
+from evaluate.trade_off import TradeOff, evaluate
 
 MELANOMA = "mel"
 SPECIFICITIES = (0.80, 0.90, 0.95)
@@ -164,6 +165,7 @@ class ScoreCard(Struct, frozen=True):
     novelty: Novelty | None
     arithmetics: list[ArithmeticFigures]
     robustness: Robustness | None = None
+    trade_off: TradeOff | None = None
 
 
 def score_card(
@@ -172,8 +174,12 @@ def score_card(
     seed: int = 0,
     arithmetics: Sequence[ArithmeticFigures] = (),
     robustness: Robustness | None = None,
+    trade_off: TradeOff | None = None,
 ) -> ScoreCard:
-    """Compute the card, with intervals over ``resamples`` resamples of the lesions."""
+    """Compute the card, with intervals over ``resamples`` resamples of the lesions.
+
+    ``arithmetics``, ``robustness`` and the held-out part of ``trade_off`` need the network and come from elsewhere.
+    """
     lesions = [example.lesion for example in predictions.examples]
     bootstrap = Bootstrap(clusters_of(lesions), resamples, seed)
     file, sha256 = predictions.model
@@ -194,6 +200,7 @@ def score_card(
         novelty=_novelty(predictions, bootstrap),
         arithmetics=list(arithmetics),
         robustness=robustness,
+        trade_off=trade_off and evaluate(trade_off, predictions.probabilities, predictions.examples, resamples, seed),
     )
 
 

@@ -10,10 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from handler.bias import FlagFigures
 from handler.checkpoint import Checkpoint
 from handler.convert import facts
 from handler.engines import Classifier
-from handler.graphs import INDEX, FlagFigures, Graphs, GraphsError
+from handler.graphs import INDEX, Graphs, GraphsError
 from tests.conftest import ROOT
 
 

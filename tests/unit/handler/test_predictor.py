@@ -11,7 +11,8 @@ import pytest
 
 from api.classes import CLASSES
 from api.contract import ContractError, Request
-from handler.graphs import FlagFigures, ModelFacts
+from handler.bias import FlagFigures
+from handler.graphs import ModelFacts
 from handler.jobs import Cancelled, Job
 from handler.predictor import Predictor
 
