@@ -24,7 +24,7 @@ from evaluate.score_card import (
     melanoma_curve,
 )
 from evaluate.shifts import UNCHANGED
-from evaluate.trade_off import LEAST_ACCURACY, TradeOff
+from evaluate.trade_off import LEAST_ACCURACY, BiasFigures, TradeOff
 
 NAMES = {
     "accuracy": "accuracy",
@@ -344,7 +344,10 @@ def _roc_picture(predictions: Predictions, card: ScoreCard) -> Canvas:
 
 def _trade_off_picture(curve: TradeOff) -> Canvas:
     canvas, axes = _canvas(5, 4)
-    sets = {"held-out images": [p.held_out for p in curve.points], "these images": [p.evaluated for p in curve.points]}
+    sets: dict[str, list[BiasFigures | None]] = {
+        "held-out images": [p.held_out for p in curve.points],
+        "these images": [p.evaluated for p in curve.points],
+    }
     _without_frame(axes).axvline(LEAST_ACCURACY, color=GREY, linestyle="--", linewidth=1)
     for (name, figures), colour in zip(sets.items(), (GREY, BLUE), strict=True):
         known = [(p.setting.strength, f) for p, f in zip(curve.points, figures, strict=True) if f]

@@ -104,7 +104,7 @@ def compare(
         return metric(shifted, labels, weights) - metric(plain, labels, weights)
 
     def figures(name: str, shifted: np.ndarray) -> ShiftFigures:
-        functions = {
+        functions: dict[str, Callable] = {
             "accuracy": partial(metrics.accuracy, shifted, labels),
             "balanced_accuracy": partial(metrics.balanced_accuracy, shifted, labels),
             "accuracy_change": partial(change, metrics.accuracy, shifted),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -83,11 +83,14 @@ def figures(
     malignant = class_indices(MALIGNANT)
     called = probabilities[:, malignant].sum(1).astype(float) >= (np.inf if threshold is None else threshold)
     rates = bootstrap.estimate(lambda weights: np.stack(metrics.rates(called, np.isin(labels, malignant), weights), -1))
-    given = probabilities, labels
+
+    def of_set(metric: Callable) -> Figure:
+        return figure_of(bootstrap.estimate(partial(metric, probabilities, labels)))
+
     return BiasFigures(
-        figure_of(bootstrap.estimate(partial(metrics.accuracy, *given))),
-        figure_of(bootstrap.estimate(partial(metrics.balanced_accuracy, *given))),
-        figure_of(bootstrap.estimate(partial(metrics.expected_calibration_error, *given))),
+        of_set(metrics.accuracy),
+        of_set(metrics.balanced_accuracy),
+        of_set(metrics.expected_calibration_error),
         figure_of(rates, 0),
         figure_of(rates, 1),
     )

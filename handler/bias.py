@@ -1,7 +1,8 @@
 """The bias of rare classes, moved along its trade-off curve without training again.
 
 A checkpoint adds a bias b to its logits z and divides by a temperature T: p = softmax((z + b) / T). Another bias b'
-with the temperature T' that was fitted for it gives p' = softmax((z + b') / T'), which follows from p alone: p' is proportional to p ** (T / T') * exp((b' - b) / T'). Novelty scores are of features and do not depend on it.
+with the temperature T' that was fitted for it gives p' = softmax((z + b') / T'), which follows from p alone: it is
+proportional to p ** (T / T') * exp((b' - b) / T'). Novelty scores are of features and do not depend on it.
 """
 
 from __future__ import annotations
