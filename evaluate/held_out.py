@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evaluate.dataset import DataError, Example, split_by_lesion
+from evaluate.folds import Fold, split_fold
 from handler.checkpoint import Checkpoint
 
 FRACTION = 0.1
@@ -16,8 +17,12 @@ def held_out(examples: list[Example], checkpoint: Checkpoint) -> list[Example]:
         DataError: the run had other images, or the checkpoint does not say how many it learned from.
     """
     recipe = checkpoint.training.get("recipe", {})
-    fraction = recipe.get("validation_fraction", recipe.get("validation", FRACTION))
-    train, validation = split_by_lesion(examples, fraction, recipe.get("split_seed", 0))
+    seed = recipe.get("split_seed", 0)
+    if fold := checkpoint.training.get("fold"):
+        train, validation = split_fold(examples, Fold.parse(fold), seed)
+    else:
+        fraction = recipe.get("validation_fraction", recipe.get("validation", FRACTION))
+        train, validation = split_by_lesion(examples, fraction, seed)
     learned = checkpoint.training.get("images")
     if learned != len(train):
         raise DataError(
