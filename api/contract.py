@@ -285,6 +285,13 @@ class Model(Struct, frozen=True):
     architecture: str
     version: Annotated[str, Meta(description="First digits of the checkpoint's SHA-256.")]
     epoch: int | None = None
+    bias_strength: Annotated[
+        float | None,
+        Meta(
+            description="Of the bias of rare classes that MLBIO_BIAS_STRENGTH chose instead of the model's own; all "
+            "probabilities and the malignant flag are with it. Null: the model's own, as in its card."
+        ),
+    ] = None
 
 
 class Pair(Struct, frozen=True):

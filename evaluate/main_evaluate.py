@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from api.classes import CLASSES, class_indices
-from evaluate import arithmetic, report
+from evaluate import arithmetic, report, robustness, trade_off
 from evaluate.arguments import UsageError, ensure_writable_folder, not_negative, positive
 from evaluate.arithmetic import ArithmeticFigures
 from evaluate.dataset import FOLDERS, METADATA, DataError, find_examples, find_labelled, load_squares
@@ -32,6 +32,9 @@ from handler.graphs import sha256
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "model_store/score_card"
 CARD, TEXT, ANSWERS, ARITHMETIC = "score_card.json", "score_card.md", "probabilities.csv", "arithmetic.json"
+ROBUSTNESS, TRADE_OFF = "robustness.json", "trade_off.json"
+"""Written into the folder of the card by evaluate/main_robustness.py and train/main_trade_off.py."""
+
 BATCH = 32
 
 Assess = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
@@ -46,11 +49,15 @@ def main(argv: list[str] | None = None) -> int:
         output = arguments.output or default_output(arguments)
         if arguments.probabilities:
             predictions = Predictions.read(arguments.probabilities)
-            arithmetics = arithmetic.read(arguments.probabilities.with_name(ARITHMETIC))
+            beside = arguments.probabilities.parent
+            arithmetics = arithmetic.read(beside / ARITHMETIC)
             ensure_writable_folder(output, "--output")
         else:
+            beside = output
             predictions, arithmetics = predict(arguments, output)
-        card = score_card(predictions, arguments.resamples, arguments.seed, arithmetics)
+        shifts = robustness.read(beside / ROBUSTNESS, predictions.model[1])
+        curve = trade_off.read(beside / TRADE_OFF, predictions.model[1])
+        card = score_card(predictions, arguments.resamples, arguments.seed, arithmetics, shifts, curve)
         text = write(predictions, card, output)
     except (UsageError, DataError, CheckpointError, OSError) as error:
         print(f"main_evaluate.py: error: {error}", file=sys.stderr)
@@ -163,6 +170,10 @@ def write(predictions: Predictions, card: ScoreCard, output: Path) -> str:
     try:
         predictions.write(output / ANSWERS)
         arithmetic.write(card.arithmetics, output / ARITHMETIC)
+        if card.robustness:
+            robustness.write(card.robustness, output / ROBUSTNESS)
+        if card.trade_off:
+            trade_off.write(card.trade_off, output / TRADE_OFF)
         (output / CARD).write_text(as_json(card), encoding="utf-8")
         (output / TEXT).write_text(text, encoding="utf-8")
         report.draw(predictions, card, output)

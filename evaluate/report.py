@@ -11,17 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from evaluate.arithmetic import ArithmeticFigures
+from evaluate.figures import Figure
 from evaluate.metrics import BINS
 from evaluate.predictions import Predictions
+from evaluate.robustness import Robustness
 from evaluate.score_card import (
     MIN_GROUP_IMAGES,
     UNKNOWN,
-    Figure,
     Malignant,
     Melanoma,
     ScoreCard,
     melanoma_curve,
 )
+from evaluate.shifts import UNCHANGED
+from evaluate.trade_off import LEAST_ACCURACY, BiasFigures, TradeOff
 
 NAMES = {
     "accuracy": "accuracy",
@@ -37,6 +40,9 @@ PICTURES = {
     "confusion.png": "Shares and counts of the answers to each true class",
     "melanoma_roc.png": "Sensitivity against false alarms for melanoma, with the operating points",
 }
+TRADE_OFF_PICTURE, TRADE_OFF_TEXT = "trade_off.png", "Balanced accuracy against accuracy, by the strength of the bias"
+"""Only of a card that has the curve."""
+
 BLUE, ORANGE, GREY = "#1f5fa8", "#c8501e", "#8a8a8a"
 
 
@@ -54,6 +60,9 @@ def markdown(card: ScoreCard) -> str:
             card.malignant,
         ),
         _groups(card),
+        _trade_off(card),
+        f"![{TRADE_OFF_TEXT}]({TRADE_OFF_PICTURE})" if card.trade_off else "",
+        _robustness(card),
         _arithmetics(card),
         "\n\n".join(f"![{text}]({name})" for name, text in PICTURES.items()),
     ]
@@ -66,6 +75,9 @@ def draw(predictions: Predictions, card: ScoreCard, folder: Path) -> None:
     for name, picture in zip(PICTURES, pictures, strict=True):
         # Without matplotlib's version in it, the file depends on the figures alone.
         picture.savefig(folder / name, dpi=100, metadata={"Software": None})
+    if card.trade_off:
+        picture = _trade_off_picture(card.trade_off)
+        picture.savefig(folder / TRADE_OFF_PICTURE, dpi=100, metadata={"Software": None})
 
 
 def _summary(card: ScoreCard) -> str:
@@ -151,6 +163,73 @@ def _arithmetics(card: ScoreCard) -> str:
     )
 
 
+def robustness_table(robustness: Robustness) -> str:
+    """The table of shifts as Markdown."""
+    lines = [
+        "Changes that do not alter the diagnosis, made to the photographs before they are classified in "
+        f"{robustness.arithmetic}. The differences are from the unchanged photographs, with paired intervals. The "
+        "validation images chose the epoch and the calibration; recipes are compared by them, not by the test images.",
+    ]
+    for name, rows in robustness.sets.items():
+        head = [
+            f"{robustness.images[name]} {name} images",
+            "accuracy",
+            "difference",
+            "balanced accuracy",
+            "difference",
+            "same answer",
+        ]
+        cells = (
+            [
+                row.shift,
+                _value(row.accuracy),
+                "" if row.shift == UNCHANGED else _signed(row.accuracy_change),
+                _value(row.balanced_accuracy),
+                "" if row.shift == UNCHANGED else _signed(row.balanced_accuracy_change),
+                _value(row.agreement),
+            ]
+            for row in rows
+        )
+        lines += ["", *_table(head, cells)]
+    return "\n".join(lines)
+
+
+def trade_off_table(curve: TradeOff) -> str:
+    """The trade-off curve as Markdown."""
+    rows = []
+    for point in curve.points:
+        strength, held_out, evaluated = point.setting.strength, point.held_out, point.evaluated
+        notes = ["own"] * (strength == curve.own) + ["chosen"] * (strength == curve.best)
+        cells: list[Any] = [" ".join([f"{strength:g}", *(f"({note})" for note in notes)])]
+        cells += [_value(held_out.accuracy), _value(held_out.balanced_accuracy)]
+        if evaluated:
+            cells += [_with_interval(evaluated.accuracy), _with_interval(evaluated.balanced_accuracy)]
+            cells += [_value(evaluated.expected_calibration_error)]
+            cells += [_value(evaluated.flag_sensitivity), _value(evaluated.flag_specificity)]
+        rows.append(cells)
+    head = ["strength", "held-out accuracy", "held-out balanced accuracy"]
+    if curve.points[0].evaluated:
+        head += ["accuracy", "balanced accuracy", "calibration error", "flag: sensitivity", "flag: specificity"]
+    lines = [
+        "A bias of the classes' logits, proportional to the logarithm of their rarity, trades accuracy for balanced "
+        f"accuracy. Temperature and malignant threshold of each strength were fitted to {curve.images} held-out images "
+        f"({curve.answers}). The model's own strength is {curve.own:g}; {curve.best:g} has the best balanced accuracy "
+        f"on the held-out images with an accuracy of at least {LEAST_ACCURACY:.2f}. `MLBIO_BIAS_STRENGTH` moves the "
+        "service along this curve.",
+        "",
+        *_table(head, rows),
+    ]
+    return "\n".join(lines)
+
+
+def _trade_off(card: ScoreCard) -> str:
+    return f"## Bias of rare classes\n\n{trade_off_table(card.trade_off)}" if card.trade_off else ""
+
+
+def _robustness(card: ScoreCard) -> str:
+    return f"## Robustness\n\n{robustness_table(card.robustness)}" if card.robustness else ""
+
+
 def _groups(card: ScoreCard) -> str:
     lines: list[str] = []
     for kind, groups in card.groups.items():
@@ -198,6 +277,10 @@ def _interval(figure: Figure) -> str:
 
 def _with_interval(figure: Figure) -> str:
     return "–" if figure.value is None else f"{_value(figure)} ({_interval(figure)})"
+
+
+def _signed(figure: Figure) -> str:
+    return "–" if figure.value is None else f"{figure.value:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})"
 
 
 def _canvas(width: float, height: float, **grid: Any) -> tuple[Canvas, Any]:
@@ -256,4 +339,24 @@ def _roc_picture(predictions: Predictions, card: ScoreCard) -> Canvas:
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), title="Melanoma against the rest")
     axes.set(xlabel="false alarms (1 − specificity)", ylabel="sensitivity")
     axes.legend(frameon=False, loc="lower right", fontsize=8)
+    return canvas
+
+
+def _trade_off_picture(curve: TradeOff) -> Canvas:
+    canvas, axes = _canvas(5, 4)
+    sets: dict[str, list[BiasFigures | None]] = {
+        "held-out images": [p.held_out for p in curve.points],
+        "these images": [p.evaluated for p in curve.points],
+    }
+    _without_frame(axes).axvline(LEAST_ACCURACY, color=GREY, linestyle="--", linewidth=1)
+    for (name, figures), colour in zip(sets.items(), (GREY, BLUE), strict=True):
+        known = [(p.setting.strength, f) for p, f in zip(curve.points, figures, strict=True) if f]
+        places = [(f.accuracy.value or 0.0, f.balanced_accuracy.value or 0.0) for _, f in known]
+        across, up = [x for x, _ in places], [y for _, y in places]
+        axes.plot(across, up, "o-", color=colour, label=name, markersize=4)
+        for (strength, _), place in zip(known, places, strict=True):
+            if strength in (0, curve.own, curve.best, 1):
+                axes.annotate(f"{strength:g}", place, xytext=(4, 4), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="accuracy", ylabel="balanced accuracy", title="Bias of rare classes, by strength")
+    axes.legend(frameon=False, loc="lower left")
     return canvas

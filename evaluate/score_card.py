@@ -18,10 +18,13 @@ from msgspec import Struct
 from api.classes import CLASSES, MALIGNANT, class_indices
 from evaluate import metrics
 from evaluate.arithmetic import ArithmeticFigures
-from evaluate.bootstrap import LEVEL, Bootstrap, Estimate, clusters_of
+from evaluate.bootstrap import LEVEL, Bootstrap, clusters_of
 from evaluate.dataset import Example
+from evaluate.figures import Figure, figure_of, number
 from evaluate.predictions import Predictions
+from evaluate.robustness import Robustness
 from evaluate.roc import Point, Roc, area, at_sensitivity, at_specificity, aurocs, roc
+from evaluate.trade_off import TradeOff, evaluate
 
 MELANOMA = "mel"
 SPECIFICITIES = (0.80, 0.90, 0.95)
@@ -38,14 +41,6 @@ NOVELTY_LIMIT = 1.0
 """An image with a higher novelty is flagged as unlike the training images."""
 
 UNKNOWN = "unknown"
-
-
-class Figure(Struct, frozen=True):
-    """A figure and the ends of its interval."""
-
-    value: float | None
-    low: float | None
-    high: float | None
 
 
 class ModelFile(Struct, frozen=True):
@@ -148,7 +143,7 @@ class Novelty(Struct, frozen=True):
 
 
 class ScoreCard(Struct, frozen=True):
-    """Everything that is known of a model on a set of images, in float32 but for ``arithmetics``.
+    """Everything that is known of a model on a set of images, in float32 but for ``arithmetics`` and ``robustness``.
 
     ``confusion`` holds counts, rows true classes and columns answers; ``classes`` and ``confusion`` are in the order of
     :data:`api.classes.CLASSES`; ``groups`` are by kind (age, sex, site) and name.
@@ -169,12 +164,22 @@ class ScoreCard(Struct, frozen=True):
     groups: dict[str, dict[str, Group]]
     novelty: Novelty | None
     arithmetics: list[ArithmeticFigures]
+    robustness: Robustness | None = None
+    trade_off: TradeOff | None = None
 
 
 def score_card(
-    predictions: Predictions, resamples: int = 1000, seed: int = 0, arithmetics: Sequence[ArithmeticFigures] = ()
+    predictions: Predictions,
+    resamples: int = 1000,
+    seed: int = 0,
+    arithmetics: Sequence[ArithmeticFigures] = (),
+    robustness: Robustness | None = None,
+    trade_off: TradeOff | None = None,
 ) -> ScoreCard:
-    """Compute the card, with intervals over ``resamples`` resamples of the lesions."""
+    """Compute the card, with intervals over ``resamples`` resamples of the lesions.
+
+    ``arithmetics``, ``robustness`` and the held-out part of ``trade_off`` need the network and come from elsewhere.
+    """
     lesions = [example.lesion for example in predictions.examples]
     bootstrap = Bootstrap(clusters_of(lesions), resamples, seed)
     file, sha256 = predictions.model
@@ -194,6 +199,8 @@ def score_card(
         groups=_groups(predictions, bootstrap),
         novelty=_novelty(predictions, bootstrap),
         arithmetics=list(arithmetics),
+        robustness=robustness,
+        trade_off=trade_off and evaluate(trade_off, predictions.probabilities, predictions.examples, resamples, seed),
     )
 
 
@@ -238,7 +245,7 @@ _READINGS: dict[str, Callable[[Roc], Point]] = {
 def _reference(labels: np.ndarray) -> Reference:
     counts = np.bincount(labels, minlength=len(CLASSES))
     return Reference(
-        list(CLASSES)[counts.argmax()], _number(counts.max() / len(labels)), _number(1 / np.count_nonzero(counts))
+        list(CLASSES)[counts.argmax()], number(counts.max() / len(labels)), number(1 / np.count_nonzero(counts))
     )
 
 
@@ -253,7 +260,7 @@ def _metrics(predictions: Predictions, bootstrap: Bootstrap) -> Metrics:
         "log_loss": metrics.log_loss,
     }
     given = predictions.probabilities, predictions.labels
-    return Metrics(**{name: _figure(bootstrap.estimate(partial(f, *given))) for name, f in functions.items()})
+    return Metrics(**{name: figure_of(bootstrap.estimate(partial(f, *given))) for name, f in functions.items()})
 
 
 def _classes(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, ClassFigures]:
@@ -263,7 +270,7 @@ def _classes(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, ClassF
     )
     counts = np.bincount(predictions.labels, minlength=len(CLASSES))
     return {
-        name: ClassFigures(int(counts[i]), _figure(sensitivity, i), _figure(precision, i), _figure(auroc, i))
+        name: ClassFigures(int(counts[i]), figure_of(sensitivity, i), figure_of(precision, i), figure_of(auroc, i))
         for i, name in enumerate(CLASSES)
     }
 
@@ -272,11 +279,11 @@ def _reliability(predictions: Predictions) -> list[Bin]:
     bins = zip(*metrics.reliability(predictions.probabilities, predictions.labels), strict=True)
     return [
         Bin(
-            _number(b / metrics.BINS),
-            _number((b + 1) / metrics.BINS),
+            number(b / metrics.BINS),
+            number((b + 1) / metrics.BINS),
             int(images),
-            _number(confidence),
-            _number(accuracy),
+            number(confidence),
+            number(accuracy),
         )
         for b, (images, confidence, accuracy) in enumerate(bins)
     ]
@@ -296,11 +303,13 @@ def _melanoma(predictions: Predictions, bootstrap: Bootstrap) -> Melanoma:
     readings, curve = bootstrap.estimate(read), melanoma_curve(predictions)
     points = [_decision("most probable class", None, called, positive, bootstrap)]
     points += [
-        OperatingPoint(rule, _threshold(reading(curve).threshold), _figure(readings, (i, 0)), _figure(readings, (i, 1)))
+        OperatingPoint(
+            rule, _threshold(reading(curve).threshold), figure_of(readings, (i, 0)), figure_of(readings, (i, 1))
+        )
         for i, (rule, reading) in enumerate(_READINGS.items())
     ]
     auroc = bootstrap.estimate(lambda weights: area(melanoma_curve(predictions, weights)))
-    return Melanoma(int(positive.sum()), _figure(auroc), points)
+    return Melanoma(int(positive.sum()), figure_of(auroc), points)
 
 
 def _malignant(predictions: Predictions, bootstrap: Bootstrap) -> Malignant:
@@ -312,7 +321,7 @@ def _malignant(predictions: Predictions, bootstrap: Bootstrap) -> Malignant:
     if threshold is not None:
         points.append(_decision("malignant threshold", threshold, scores >= threshold, positive, bootstrap))
     auroc = bootstrap.estimate(lambda weights: area(roc(scores, positive, weights)))
-    return Malignant(list(MALIGNANT), int(positive.sum()), _figure(auroc), points)
+    return Malignant(list(MALIGNANT), int(positive.sum()), figure_of(auroc), points)
 
 
 def _decision(
@@ -320,7 +329,7 @@ def _decision(
 ) -> OperatingPoint:
     """The operating point of a decision ``called`` (N,) for the truth ``positive`` (N,)."""
     rates = bootstrap.estimate(lambda weights: np.stack(metrics.rates(called, positive, weights), -1))
-    return OperatingPoint(rule, _threshold(threshold), _figure(rates, 0), _figure(rates, 1))
+    return OperatingPoint(rule, _threshold(threshold), figure_of(rates, 0), figure_of(rates, 1))
 
 
 def _groups(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, dict[str, Group]]:
@@ -334,7 +343,7 @@ def _group(predictions: Predictions, member: np.ndarray, bootstrap: Bootstrap) -
     probabilities, labels = predictions.probabilities[member], predictions.labels[member]
 
     def estimate(figure: Callable) -> Figure:
-        return _figure(bootstrap.estimate(lambda weights: figure(probabilities, labels, weights[:, member])))
+        return figure_of(bootstrap.estimate(lambda weights: figure(probabilities, labels, weights[:, member])))
 
     return Group(
         images=len(labels),
@@ -350,22 +359,13 @@ def _novelty(predictions: Predictions, bootstrap: Bootstrap) -> Novelty | None:
         return None
     flagged = predictions.novelty > NOVELTY_LIMIT
     share = bootstrap.estimate(lambda weights: metrics.ratio(weights @ flagged, weights.sum(-1)))
-    return Novelty(NOVELTY_LIMIT, _figure(share))
+    return Novelty(NOVELTY_LIMIT, figure_of(share))
 
 
 def _age_group(age: float | None) -> str:
     return UNKNOWN if age is None else next(name for name, end in AGES if age < end)
 
 
-def _figure(estimate: Estimate, index: int | tuple[int, ...] = ()) -> Figure:
-    return Figure(*(_number(values[index]) for values in estimate))
-
-
 def _threshold(value: float | np.ndarray | None) -> float | None:
     """Nine digits, which tell every float32 from its neighbours; None for a rule without a finite threshold."""
     return None if value is None or not math.isfinite(value) else float(f"{float(value):.9g}")
-
-
-def _number(value: float) -> float | None:
-    """Six decimals: more than any set of images can resolve, fewer than two processors may differ in."""
-    return None if math.isnan(value) else round(float(value), 6)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from handler.bias import BiasSetting, FlagFigures
 from handler.checkpoint import Checkpoint
-from handler.graphs import FlagFigures, Graphs, ModelFacts, flag_figures, ov, sha256
+from handler.graphs import Graphs, ModelFacts, measured, ov, sha256
 from handler.images import SIZE
 from handler.network import PixelsToProbabilities
 from handler.quantise import correct_biases, fold_batch_norm, quantise
@@ -28,28 +30,32 @@ def convert(checkpoint: Checkpoint) -> Graphs:
     return Graphs(answers, trace(rounded))
 
 
-def export(path: Path, folder: Path, flag: FlagFigures | None = None) -> None:
-    """Write the graphs of the checkpoint ``path``, and the figures of its malignant flag, into ``folder``.
+def export(path: Path, folder: Path, flag: FlagFigures | None = None, biases: Sequence[BiasSetting] = ()) -> None:
+    """Write the graphs of the checkpoint ``path``, and what was measured of it, into ``folder``.
 
     Raises:
         handler.checkpoint.CheckpointError: ``path`` is not a checkpoint.
     """
     checkpoint = Checkpoint.load(path)
-    convert(checkpoint).save(folder, facts(path, checkpoint, flag))
+    convert(checkpoint).save(folder, facts(path, checkpoint, flag, biases))
 
 
-def facts(path: Path, checkpoint: Checkpoint, flag: FlagFigures | None = None) -> ModelFacts:
+def facts(
+    path: Path, checkpoint: Checkpoint, flag: FlagFigures | None = None, biases: Sequence[BiasSetting] = ()
+) -> ModelFacts:
     """What serving needs to know of the checkpoint that was loaded from ``path``.
 
-    Without ``flag``, the figures are those of the graphs beside it, as in an unpacked archive.
+    Without ``flag`` or ``biases``, they are those of the graphs beside it, as in an unpacked archive.
     """
     digest = sha256(path)
+    known_flag, known_biases = measured(path.parent, digest)
     return ModelFacts(
         sha256=digest,
         classes=list(checkpoint.classes),
         malignant_threshold=checkpoint.malignant_threshold,
         epoch=checkpoint.training.get("epoch"),
-        flag=flag or flag_figures(path.parent, digest),
+        flag=flag or known_flag,
+        biases=list(biases) or known_biases,
     )
 
 

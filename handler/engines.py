@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from handler.bias import BiasSetting
 from handler.graphs import Graphs, ov
 from handler.images import SIZE
 
@@ -41,6 +42,7 @@ class Classifier:
         threads: CPU threads; all cores unless given.
         arithmetic: of answers on a CPU; the environment's ``MLBIO_PRECISION``, or the fastest, unless given.
         classes: ``dx`` codes in the order of the outputs, for graphs.
+        bias: another bias of rare classes than the model's own, for all probabilities.
 
     Attributes:
         arithmetic: of answers.
@@ -53,8 +55,10 @@ class Classifier:
         threads: int | None = None,
         arithmetic: Arithmetic | None = None,
         classes: list[str] | None = None,
+        bias: BiasSetting | None = None,
     ) -> None:
         self.device = device
+        self.bias = bias
         engines: _OpenVino | _Cuda
         if isinstance(model, Graphs):
             self.classes = classes or []
@@ -94,14 +98,19 @@ class Classifier:
             hidden: pixels of hidden regions, ``uint8`` (224, 224, 3).
             segments: the number of each pixel's region, (224, 224).
         """
-        return self._engines.sampler(square, hidden, segments)
+        sampler = self._engines.sampler(square, hidden, segments)
+        return lambda masks: self._with_bias(sampler(masks))
 
     def _run(self, engine: Engine, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (SIZE, SIZE, 3):
             raise ValueError(f"expected uint8 (N, {SIZE}, {SIZE}, 3), got {pixels.dtype} {pixels.shape}")
         if not len(pixels):
             return np.zeros((0, len(self.classes)), np.float32), np.zeros(0, np.float32)
-        return engine(np.ascontiguousarray(pixels))
+        probabilities, novelty = engine(np.ascontiguousarray(pixels))
+        return self._with_bias(probabilities), novelty
+
+    def _with_bias(self, probabilities: np.ndarray) -> np.ndarray:
+        return probabilities if self.bias is None else self.bias.apply(probabilities, self.classes)
 
 
 class _OpenVino:

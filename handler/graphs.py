@@ -14,18 +14,13 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov
 
+from handler.bias import BiasSetting, FlagFigures
+
 INDEX = "graphs.json"
 
 
 class GraphsError(ValueError):
     """The graphs of an archive are missing or belong to another checkpoint. The message says why."""
-
-
-class FlagFigures(msgspec.Struct, frozen=True):
-    """How often the malignant flag is raised on the test set: for malignant photographs, and for others."""
-
-    sensitivity: float
-    false_alarm_rate: float
 
 
 class ModelFacts(msgspec.Struct, frozen=True):
@@ -37,6 +32,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
         malignant_threshold: see :class:`handler.checkpoint.Checkpoint`.
         epoch: the epoch that was kept.
         flag: None where the model has no score card.
+        biases: the trade-off curve of the bias of rare classes; empty where the score card has none.
     """
 
     sha256: str
@@ -44,6 +40,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     malignant_threshold: float | None
     epoch: int | None
     flag: FlagFigures | None = None
+    biases: list[BiasSetting] = []
 
 
 class _Index(msgspec.Struct, frozen=True):
@@ -97,13 +94,13 @@ class Graphs:
         return cls(**graphs), index.model
 
 
-def flag_figures(folder: Path, digest: str) -> FlagFigures | None:
-    """Those in the index in ``folder``, if there is one and it is of the checkpoint with this SHA-256."""
+def measured(folder: Path, digest: str) -> tuple[FlagFigures | None, list[BiasSetting]]:
+    """Flag figures and trade-off curve in the index in ``folder``, if it is of the checkpoint with this SHA-256."""
     try:
         index = msgspec.json.decode((folder / INDEX).read_bytes(), type=_Index)
     except (OSError, msgspec.MsgspecError):
-        return None
-    return index.model.flag if index.model.sha256 == digest else None
+        return None, []
+    return (index.model.flag, index.model.biases) if index.model.sha256 == digest else (None, [])
 
 
 def sha256(path: Path) -> str:

@@ -35,6 +35,7 @@ from api.contract import (
 )
 from api.logs import EXTRA
 from api.photograph import ImageError
+from handler.bias import BiasSetting, chosen_bias
 from handler.engines import Classifier
 from handler.graphs import Graphs, ModelFacts
 from handler.images import SIZE, read_square
@@ -62,12 +63,19 @@ class Predictor:
     Args:
         classifier: the network.
         model: facts of its checkpoint.
+        bias: what the classifier has instead of the model's own bias; its threshold and figures replace the model's.
     """
 
-    def __init__(self, classifier: Classifier, model: ModelFacts) -> None:
+    def __init__(self, classifier: Classifier, model: ModelFacts, bias: BiasSetting | None = None) -> None:
         self.classifier = classifier
-        self.model = Model(architecture="resnet34", version=model.sha256[:12], epoch=model.epoch)
-        self.malignant_threshold, self.flag = model.malignant_threshold, model.flag
+        self.model = Model(
+            architecture="resnet34",
+            version=model.sha256[:12],
+            epoch=model.epoch,
+            bias_strength=None if bias is None else bias.strength,
+        )
+        fitted = model if bias is None else bias
+        self.malignant_threshold, self.flag = fitted.malignant_threshold, fitted.flag
         self.classifier.assess(np.zeros((1, SIZE, SIZE, 3), np.uint8))  # warm-up, as the first pass is slow
 
     @classmethod
@@ -76,12 +84,15 @@ class Predictor:
 
         Raises:
             handler.checkpoint.CheckpointError: ``path`` is not such a checkpoint.
+            handler.bias.BiasError: ``MLBIO_BIAS_STRENGTH`` is not on its curve.
         """
         from handler.checkpoint import Checkpoint
         from handler.convert import facts
 
         checkpoint = Checkpoint.load(path)
-        return cls(Classifier(checkpoint, device, threads), facts(path, checkpoint))
+        model = facts(path, checkpoint)
+        bias = chosen_bias(model.biases)
+        return cls(Classifier(checkpoint, device, threads, bias=bias), model, bias)
 
     @classmethod
     def from_graphs(cls, folder: Path, checkpoint: Path, threads: int | None = None) -> Predictor:
@@ -89,9 +100,11 @@ class Predictor:
 
         Raises:
             handler.graphs.GraphsError: they are missing, damaged, or were made of another file.
+            handler.bias.BiasError: ``MLBIO_BIAS_STRENGTH`` is not on the model's curve.
         """
         graphs, model = Graphs.load(folder, checkpoint)
-        return cls(Classifier(graphs, threads=threads, classes=model.classes), model)
+        bias = chosen_bias(model.biases)
+        return cls(Classifier(graphs, threads=threads, classes=model.classes, bias=bias), model, bias)
 
     @cached_property
     def explainer(self) -> Explainer:

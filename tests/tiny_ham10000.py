@@ -18,15 +18,15 @@ IMAGES = 28
 COLOURS = [(200, 90, 90), (90, 200, 90), (90, 90, 200), (200, 200, 90), (60, 50, 40), (160, 110, 80), (200, 40, 140)]
 
 
-def make_root(root: Path, suffix: str = ".jpg") -> Path:
-    """Seven classes of three lesions, each of one or two images of its class's colour, some in subfolders."""
+def make_root(root: Path, suffix: str = ".jpg", lesions: int = 3) -> Path:
+    """Seven classes of three ``lesions``, each of one or two images of its class's colour, some in subfolders."""
     rng = np.random.default_rng(0)
     rows, number = ["lesion_id,image_id,dx,dx_type,age,sex,localization"], itertools.count()
     for dx, colour in zip(CLASSES, COLOURS, strict=True):
-        for lesion in range(3):
+        for lesion in range(lesions):
             for _ in range(1 + lesion % 2):
                 image_id = f"ISIC_{next(number):07d}"
-                folder = train_folder(root) / ("part_1", "part_2/deep", ".")[lesion]
+                folder = train_folder(root) / ("part_1", "part_2/deep", ".")[lesion % 3]
                 folder.mkdir(parents=True, exist_ok=True)
                 pixels = np.clip(rng.normal(colour, 25, (48, 64, 3)), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{image_id}{suffix}")

@@ -22,9 +22,10 @@ from pathlib import Path
 import msgspec
 
 from evaluate.score_card import ScoreCard
+from handler.bias import BiasSetting, FlagFigures
 from handler.checkpoint import CheckpointError
 from handler.convert import export
-from handler.graphs import FlagFigures, sha256
+from handler.graphs import sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("handler", "api")
@@ -72,7 +73,7 @@ def build(checkpoint: Path, output: Path) -> None:
         staged, packed = Path(folder, "staged"), Path(folder, "packed")
         packed.mkdir()
         export(
-            checkpoint, staged, flag_figures(checkpoint)
+            checkpoint, staged, *measured(checkpoint)
         )  # a broken checkpoint is refused here rather than by a worker that dies in a loop
         # The archiver copies the contents of a folder, so the packages are put into one of their own.
         for package in PACKAGES:
@@ -101,8 +102,10 @@ def build(checkpoint: Path, output: Path) -> None:
         checksum.write_text(text)
 
 
-def flag_figures(checkpoint: Path) -> FlagFigures | None:
-    """What the score card beside the checkpoint says of its malignant flag; None without a card of this very model.
+def measured(checkpoint: Path) -> tuple[FlagFigures | None, list[BiasSetting]]:
+    """The malignant flag's figures and the trade-off curve that the score card beside the checkpoint has of it.
+
+    There are none without a card of this very model.
 
     Raises:
         ArchiveError: the card cannot be read.
@@ -111,16 +114,33 @@ def flag_figures(checkpoint: Path) -> FlagFigures | None:
     try:
         card = msgspec.json.decode(path.read_bytes(), type=ScoreCard)
     except FileNotFoundError:
-        return None
+        return None, []
     except (OSError, msgspec.MsgspecError) as error:
         raise ArchiveError(f"{path} is not a score card ({error}): make it again with make evaluate") from None
     if card.model is None or not checkpoint.is_file() or not sha256(checkpoint).startswith(card.model.sha256):
+        return None, []
+    flags = [
+        flag_figures(p.sensitivity.value, p.specificity.value)
+        for p in card.malignant.operating_points
+        if p.rule == FLAG_RULE
+    ]
+    curve = card.trade_off.points if card.trade_off else []
+    biases = [
+        msgspec.structs.replace(
+            point.setting,
+            flag=point.evaluated
+            and flag_figures(point.evaluated.flag_sensitivity.value, point.evaluated.flag_specificity.value),
+        )
+        for point in curve
+    ]
+    return next(iter(flags), None), biases
+
+
+def flag_figures(sensitivity: float | None, specificity: float | None) -> FlagFigures | None:
+    """Figures of the malignant flag; None where one of them is not defined."""
+    if sensitivity is None or specificity is None:
         return None
-    for point in card.malignant.operating_points:
-        sensitivity, specificity = point.sensitivity.value, point.specificity.value
-        if point.rule == FLAG_RULE and sensitivity is not None and specificity is not None:
-            return FlagFigures(sensitivity, round(1 - specificity, 6))
-    return None
+    return FlagFigures(sensitivity, round(1 - specificity, 6))
 
 
 def normalise(source: Path, target: Path) -> None:

@@ -56,6 +56,7 @@ def augmented_batches(
     size: int,
     augmentation: Augmentation,
     rng: np.random.Generator,
+    targets: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Augmented batches, prepared by a background thread while the network computes.
 
@@ -66,15 +67,17 @@ def augmented_batches(
         size: side of the views in pixels.
         augmentation: how far views may differ from their photographs.
         rng: the only source of randomness.
+        targets: class probabilities to learn (N, classes), float32; the labels unless given.
     """
     classes = torch.from_numpy(labels).to(photographs.device)
+    soft = nn.functional.one_hot(classes, len(CLASSES)).float()
+    if targets is not None:
+        soft = torch.from_numpy(targets).to(photographs.device)
 
     def batches() -> Iterator[Batch]:
         for index in torch.from_numpy(indices).to(photographs.device):
-            batch_labels = classes[index]
-            targets = nn.functional.one_hot(batch_labels, len(CLASSES)).float()
             views = random_views(photographs[index], size, augmentation, rng)
-            yield Batch(*mixup(views, targets, augmentation, rng), batch_labels)
+            yield Batch(*mixup(views, soft[index], augmentation, rng), classes[index])
 
     return in_background(batches())
 

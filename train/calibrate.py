@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from torch import nn
 
-from api.classes import MALIGNANT, class_indices
+from api.classes import CLASSES, MALIGNANT, class_indices
 from evaluate.metrics import accuracy, balanced_accuracy
 from handler.checkpoint import Checkpoint
 from handler.network import Normalise, features_and_logits
@@ -113,10 +113,15 @@ def fit_bias(logits: np.ndarray, labels: np.ndarray) -> list[float]:
     It is proportional to the logarithm of a class's rarity among ``labels`` (logit adjustment: Menon et al., ICLR
     2021). Of :data:`BIAS_STRENGTHS` the one with the best :func:`selection_score` is taken, the smallest of equals.
     """
-    counts = np.bincount(labels, minlength=logits.shape[1])
-    rarity = np.log(counts.sum() / np.maximum(counts, 1))
+    rarity = rarities(labels, logits.shape[1])
     best = max(BIAS_STRENGTHS, key=lambda strength: selection_score(logits + strength * rarity, labels))
     return [float(b) for b in best * rarity]
+
+
+def rarities(labels: np.ndarray, classes: int = len(CLASSES)) -> np.ndarray:
+    """The logarithm of each class's rarity among ``labels`` (N,), shape (classes,)."""
+    counts = np.bincount(labels, minlength=classes)
+    return np.log(counts.sum() / np.maximum(counts, 1))
 
 
 def selection_score(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -3,6 +3,7 @@
     python train/main_train.py ../shared/ham10000 --init ../shared/weights/resnet34_imagenet_init.safetensors
     python train/main_train.py DATA --epochs 30 --modelname model_store/mine.pth
     torchrun --nproc_per_node=2 train/main_train.py DATA
+    python train/main_train.py DATA --fold 2/5 --modelname folds/fold_2.pth
 
 ``root`` holds HAM10000_metadata.csv, HAM10000_images_train/ and HAM10000_images_test/ (subfolders are searched). Only
 the train folder is read: a tenth of its lesions is held out to select the epoch and to fit bias, temperature and
@@ -16,6 +17,7 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,9 @@ from evaluate.dataset import (
     load_squares,
     split_by_lesion,
 )
+from evaluate.folds import Fold, split_fold
 from handler.checkpoint import Checkpoint
+from handler.graphs import sha256
 from handler.network import Normalise
 from train.batches import augmented_batches, sample_indices
 from train.learner import Learner, set_learning_rate
@@ -42,8 +46,12 @@ from train.precision import mixed_precision
 from train.processes import Processes
 from train.recipe import Recipe
 from train.resume import Progress, RunIdentity, images_digest, load_progress
+from train.teacher import soft_targets
 from train.validation import EpochFigures, Validation
 from train.weights import previous_training, starting_network, weights_digest
+
+TEACHER_WEIGHT = 0.5
+"""Share of a teacher's answer in what is learned, unless the recipe says otherwise."""
 
 
 def main(argv: list[str] | None = None, recipe: Recipe | None = None) -> int:
@@ -78,6 +86,13 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--init", help="weights to start from (.safetensors or .pth; default: torchvision's ImageNet ones)")
     p.add_argument("--seed", type=not_negative, default=0, help="seed of the order and the augmentation (default: 0)")
+    p.add_argument(
+        "--fold",
+        type=Fold.parse,
+        metavar="K/N",
+        help="hold out the Kth of N folds instead of the validation part, and keep its answers beside the model (.csv)",
+    )
+    p.add_argument("--teacher", type=Path, metavar="CSV", help="answers of train/main_teach.py to learn from as well")
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     return p
 
@@ -94,7 +109,14 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
     """
     # Check everything before computing anything, the cheapest first.
     examples = find_examples(arguments.root, "train")
-    train_examples, held_out = split_by_lesion(examples, recipe.validation_fraction, recipe.split_seed)
+    if arguments.fold:
+        train_examples, held_out = split_fold(examples, arguments.fold, recipe.split_seed)
+    else:
+        train_examples, held_out = split_by_lesion(examples, recipe.validation_fraction, recipe.split_seed)
+    targets = None
+    if arguments.teacher:
+        recipe = replace(recipe, teacher_weight=recipe.teacher_weight or TEACHER_WEIGHT)
+        targets = soft_targets(arguments.teacher, train_examples, recipe.teacher_weight or 0.0)
     checkpoint_path = Path(arguments.modelname)
     if processes.is_main:
         ensure_writable(checkpoint_path, "--modelname")
@@ -114,6 +136,8 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         init_sha256=weights_digest(network.state_dict()),
         processes=processes.world_size,
         before=previous_training(arguments.init),
+        fold=str(arguments.fold) if arguments.fold else None,
+        teacher_sha256=sha256(arguments.teacher) if arguments.teacher else None,
     )
     validation = Validation(held_out, device, checkpoint_path, identity.facts()) if processes.is_main else None
     learner = Learner.create(network, recipe, device, processes)
@@ -143,6 +167,7 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
             epoch=epoch,
             epochs=arguments.epochs,
             seed=arguments.seed,
+            targets=targets,
         )
         if validation:
             validation.add_epoch(learner.average.module, figures)
@@ -150,6 +175,8 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
     if not validation:
         return None
     checkpoint = validation.complete(train_examples)
+    if arguments.fold:
+        validation.keep_answers(checkpoint_path.with_suffix(".csv"), Path(arguments.root) / FOLDERS["train"])
     resume_path.unlink(missing_ok=True)
     return checkpoint
 
@@ -164,6 +191,7 @@ def train_epoch(
     epoch: int,
     epochs: int,
     seed: int,
+    targets: np.ndarray | None = None,
 ) -> EpochFigures:
     """Train ``learner`` on about as many images as there are, sampled anew.
 
@@ -176,6 +204,7 @@ def train_epoch(
         epoch: number of this epoch, from 0.
         epochs: how many there will be.
         seed: of the order and the augmentation.
+        targets: class probabilities to learn (N, classes); the labels unless given.
     """
     device = photographs.device
     size = recipe.image_size(epoch, epochs)
@@ -185,7 +214,7 @@ def train_epoch(
     indices = sample_indices(labels, steps * batch_size, recipe.sampling_power, rng)
     own_indices = indices.reshape(steps, batch_size)[:, processes.rank :: processes.world_size]
     rng = np.random.default_rng([seed, epoch, 1 + processes.rank])
-    batches = augmented_batches(photographs, labels, own_indices, size, recipe.augmentation, rng)
+    batches = augmented_batches(photographs, labels, own_indices, size, recipe.augmentation, rng, targets)
 
     normalise = Normalise().to(device)
     precision = mixed_precision(device)

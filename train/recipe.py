@@ -25,6 +25,8 @@ class Recipe:
     validation_fraction: float = 0.1  # share of each class's lesions that is held out
     split_seed: int = 0  # independent of --seed: all runs hold out the same lesions and can be compared
     augmentation: Augmentation = Augmentation()
+    # Options that are None unless chosen, and then no part of a run's identity.
+    teacher_weight: float | None = None  # share of a teacher's answer in what is learned
 
     def image_size(self, epoch: int, epochs: int) -> int:
         """Side of the views in pixels: small first, 224 at the end (progressive resizing, fast.ai, 2018)."""

@@ -30,6 +30,8 @@ class RunIdentity:
         init_sha256: digest of the starting weights.
         processes: number of processes that share each batch.
         before: ``Checkpoint.training`` of the checkpoint that the run starts from, if it is one.
+        fold: that is held out, such as 2/5, if any.
+        teacher_sha256: digest of the teacher's answers, if there is one.
     """
 
     epochs: int
@@ -41,10 +43,15 @@ class RunIdentity:
     init_sha256: str
     processes: int
     before: dict[str, Any] | None = None
+    fold: str | None = None
+    teacher_sha256: str | None = None
 
     def facts(self) -> dict[str, Any]:
-        """The fields as plain values, nested dataclasses included; ``before`` only if there is one."""
-        return {name: value for name, value in asdict(self).items() if name != "before" or value is not None}
+        """The fields as plain values, nested dataclasses included.
+
+        What is None, here or in the recipe, is left out: an option that is not used does not make another run.
+        """
+        return asdict(self, dict_factory=lambda items: {name: value for name, value in items if value is not None})
 
 
 @dataclass

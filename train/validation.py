@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import nn
 
 from api.classes import CLASSES
 from evaluate.dataset import Example, load_squares
 from evaluate.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
+from evaluate.predictions import Predictions
 from handler.checkpoint import Checkpoint
+from handler.graphs import sha256
 from train.calibrate import calibrate, complete, fit_bias, predict, selection_score
 
 NOVELTY_IMAGES = 4000
@@ -46,6 +49,7 @@ class Validation:
 
     def __init__(self, held_out: list[Example], device: torch.device, path: Path, run_facts: dict[str, Any]) -> None:
         self.squares = load_squares(held_out, os.cpu_count() or 1, "decoding validation images")
+        self.examples = held_out
         self.labels = np.array([example.label for example in held_out])
         self.device = device
         self.path = path
@@ -80,6 +84,7 @@ class Validation:
             [train_examples[i] for i in sample], os.cpu_count() or 1, "decoding images for the novelty score"
         )
         probabilities = complete(checkpoint, train_squares, self.squares, self.labels, self.device)
+        self.answers = uncalibrated(probabilities, checkpoint)
         checkpoint.training |= self._validation_facts(probabilities)
         checkpoint.save(self.path)
         facts = checkpoint.training["validation"]
@@ -89,6 +94,12 @@ class Validation:
             f"temperature {checkpoint.temperature:.3f} -> {self.path}"
         )
         return checkpoint
+
+    def keep_answers(self, path: Path, folder: Path) -> None:
+        """Write the completed network's answers, without bias and temperature; image paths are inside ``folder``."""
+        inside = [replace(example, path=example.path.relative_to(folder)) for example in self.examples]
+        model = (self.path.name, sha256(self.path)[:12])
+        Predictions(inside, self.answers.astype(np.float32), model=model).write(path)
 
     def state_dict(self) -> dict[str, Any]:
         """What :meth:`load_state_dict` needs to go on after the last epoch."""
@@ -110,3 +121,8 @@ class Validation:
             },
             "history": list(self.history),
         }
+
+
+def uncalibrated(probabilities: np.ndarray, checkpoint: Checkpoint) -> np.ndarray:
+    """Softmax of the logits alone (N, classes), from probabilities with the checkpoint's bias and temperature."""
+    return softmax(np.log(probabilities) * checkpoint.temperature - checkpoint.bias, axis=1)

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from api.contract import Request
 from gateway.archive import verify
+from handler.bias import BIAS_VARIABLE, BiasError
+from handler.predictor import Predictor
 from tests.conftest import ROOT
 
 
@@ -61,6 +64,31 @@ def test_the_entry_point_needs_nothing_outside_the_archive(made: Path, tmp_path:
     )
     finished = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert finished.stdout.strip() == "loaded", finished.stderr
+
+
+def test_the_archive_moves_along_its_curve(made: Path, tmp_path: Path, example_images: list[Path], monkeypatch):
+    """Every rare class becomes more probable than the nevi, by the same graphs, and the answer says so."""
+    with zipfile.ZipFile(made) as content:
+        content.extractall(tmp_path)
+
+    def details(strength: str) -> dict:
+        monkeypatch.setenv(BIAS_VARIABLE, strength)
+        predictor = Predictor.from_graphs(tmp_path, tmp_path / "model_mlbio.pth")
+        (answer,) = predictor.answer([Request(example_images[0].read_bytes(), details=True)])
+        return json.loads(answer.body)["details"]
+
+    own, moved = details(""), details("0.6")
+    assert (own["model"]["bias_strength"], moved["model"]["bias_strength"]) == (None, 0.6)
+    assert own["malignant"]["sensitivity"] is not None and moved["malignant"]["sensitivity"] is not None
+    assert own["malignant"]["threshold"] != moved["malignant"]["threshold"]
+    nevi = "Melanocytic nevi"
+    for name, probability in moved["probabilities"].items():
+        if name != nevi:
+            ratio = own["probabilities"][name] / own["probabilities"][nevi]
+            assert probability / moved["probabilities"][nevi] > ratio, name
+    assert moved["out_of_distribution"] == own["out_of_distribution"]
+    with pytest.raises(BiasError, match="it must be one of 0, 0.1, 0.2"):
+        details("0.65")
 
 
 def test_a_broken_checkpoint_is_refused_and_the_old_archive_stays(made: Path, tmp_path: Path):

@@ -10,10 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from handler.bias import BiasSetting, FlagFigures
 from handler.checkpoint import Checkpoint
 from handler.convert import facts
 from handler.engines import Classifier
-from handler.graphs import INDEX, FlagFigures, Graphs, GraphsError
+from handler.graphs import INDEX, Graphs, GraphsError
 from tests.conftest import ROOT
 
 
@@ -26,14 +27,17 @@ def test_loaded_graphs_answer_as_the_checkpoint(saved: Path, exported: Path, squ
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_the_flags_figures_are_found_beside_the_checkpoint(saved: Path, exported: Path, tmp_path: Path):
+def test_the_flags_figures_and_the_curve_are_found_beside_the_checkpoint(saved: Path, exported: Path, tmp_path: Path):
     graphs, model = Graphs.load(exported, saved)
     flag = FlagFigures(0.95, 0.32)
-    graphs.save(tmp_path, msgspec.structs.replace(model, flag=flag))
+    bias = BiasSetting(0.6, 0.8, dict.fromkeys(model.classes, 0.5), 0.1, flag)
+    graphs.save(tmp_path, msgspec.structs.replace(model, flag=flag, biases=[bias]))
     unpacked = tmp_path / saved.name
     unpacked.write_bytes(saved.read_bytes())
-    assert facts(unpacked, Checkpoint.load(unpacked)).flag == flag
-    assert facts(saved, Checkpoint.load(saved)).flag is None
+    known, unknown = (facts(path, Checkpoint.load(path)) for path in (unpacked, saved))
+    assert known.flag == flag and known.biases == [bias]
+    assert unknown.flag is None and unknown.biases == []
+    assert Graphs.load(tmp_path, unpacked)[1] == known
 
 
 def test_graphs_are_loaded_without_torch(saved: Path, exported: Path):

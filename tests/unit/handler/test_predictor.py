@@ -11,7 +11,8 @@ import pytest
 
 from api.classes import CLASSES
 from api.contract import ContractError, Request
-from handler.graphs import FlagFigures, ModelFacts
+from handler.bias import BiasSetting, FlagFigures
+from handler.graphs import ModelFacts
 from handler.jobs import Cancelled, Job
 from handler.predictor import Predictor
 
@@ -98,6 +99,25 @@ def test_details_describe_the_photograph(predictor: Predictor, photograph: bytes
     assert (malignant["sensitivity"], malignant["false_alarm_rate"]) == (0.95, 0.32)
     assert answer["details"]["out_of_distribution"] == {"score": 0.5, "flagged": False}
     assert answer["details"]["explanation"] is None
+
+
+def test_details_say_that_the_bias_is_not_the_models_own(loaded: Predictor, photograph: bytes):
+    """Threshold and figures of the flag are those of the chosen bias; the novelty score is what it was."""
+    facts = ModelFacts("0123456789abcdef", list(CLASSES), 0.07, 22, FlagFigures(0.95, 0.32))
+    bias = BiasSetting(0.6, 1.0, dict.fromkeys(CLASSES, 0.0), 0.5, FlagFigures(0.96, 0.36))
+    details = [
+        json.loads(Predictor(StubClassifier(), facts, chosen).answer([Request(photograph, details=True)])[0].body)
+        for chosen in (None, bias)
+    ]
+    own, moved = (answer["details"] for answer in details)
+    assert (own["model"]["bias_strength"], moved["model"]["bias_strength"]) == (None, 0.6)
+    assert own["malignant"] == {
+        "probability": 0.4286, "threshold": 0.07, "flagged": True, "sensitivity": 0.95, "false_alarm_rate": 0.32
+    }  # fmt: skip
+    assert moved["malignant"] == {
+        "probability": 0.4286, "threshold": 0.5, "flagged": False, "sensitivity": 0.96, "false_alarm_rate": 0.36
+    }  # fmt: skip
+    assert own["out_of_distribution"] == moved["out_of_distribution"]
 
 
 @pytest.mark.parametrize("novelty, expected", [(np.nan, None), (1.25, {"score": 1.25, "flagged": True})])

@@ -1,0 +1,32 @@
+"""Which training images a checkpoint was not trained on."""
+
+from __future__ import annotations
+
+from evaluate.dataset import DataError, Example, split_by_lesion
+from evaluate.folds import Fold, split_fold
+from handler.checkpoint import Checkpoint
+
+FRACTION = 0.1
+"""Of each class's lesions, in checkpoints that do not say."""
+
+
+def held_out(examples: list[Example], checkpoint: Checkpoint) -> list[Example]:
+    """The validation part of the training images ``examples``, split again as in the run that made ``checkpoint``.
+
+    Raises:
+        DataError: the run had other images, or the checkpoint does not say how many it learned from.
+    """
+    recipe = checkpoint.training.get("recipe", {})
+    seed = recipe.get("split_seed", 0)
+    if fold := checkpoint.training.get("fold"):
+        train, validation = split_fold(examples, Fold.parse(fold), seed)
+    else:
+        fraction = recipe.get("validation_fraction", recipe.get("validation", FRACTION))
+        train, validation = split_by_lesion(examples, fraction, seed)
+    learned = checkpoint.training.get("images")
+    if learned != len(train):
+        raise DataError(
+            f"the model learned from {learned} images, and these would give it {len(train)}: give the folder that it "
+            "was trained on"
+        )
+    return validation

@@ -1,0 +1,108 @@
+"""Measure how much of a trained model's accuracy survives other cameras, compression and resizing.
+
+    python evaluate/main_robustness.py ../shared/ham10000
+
+Every photograph of the validation part of the training images and of the test images is changed in ten ways
+(``evaluate/shifts.py``) and classified. Recipes are to be chosen by the validation part alone. The table goes into
+``robustness.json`` beside the score card, whose command then shows it. It takes minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from api.classes import CLASSES, class_indices
+from evaluate import robustness
+from evaluate.arguments import UsageError, ensure_writable_folder, not_negative, positive
+from evaluate.dataset import FOLDERS, METADATA, DataError, Example, find_examples
+from evaluate.held_out import held_out
+from evaluate.main_evaluate import ROBUSTNESS
+from evaluate.report import robustness_table
+from evaluate.robustness import Answer, Robustness
+from evaluate.shifts import SHIFTS
+from handler.checkpoint import Checkpoint, CheckpointError
+from handler.engines import Classifier
+from handler.graphs import sha256
+
+ROOT = Path(__file__).resolve().parent.parent
+VALIDATION, TEST = "validation", "test"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        ensure_writable_folder(arguments.output, "--output")
+        checkpoint = Checkpoint.load(arguments.modelname)
+        sets = {name: examples_of(arguments.root, name, checkpoint) for name in arguments.sets}
+        classifier = Classifier(checkpoint)
+        made = Robustness(
+            sha256=sha256(arguments.modelname)[:12],
+            arithmetic=classifier.arithmetic,
+            images={name: len(examples) for name, examples in sets.items()},
+            sets={
+                name: robustness.compare(
+                    robustness.answers_under(SHIFTS, examples, in_known_order(classifier), f"{name} images, shifted"),
+                    examples,
+                    arguments.resamples,
+                    arguments.seed,
+                )
+                for name, examples in sets.items()
+            },
+        )
+        robustness.write(made, arguments.output / ROBUSTNESS)
+    except (UsageError, DataError, CheckpointError, OSError) as error:
+        print(f"main_robustness.py: error: {error}", file=sys.stderr)
+        return 2
+    print(robustness_table(made))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The documented options."""
+    p = argparse.ArgumentParser(description="Measure a trained model's accuracy on photographs changed in ten ways.")
+    p.add_argument("root", type=Path, help=f"folder with {METADATA}, {FOLDERS['train']}/ and {FOLDERS['test']}/")
+    p.add_argument(
+        "--modelname", type=Path, default=ROOT / "model_store/model_mlbio.pth", help="checkpoint to evaluate"
+    )
+    p.add_argument(
+        "--sets",
+        nargs="+",
+        choices=(VALIDATION, TEST),
+        default=[VALIDATION, TEST],
+        help="images to change (default: both)",
+    )
+    p.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=ROOT / "model_store/score_card",
+        help=f"folder of {ROBUSTNESS} (default: model_store/score_card)",
+    )
+    p.add_argument("--resamples", type=positive, default=1000, help="of the bootstrap (default: 1000)")
+    p.add_argument("--seed", type=not_negative, default=0, help="of the bootstrap (default: 0)")
+    return p
+
+
+def examples_of(root: Path, name: str, checkpoint: Checkpoint) -> list[Example]:
+    """The set called ``name``."""
+    return find_examples(root, TEST) if name == TEST else held_out(find_examples(root, "train"), checkpoint)
+
+
+def in_known_order(classifier: Classifier) -> Answer:
+    """The classifier's answers in the order of ``CLASSES``, 0 for a class that it lacks."""
+
+    def answer(squares: np.ndarray) -> np.ndarray:
+        probabilities = np.zeros((len(squares), len(CLASSES)), np.float32)
+        probabilities[:, class_indices(classifier.classes)] = classifier.probabilities(squares)
+        return probabilities
+
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""How much of a model's accuracy survives the shifts of :mod:`evaluate.shifts`, on the same images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from tqdm import tqdm
+
+from api.photograph import ImageError, open_photograph
+from evaluate import metrics
+from evaluate.bootstrap import Bootstrap, clusters_of
+from evaluate.dataset import DataError, Example
+from evaluate.figures import Figure, figure_of
+from evaluate.shifts import UNCHANGED, Shift
+from handler.images import network_square
+
+BATCH = 32
+
+Answer = Callable[[np.ndarray], np.ndarray]
+"""``uint8`` squares (N, 224, 224, 3) in, probabilities (N, classes) in the order of ``CLASSES`` out."""
+
+
+class ShiftFigures(Struct, frozen=True):
+    """A set of images under one shift.
+
+    Attributes:
+        shift: its name in :data:`evaluate.shifts.SHIFTS`.
+        accuracy_change: difference from the unchanged images, with the interval of the paired difference.
+        balanced_accuracy_change: likewise.
+        agreement: share of the images whose most probable class stays the same.
+    """
+
+    shift: str
+    accuracy: Figure
+    balanced_accuracy: Figure
+    accuracy_change: Figure
+    balanced_accuracy_change: Figure
+    agreement: Figure
+
+
+class Robustness(Struct, frozen=True):
+    """A model under every shift.
+
+    Attributes:
+        sha256: first 12 digits of the checkpoint's.
+        arithmetic: that the network was computed in.
+        images: of each set, by its name.
+        sets: figures of each set, by its name.
+    """
+
+    sha256: str
+    arithmetic: str
+    images: dict[str, int]
+    sets: dict[str, list[ShiftFigures]]
+
+
+def answers_under(
+    shifts: Mapping[str, Shift], examples: Sequence[Example], answer: Answer, description: str
+) -> dict[str, np.ndarray]:
+    """Probabilities (N, classes) of ``examples`` under each shift; an image is decoded once.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+
+    def squares_of(example: Example) -> np.ndarray:
+        try:
+            photograph = open_photograph(example.path.read_bytes())
+        except (ImageError, OSError) as error:
+            raise DataError(f"{example.path}: {error}") from None
+        return np.stack([network_square(shift(photograph)) for shift in shifts.values()])
+
+    def batches() -> Iterator[np.ndarray]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in tqdm(range(0, len(examples), BATCH), desc=description, leave=False, disable=None):
+                yield np.stack(list(pool.map(squares_of, examples[start : start + BATCH])), 1)
+
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in shifts}
+    for batch in batches():
+        for name, squares in zip(shifts, batch, strict=True):
+            parts[name].append(answer(np.ascontiguousarray(squares)))
+    return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def compare(
+    answers: Mapping[str, np.ndarray], examples: Sequence[Example], resamples: int, seed: int
+) -> list[ShiftFigures]:
+    """Figures of each shift's ``answers`` beside those of :data:`evaluate.shifts.UNCHANGED`, which is among them.
+
+    Whole lesions are resampled, the same ones with and without the shift.
+    """
+    labels = np.array([e.label for e in examples])
+    bootstrap = Bootstrap(clusters_of([e.lesion for e in examples]), resamples, seed)
+    plain = answers[UNCHANGED]
+
+    def change(metric: Callable, shifted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return metric(shifted, labels, weights) - metric(plain, labels, weights)
+
+    def figures(name: str, shifted: np.ndarray) -> ShiftFigures:
+        functions: dict[str, Callable] = {
+            "accuracy": partial(metrics.accuracy, shifted, labels),
+            "balanced_accuracy": partial(metrics.balanced_accuracy, shifted, labels),
+            "accuracy_change": partial(change, metrics.accuracy, shifted),
+            "balanced_accuracy_change": partial(change, metrics.balanced_accuracy, shifted),
+            "agreement": partial(metrics.accuracy, shifted, plain.argmax(1)),
+        }
+        return ShiftFigures(name, **{key: figure_of(bootstrap.estimate(f)) for key, f in functions.items()})
+
+    return [figures(name, shifted) for name, shifted in answers.items()]
+
+
+def write(robustness: Robustness, path: Path) -> None:
+    """Keep the table beside the score card."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(robustness), indent=1) + b"\n")
+
+
+def read(path: Path, sha256: str) -> Robustness | None:
+    """What :func:`write` wrote of the model with this digest; None if there is no such file, or of another model.
+
+    Raises:
+        DataError: the file holds something else.
+    """
+    try:
+        robustness = msgspec.json.decode(path.read_bytes(), type=Robustness)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise DataError(f"{path} does not hold figures of shifts ({error})") from None
+    return robustness if robustness.sha256 == sha256 else None

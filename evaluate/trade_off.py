@@ -1,0 +1,142 @@
+"""The trade-off between accuracy and balanced accuracy that the bias of rare classes makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from api.classes import CLASSES, MALIGNANT, class_indices
+from evaluate import metrics
+from evaluate.bootstrap import Bootstrap, clusters_of
+from evaluate.dataset import DataError, Example
+from evaluate.figures import Figure, figure_of
+from handler.bias import BiasSetting
+
+LEAST_ACCURACY = 0.80
+"""That :func:`best` keeps."""
+
+
+class BiasFigures(Struct, frozen=True):
+    """One strength of the bias on one set of images.
+
+    Attributes:
+        flag_sensitivity: share of the malignant images whose summed probability reaches the setting's threshold.
+        flag_specificity: share of the others that stay below it.
+    """
+
+    accuracy: Figure
+    balanced_accuracy: Figure
+    expected_calibration_error: Figure
+    flag_sensitivity: Figure
+    flag_specificity: Figure
+
+
+class BiasPoint(Struct, frozen=True):
+    """A point of the curve.
+
+    Attributes:
+        setting: what gives these figures in serving.
+        temperature: fitted for it on the held-out images.
+        held_out: figures on the images that it was fitted to.
+        evaluated: figures on the images of the score card; None before they are known.
+    """
+
+    setting: BiasSetting
+    temperature: float
+    held_out: BiasFigures
+    evaluated: BiasFigures | None = None
+
+
+class TradeOff(Struct, frozen=True):
+    """The curve.
+
+    Attributes:
+        sha256: first 12 digits of the checkpoint's that the settings are for.
+        answers: what the held-out answers are, in words.
+        images: how many there are.
+        own: strength of the checkpoint's own bias.
+        best: strength that :func:`best` finds.
+        points: by rising strength.
+    """
+
+    sha256: str
+    answers: str
+    images: int
+    own: float
+    best: float
+    points: list[BiasPoint]
+
+
+def figures(
+    probabilities: np.ndarray,
+    examples: Sequence[Example],
+    threshold: float | None,
+    bootstrap: Bootstrap,
+) -> BiasFigures:
+    """Figures of ``probabilities`` (N, classes), in the order of ``CLASSES``, with a malignant ``threshold``."""
+    labels = np.array([e.label for e in examples])
+    malignant = class_indices(MALIGNANT)
+    called = probabilities[:, malignant].sum(1).astype(float) >= (np.inf if threshold is None else threshold)
+    rates = bootstrap.estimate(lambda weights: np.stack(metrics.rates(called, np.isin(labels, malignant), weights), -1))
+
+    def of_set(metric: Callable) -> Figure:
+        return figure_of(bootstrap.estimate(partial(metric, probabilities, labels)))
+
+    return BiasFigures(
+        of_set(metrics.accuracy),
+        of_set(metrics.balanced_accuracy),
+        of_set(metrics.expected_calibration_error),
+        figure_of(rates, 0),
+        figure_of(rates, 1),
+    )
+
+
+def evaluate(
+    trade_off: TradeOff, probabilities: np.ndarray, examples: Sequence[Example], resamples: int, seed: int
+) -> TradeOff:
+    """The curve with figures of other images, given the model's own ``probabilities`` (N, classes) of them."""
+    bootstrap = Bootstrap(clusters_of([e.lesion for e in examples]), resamples, seed)
+    points = []
+    for point in trade_off.points:
+        moved = point.setting.apply(probabilities, list(CLASSES))
+        evaluated = figures(moved, examples, point.setting.malignant_threshold, bootstrap)
+        points.append(msgspec.structs.replace(point, evaluated=evaluated))
+    return msgspec.structs.replace(trade_off, points=points)
+
+
+def best(points: Sequence[BiasPoint]) -> BiasPoint:
+    """The highest balanced accuracy on held-out images whose accuracy is at least :data:`LEAST_ACCURACY`.
+
+    The weakest bias of equals. If none is accurate enough, the most accurate.
+    """
+    accurate = [p for p in points if (p.held_out.accuracy.value or 0) >= LEAST_ACCURACY]
+    if not accurate:
+        return max(points, key=lambda p: p.held_out.accuracy.value or 0)
+    return max(accurate, key=lambda p: p.held_out.balanced_accuracy.value or 0)
+
+
+def write(trade_off: TradeOff, path: Path) -> None:
+    """Keep the curve beside the score card, without the figures of the card's own images."""
+    points = [msgspec.structs.replace(p, evaluated=None) for p in trade_off.points]
+    content = msgspec.json.encode(msgspec.structs.replace(trade_off, points=points))
+    path.write_bytes(msgspec.json.format(content, indent=1) + b"\n")
+
+
+def read(path: Path, sha256: str) -> TradeOff | None:
+    """What :func:`write` wrote for the model with this digest; None if there is no such file, or of another model.
+
+    Raises:
+        DataError: the file holds something else.
+    """
+    try:
+        trade_off = msgspec.json.decode(path.read_bytes(), type=TradeOff)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise DataError(f"{path} does not hold a trade-off curve ({error})") from None
+    return trade_off if trade_off.sha256 == sha256 else None

@@ -1,0 +1,84 @@
+"""The table of shifts, for a classifier whose answers depend on brightness alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evaluate import robustness
+from evaluate.dataset import DataError, Example
+from evaluate.report import robustness_table
+from evaluate.robustness import Robustness, answers_under, compare
+from evaluate.shifts import UNCHANGED, gamma
+from tests.unit.evaluate.sets import MEL, NV, confident, examples_of
+
+SHIFTS = {UNCHANGED: lambda photograph: photograph, "darker": gamma(1.4)}
+
+
+def by_brightness(squares: np.ndarray) -> np.ndarray:
+    return confident([MEL if square.mean() < 100 else NV for square in squares])
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> list[Example]:
+    """Forty photographs; light ones are nevi, and half of those are dark enough for gamma to make them melanomas."""
+    made = []
+    for i in range(40):
+        level = (60, 110, 60, 200)[i % 4]
+        Image.new("RGB", (20, 20), (level,) * 3).save(tmp_path / f"{i}.png")
+        made.append(Example(tmp_path / f"{i}.png", NV if level > 100 else MEL, f"L{i // 2}"))
+    return made
+
+
+def test_answers_are_in_the_order_of_the_images_under_each_shift(examples: list[Example]):
+    answers = answers_under(SHIFTS, examples, by_brightness, "test")
+    assert answers[UNCHANGED].argmax(1).tolist() == [e.label for e in examples]
+    assert answers["darker"].argmax(1).tolist() == [MEL, MEL, MEL, NV] * 10
+
+
+def test_a_change_is_paired(examples: list[Example]):
+    plain, darker = compare(answers_under(SHIFTS, examples, by_brightness, "test"), examples, 200, 0)
+    assert plain.accuracy.value == plain.agreement.value == 1
+    assert (plain.accuracy_change.low, plain.accuracy_change.high) == (0, 0)
+    assert darker.accuracy.value == darker.agreement.value == 0.75
+    assert darker.accuracy_change.value == -0.25 and darker.balanced_accuracy_change.value == -0.25
+    assert darker.accuracy_change.low < -0.25 < darker.accuracy_change.high < 0
+
+
+def test_two_models_that_err_on_different_images_have_an_interval_although_they_are_equally_good():
+    labels = [NV] * 40
+    answers = {UNCHANGED: confident([NV, MEL] * 20), "darker": confident([MEL, NV] * 20)}
+    _, darker = compare(answers, examples_of(labels), 200, 0)
+    assert darker.accuracy_change.value == 0 and darker.agreement.value == 0
+    assert darker.accuracy_change.low < -0.1 and darker.accuracy_change.high > 0.1
+
+
+def test_the_table_is_kept_for_its_model_only(examples: list[Example], tmp_path: Path):
+    figures = compare(answers_under(SHIFTS, examples, by_brightness, "test"), examples, 20, 0)
+    made = Robustness("0123456789ab", "float32", {"validation": 40}, {"validation": figures})
+    path = tmp_path / "robustness.json"
+    assert robustness.read(path, "0123456789ab") is None
+    robustness.write(made, path)
+    assert robustness.read(path, "0123456789ab") == made
+    assert robustness.read(path, "ffffffffffff") is None
+    path.write_text("{}")
+    with pytest.raises(DataError, match="does not hold figures of shifts"):
+        robustness.read(path, "0123456789ab")
+
+
+def test_the_table_as_markdown(examples: list[Example]):
+    figures = compare(answers_under(SHIFTS, examples, by_brightness, "test"), examples, 20, 0)
+    text = robustness_table(Robustness("0123456789ab", "bfloat16", {"validation": 40}, {"validation": figures}))
+    assert "classified in bfloat16" in text
+    assert "| 40 validation images | accuracy | difference |" in text
+    assert "| none | 1.000 | | 1.000 | | 1.000 |" in text
+    assert "| darker | 0.750 | -0.250 (" in text
+
+
+def test_a_file_that_is_no_photograph_is_named(examples: list[Example]):
+    examples[3].path.write_text("no image")
+    with pytest.raises(DataError, match=r"3\.png: not an image"):
+        answers_under(SHIFTS, examples, by_brightness, "test")

@@ -1,0 +1,161 @@
+"""The curve of the bias of rare classes, fitted to answers that are made up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from api.classes import CLASSES
+from evaluate import trade_off
+from evaluate.dataset import DataError
+from evaluate.predictions import Predictions
+from evaluate.report import trade_off_table
+from evaluate.trade_off import TradeOff, best, evaluate
+from handler.checkpoint import Checkpoint
+from tests.unit.evaluate.sets import random_predictions
+from train import main_trade_off
+from train.calibrate import rarities
+from train.trade_off import STRENGTHS, fit_trade_off, own_strength
+
+SHA = "0123456789ab"
+
+
+@pytest.fixture(scope="module")
+def answers() -> Predictions:
+    return random_predictions(800)
+
+
+@pytest.fixture(scope="module")
+def logits(answers: Predictions) -> np.ndarray:
+    return np.log(answers.probabilities.astype(float)) * 2
+
+
+def curve_of(checkpoint: Checkpoint, logits: np.ndarray, answers: Predictions) -> TradeOff:
+    return fit_trade_off(checkpoint, SHA, logits, answers.examples, "test", 20, 0)
+
+
+@pytest.fixture(scope="module")
+def curve(logits: np.ndarray, answers: Predictions) -> TradeOff:
+    return curve_of(Checkpoint({}, temperature=0.8, malignant_threshold=0.123), logits, answers)
+
+
+def test_a_stronger_bias_finds_more_of_the_rare_classes_and_costs_accuracy(curve: TradeOff):
+    assert [p.setting.strength for p in curve.points] == list(STRENGTHS)
+    accuracy = [p.held_out.accuracy.value for p in curve.points]
+    balanced = [p.held_out.balanced_accuracy.value for p in curve.points]
+    assert accuracy[-1] < accuracy[0] and max(balanced) > balanced[0]
+
+
+def test_the_models_own_bias_is_a_point_as_it_is(curve: TradeOff):
+    (own,) = [p for p in curve.points if p.setting.strength == curve.own]
+    assert curve.own == 0 and own.temperature == 0.8
+    assert own.setting.malignant_threshold == 0.123
+    assert own.setting.exponent == 1 and set(own.setting.offsets.values()) == {0}
+
+
+def test_each_strength_keeps_the_share_of_malignant_images_that_are_flagged(curve: TradeOff):
+    for point in curve.points[1:]:
+        assert point.held_out.flag_sensitivity.value == pytest.approx(0.95, abs=0.01)
+
+
+def test_a_setting_gives_in_serving_what_was_measured(curve: TradeOff, logits: np.ndarray, answers: Predictions):
+    """Applied to the model's own probabilities of the same images, every figure comes out as it was fitted."""
+    served = softmax(logits / 0.8, axis=1).astype(np.float32)
+    for point in evaluate(curve, served, answers.examples, 20, 0).points:
+        assert point.evaluated is not None
+        for name in ("accuracy", "balanced_accuracy", "flag_sensitivity", "flag_specificity"):
+            ours, fitted = getattr(point.evaluated, name).value, getattr(point.held_out, name).value
+            assert ours == pytest.approx(fitted, abs=2 / 150), name
+
+
+def test_the_best_keeps_the_accuracy(curve: TradeOff, monkeypatch: pytest.MonkeyPatch):
+    accuracies = sorted(p.held_out.accuracy.value for p in curve.points)
+    for least in (accuracies[0], accuracies[4], accuracies[-1]):
+        monkeypatch.setattr(trade_off, "LEAST_ACCURACY", least)
+        accurate = [p for p in curve.points if p.held_out.accuracy.value >= least]
+        assert best(curve.points) in accurate
+        assert best(curve.points).held_out.balanced_accuracy.value == max(
+            p.held_out.balanced_accuracy.value for p in accurate
+        )
+    monkeypatch.setattr(trade_off, "LEAST_ACCURACY", 1.0)
+    assert best(curve.points).held_out.accuracy.value == max(p.held_out.accuracy.value for p in curve.points)
+
+
+def test_the_strength_of_a_bias_is_found_again(answers: Predictions):
+    rarity = rarities(answers.labels)
+    assert own_strength(0.3 * rarity, rarity) == 0.3
+    assert own_strength(0.33 * rarity, rarity) == 0.33
+
+
+def test_a_bias_between_the_strengths_is_a_point_of_its_own(logits: np.ndarray, answers: Predictions):
+    bias = (0.25 * rarities(answers.labels)).tolist()
+    strengths = [p.setting.strength for p in curve_of(Checkpoint({}, bias=bias), logits, answers).points]
+    assert strengths == sorted({*STRENGTHS, 0.25})
+
+
+def test_the_curve_is_kept_for_its_model_only(curve: TradeOff, tmp_path: Path):
+    path = tmp_path / "trade_off.json"
+    assert trade_off.read(path, SHA) is None
+    trade_off.write(curve, path)
+    assert trade_off.read(path, SHA) == curve and trade_off.read(path, "f" * 12) is None
+    path.write_text("[]")
+    with pytest.raises(DataError, match="does not hold a trade-off curve"):
+        trade_off.read(path, SHA)
+
+
+def test_the_curve_as_markdown(curve: TradeOff, answers: Predictions):
+    text = trade_off_table(curve)
+    assert "| strength | held-out accuracy | held-out balanced accuracy |" in text and "| 0 (own)" in text
+    with_others = trade_off_table(evaluate(curve, answers.probabilities, answers.examples, 20, 0))
+    assert "flag: sensitivity" in with_others and "(chosen)" in with_others
+
+
+# The command
+
+
+@pytest.fixture
+def kept(tmp_path: Path, answers: Predictions) -> list[Path]:
+    """Two files of kept answers, as folds leave them, and a checkpoint."""
+    for name, part in {"0": slice(0, 400), "1": slice(400, 800)}.items():
+        Predictions(answers.examples[part], answers.probabilities[part]).write(tmp_path / f"fold_{name}.csv")
+    Checkpoint({}).save(tmp_path / "m.pth")
+    return sorted(tmp_path.glob("fold_*.csv"))
+
+
+def run(*arguments: object) -> int:
+    return main_trade_off.main([str(a) for a in arguments])
+
+
+def test_kept_answers_of_folds_give_a_curve(kept: list[Path], tmp_path: Path, capsys):
+    assert run("--answers", *kept, "--modelname", tmp_path / "m.pth", "--output", tmp_path, "--resamples", 5) == 0
+    assert "800 held-out images (2 folds, each by a network" in capsys.readouterr().out
+    assert (tmp_path / "trade_off.json").is_file()
+
+
+def test_what_cannot_work_is_one_line(kept: list[Path], tmp_path: Path, capsys):
+    common = "--modelname", tmp_path / "m.pth", "--output", tmp_path
+    cases = {
+        "give either root, or --answers": common,
+        "two of the files answer the same image": ("--answers", kept[0], *kept, *common),
+        "none.pth does not exist": ("--answers", *kept, "--modelname", tmp_path / "none.pth", "--output", tmp_path),
+        "is missing: it holds a row per image": ("--answers", tmp_path / "none.csv", *common),
+    }
+    for expected, arguments in cases.items():
+        assert run(*arguments) == 2
+        captured = capsys.readouterr()
+        assert expected in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+
+
+def test_logits_are_the_networks(one_thread, tmp_path: Path):
+    from torchvision.models import resnet34
+
+    from evaluate.dataset import find_examples
+    from tests.tiny_ham10000 import make_root
+
+    examples = find_examples(make_root(tmp_path), "train")[:3]
+    checkpoint = Checkpoint(resnet34(num_classes=len(CLASSES)).state_dict(), bias=[1.0] * 7, temperature=2.0)
+    logits = main_trade_off.logits_of(checkpoint, examples)
+    assert logits.shape == (3, 7) and np.isfinite(logits).all() and len({*logits[0]}) == 7

@@ -1,0 +1,76 @@
+"""Fit every strength of the bias of rare classes to held-out answers: temperature and malignant threshold of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import softmax
+
+from api.classes import CLASSES, class_indices
+from evaluate.bootstrap import Bootstrap, clusters_of
+from evaluate.dataset import Example
+from evaluate.trade_off import BiasPoint, TradeOff, best, figures
+from handler.bias import BiasSetting
+from handler.checkpoint import Checkpoint
+from train.calibrate import fit_malignant_threshold, fit_temperature, rarities
+
+STRENGTHS = tuple(tenth / 10 for tenth in range(11))
+"""1 treats all classes as equally frequent."""
+
+SAME_BIAS = 1e-3
+"""Logits may differ by this much for a bias to count as the model's own."""
+
+
+def fit_trade_off(
+    checkpoint: Checkpoint,
+    sha256: str,
+    logits: np.ndarray,
+    examples: Sequence[Example],
+    answers: str,
+    resamples: int,
+    seed: int,
+) -> TradeOff:
+    """The curve of a model.
+
+    Args:
+        checkpoint: its own bias, temperature and threshold are one point of the curve.
+        sha256: first 12 digits of its file's.
+        logits: held-out answers (N, classes) without bias and temperature, in the order of ``CLASSES``.
+        examples: the images that they answer.
+        answers: what these are, in words.
+        resamples: of the bootstrap over lesions.
+        seed: of the bootstrap.
+    """
+    labels = np.array([e.label for e in examples])
+    rarity = rarities(labels)
+    bootstrap = Bootstrap(clusters_of([e.lesion for e in examples]), resamples, seed)
+    own_bias = np.zeros(len(CLASSES))
+    own_bias[class_indices(checkpoint.classes)] = checkpoint.bias
+    own = own_strength(own_bias, rarity)
+    points = []
+    for strength in sorted({*STRENGTHS, own}):
+        bias, temperature, threshold = own_bias, checkpoint.temperature, checkpoint.malignant_threshold
+        if strength != own:
+            bias = strength * rarity
+            temperature = fit_temperature(logits + bias, labels)
+        probabilities = softmax((logits + bias) / temperature, axis=1).astype(np.float32)
+        if strength != own:
+            threshold = fit_malignant_threshold(probabilities, labels)
+        offsets = (bias - own_bias) / temperature
+        setting = BiasSetting(
+            strength=strength,
+            exponent=checkpoint.temperature / temperature,
+            offsets=dict(zip(CLASSES, offsets.tolist(), strict=True)),
+            malignant_threshold=threshold,
+        )
+        points.append(BiasPoint(setting, temperature, figures(probabilities, examples, threshold, bootstrap)))
+    return TradeOff(sha256, answers, len(examples), own, best(points).setting.strength, points)
+
+
+def own_strength(bias: np.ndarray, rarity: np.ndarray) -> float:
+    """The multiple of ``rarity`` (classes,) nearest to ``bias`` (classes,): one of :data:`STRENGTHS` if equal."""
+    for strength in STRENGTHS:
+        if np.abs(bias - strength * rarity).max() < SAME_BIAS:
+            return strength
+    return round(float(bias @ rarity / (rarity @ rarity)), 3)
