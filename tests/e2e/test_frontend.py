@@ -43,6 +43,7 @@ from tests.e2e.page import (
     violations,
     wait,
     wait_for,
+    wait_until_idle,
 )
 
 
@@ -76,14 +77,16 @@ def test_an_example_is_classified_and_explained_and_nothing_is_asked_of_the_inte
 
     click(browser, "Low")
     click(browser, "Explain")
-    (view,) = wait(browser).until(lambda b: b.find_elements("css selector", ".mlbio-x"))
+    wait(browser).until(lambda b: b.find_elements("css selector", ".mlbio-x"))
+    wait_until_idle(browser)
+    view = browser.find_element("css selector", ".mlbio-x")
     figures = predict(service, example, explain=True, precision="Faible", details=True)["details"]["explanation"]
     regions = np.unique(np.asarray(Image.open(io.BytesIO(base64.b64decode(figures["regions"]["map"])))))
     assert len(view.find_elements("css selector", ".mlbio-x-region")) == 2 * len(regions)  # in both pictures
     strongest = view.find_element("css selector", ".mlbio-x-region[tabindex]")
     browser.execute_script("arguments[0].focus()", strongest)
     wait(browser).until(lambda b: texts(b, ".mlbio-x-name") == [strongest.get_attribute("aria-label")])
-    assert "Save as PNG" in body(browser)
+    wait(browser).until(lambda b: "Save as PNG" in body(b))
     picture(browser, "explained_en_wide")
     assert violations(browser) == []
 
@@ -255,7 +258,9 @@ def test_the_service_comes_back_on_a_small_phone(browser, service, example_image
             assert texts(browser, ALERT) == []
             click(browser, "Low")
             click(browser, "Explain")
-            (view,) = wait(browser).until(lambda b: b.find_elements("css selector", ".mlbio-x"))
+            wait(browser).until(lambda b: b.find_elements("css selector", ".mlbio-x"))
+            wait_until_idle(browser)
+            view = browser.find_element("css selector", ".mlbio-x")
             seen = view.find_element("css selector", ".mlbio-x-view")
             browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", seen)
             box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", seen)
