@@ -14,9 +14,9 @@ class Square:
     side: int
 
     @classmethod
-    def of(cls, size: tuple[int, int]) -> Square:
-        """The centre square of a photograph of this width and height."""
-        side = min(size)
+    def of(cls, size: tuple[int, int], side: int | None = None) -> Square:
+        """The square in the centre of a photograph of this width and height: the largest, unless ``side`` is given."""
+        side = min(size) if side is None else side
         return cls((size[0] - side) // 2, (size[1] - side) // 2, side)
 
     @property

@@ -21,6 +21,12 @@ def not_negative(text: str) -> int:
     return _whole(text, 0)
 
 
+def add_bootstrap_options(parser: argparse.ArgumentParser) -> None:
+    """``--resamples`` and ``--seed`` of the intervals."""
+    parser.add_argument("--resamples", type=positive, default=1000, help="of the bootstrap (default: 1000)")
+    parser.add_argument("--seed", type=not_negative, default=0, help="of the bootstrap (default: 0)")
+
+
 def ensure_writable(path: Path, option: str) -> Path:
     """``path`` of a file, after creating its folder and trying to put a file there.
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
 from evaluate import metrics
-from evaluate.dataset import DataError
+from evaluate.kept import read_json, write_json
 from evaluate.roc import aurocs
 from handler.surrogate import log_odds
 
@@ -68,7 +67,7 @@ def log_odds_rmse(probabilities: np.ndarray, reference: np.ndarray) -> float:
 
 def write(figures: list[ArithmeticFigures], path: Path) -> None:
     """Keep the figures beside the kept answers, which are in float32 only."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
+    write_json(figures, path)
 
 
 def read(path: Path) -> list[ArithmeticFigures]:
@@ -77,9 +76,4 @@ def read(path: Path) -> list[ArithmeticFigures]:
     Raises:
         DataError: the file holds something else.
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=list[ArithmeticFigures])
-    except FileNotFoundError:
-        return []
-    except msgspec.MsgspecError as error:
-        raise DataError(f"{path} does not hold figures of arithmetics ({error})") from None
+    return read_json(path, list[ArithmeticFigures], "figures of arithmetics") or []

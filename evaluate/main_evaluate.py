@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from api.classes import CLASSES, class_indices
 from evaluate import arithmetic, report, robustness, trade_off
-from evaluate.arguments import UsageError, ensure_writable_folder, not_negative, positive
+from evaluate.arguments import UsageError, add_bootstrap_options, ensure_writable_folder
 from evaluate.arithmetic import ArithmeticFigures
 from evaluate.dataset import FOLDERS, METADATA, DataError, find_examples, find_labelled, load_squares
-from evaluate.predictions import Predictions
+from evaluate.predictions import Predictions, in_known_order
 from evaluate.score_card import ScoreCard, as_json, score_card
 from handler.checkpoint import Checkpoint, CheckpointError
 from handler.convert import convert
@@ -92,8 +91,7 @@ def parser() -> argparse.ArgumentParser:
         help="folder to write (default: model_store/score_card; with --images score_card_NAME beside it, NAME being "
         "that folder's; with --probabilities the folder of that file)",
     )
-    p.add_argument("--resamples", type=positive, default=1000, help="of the bootstrap (default: 1000)")
-    p.add_argument("--seed", type=not_negative, default=0, help="of the bootstrap (default: 0)")
+    add_bootstrap_options(p)
     return p
 
 
@@ -154,8 +152,7 @@ def classify(
     """
     starts = tqdm(range(0, len(squares), BATCH), desc=f"classifying in {description}", leave=False, disable=None)
     answers, scores = zip(*(assess(squares[s : s + BATCH]) for s in starts), strict=True)
-    probabilities = np.zeros((len(squares), len(CLASSES)), np.float32)
-    probabilities[:, class_indices(classes)] = np.concatenate(answers)
+    probabilities = in_known_order(np.concatenate(answers), classes)
     novelty = None if scores[0] is None else np.concatenate(scores)
     return probabilities, None if novelty is None or np.isnan(novelty).any() else novelty
 

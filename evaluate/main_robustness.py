@@ -15,20 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
-from api.classes import CLASSES, class_indices
 from evaluate import robustness
-from evaluate.arguments import UsageError, ensure_writable_folder, not_negative, positive
+from evaluate.arguments import UsageError, add_bootstrap_options, ensure_writable_folder
 from evaluate.dataset import FOLDERS, METADATA, DataError, Example, find_examples
 from evaluate.held_out import held_out
-from evaluate.main_evaluate import ROBUSTNESS
+from evaluate.main_evaluate import OUTPUT, ROBUSTNESS, ROOT
+from evaluate.predictions import in_known_order
 from evaluate.report import robustness_table
-from evaluate.robustness import Answer, Robustness
+from evaluate.robustness import Robustness
 from evaluate.shifts import SHIFTS
 from handler.checkpoint import Checkpoint, CheckpointError
 from handler.engines import Classifier
 from handler.graphs import sha256
 
-ROOT = Path(__file__).resolve().parent.parent
 VALIDATION, TEST = "validation", "test"
 
 
@@ -40,13 +39,17 @@ def main(argv: list[str] | None = None) -> int:
         checkpoint = Checkpoint.load(arguments.modelname)
         sets = {name: examples_of(arguments.root, name, checkpoint) for name in arguments.sets}
         classifier = Classifier(checkpoint)
+
+        def answer(squares: np.ndarray) -> np.ndarray:
+            return in_known_order(classifier.probabilities(squares), classifier.classes)
+
         made = Robustness(
             sha256=sha256(arguments.modelname)[:12],
             arithmetic=classifier.arithmetic,
             images={name: len(examples) for name, examples in sets.items()},
             sets={
                 name: robustness.compare(
-                    robustness.answers_under(SHIFTS, examples, in_known_order(classifier), f"{name} images, shifted"),
+                    robustness.answers_under(SHIFTS, examples, answer, f"{name} images, shifted"),
                     examples,
                     arguments.resamples,
                     arguments.seed,
@@ -80,28 +83,16 @@ def parser() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="DIR",
-        default=ROOT / "model_store/score_card",
+        default=OUTPUT,
         help=f"folder of {ROBUSTNESS} (default: model_store/score_card)",
     )
-    p.add_argument("--resamples", type=positive, default=1000, help="of the bootstrap (default: 1000)")
-    p.add_argument("--seed", type=not_negative, default=0, help="of the bootstrap (default: 0)")
+    add_bootstrap_options(p)
     return p
 
 
 def examples_of(root: Path, name: str, checkpoint: Checkpoint) -> list[Example]:
     """The set called ``name``."""
     return find_examples(root, TEST) if name == TEST else held_out(find_examples(root, "train"), checkpoint)
-
-
-def in_known_order(classifier: Classifier) -> Answer:
-    """The classifier's answers in the order of ``CLASSES``, 0 for a class that it lacks."""
-
-    def answer(squares: np.ndarray) -> np.ndarray:
-        probabilities = np.zeros((len(squares), len(CLASSES)), np.float32)
-        probabilities[:, class_indices(classifier.classes)] = classifier.probabilities(squares)
-        return probabilities
-
-    return answer
 
 
 if __name__ == "__main__":

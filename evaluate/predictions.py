@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from api.classes import CLASSES
+from api.classes import CLASSES, class_indices
 from evaluate.dataset import DataError, Example, patient_fields, read_rows
 
 PATIENT = ("age", "sex", "localization")
@@ -85,6 +85,13 @@ class Predictions:
             (_constant(path, rows, MODEL[0]), _constant(path, rows, MODEL[1])),
             _number(path, rows[0], "malignant_threshold") if threshold else None,
         )
+
+
+def in_known_order(probabilities: np.ndarray, classes: list[str]) -> np.ndarray:
+    """Columns ``classes`` of (N, C) in the order of ``CLASSES``, float32, 0 for a class that the model lacks."""
+    known = np.zeros((len(probabilities), len(CLASSES)), np.float32)
+    known[:, class_indices(classes)] = probabilities
+    return known
 
 
 def _digits(value: float) -> str:

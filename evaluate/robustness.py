@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from tqdm import tqdm
@@ -18,6 +17,7 @@ from evaluate import metrics
 from evaluate.bootstrap import Bootstrap, clusters_of
 from evaluate.dataset import DataError, Example
 from evaluate.figures import Figure, figure_of
+from evaluate.kept import read_json, write_json
 from evaluate.shifts import UNCHANGED, Shift
 from handler.images import network_square
 
@@ -118,7 +118,7 @@ def compare(
 
 def write(robustness: Robustness, path: Path) -> None:
     """Keep the table beside the score card."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(robustness), indent=1) + b"\n")
+    write_json(robustness, path)
 
 
 def read(path: Path, sha256: str) -> Robustness | None:
@@ -127,10 +127,5 @@ def read(path: Path, sha256: str) -> Robustness | None:
     Raises:
         DataError: the file holds something else.
     """
-    try:
-        robustness = msgspec.json.decode(path.read_bytes(), type=Robustness)
-    except FileNotFoundError:
-        return None
-    except msgspec.MsgspecError as error:
-        raise DataError(f"{path} does not hold figures of shifts ({error})") from None
-    return robustness if robustness.sha256 == sha256 else None
+    robustness = read_json(path, Robustness, "figures of shifts")
+    return robustness if robustness and robustness.sha256 == sha256 else None

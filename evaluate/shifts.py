@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch.nn import functional as F
 
+from api.square import Square
 from handler.images import SIZE
 
 Shift = Callable[[Image.Image], Image.Image]
@@ -54,7 +55,7 @@ def half_resolution(photograph: Image.Image) -> Image.Image:
 
 def without_antialiasing(photograph: Image.Image) -> Image.Image:
     """The centre square, bilinear without a low-pass filter, as OpenCV's and older versions of torch's resizing."""
-    square = _centre_square(photograph, min(photograph.size))
+    square = photograph.crop(Square.of(photograph.size).box)
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float()
     small = F.interpolate(pixels, (SIZE, SIZE), mode="bilinear", antialias=False, align_corners=False)
     return Image.fromarray(small[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy())
@@ -67,7 +68,8 @@ def squeezed(photograph: Image.Image) -> Image.Image:
 
 def cropped(photograph: Image.Image) -> Image.Image:
     """The centre of 224 pixels after resizing to 256, as torchvision's weights prescribe: a closer view."""
-    return _centre_square(_with_shorter_side(photograph, 256, Image.Resampling.BICUBIC), SIZE)
+    resized = _with_shorter_side(photograph, 256, Image.Resampling.BICUBIC)
+    return resized.crop(Square.of(resized.size, SIZE).box)
 
 
 def _by_level(curves: Callable[[np.ndarray], np.ndarray]) -> Shift:
@@ -80,11 +82,6 @@ def _with_shorter_side(photograph: Image.Image, side: int, method: Image.Resampl
     scale = side / min(photograph.size)
     width, height = (max(side, round(length * scale)) for length in photograph.size)
     return photograph.resize((width, height), method)
-
-
-def _centre_square(photograph: Image.Image, side: int) -> Image.Image:
-    left, top = ((length - side) // 2 for length in photograph.size)
-    return photograph.crop((left, top, left + side, top + side))
 
 
 UNCHANGED = "none"

@@ -13,8 +13,9 @@ from msgspec import Struct
 from api.classes import CLASSES, MALIGNANT, class_indices
 from evaluate import metrics
 from evaluate.bootstrap import Bootstrap, clusters_of
-from evaluate.dataset import DataError, Example
+from evaluate.dataset import Example
 from evaluate.figures import Figure, figure_of
+from evaluate.kept import read_json, write_json
 from handler.bias import BiasSetting
 
 LEAST_ACCURACY = 0.80
@@ -123,8 +124,7 @@ def best(points: Sequence[BiasPoint]) -> BiasPoint:
 def write(trade_off: TradeOff, path: Path) -> None:
     """Keep the curve beside the score card, without the figures of the card's own images."""
     points = [msgspec.structs.replace(p, evaluated=None) for p in trade_off.points]
-    content = msgspec.json.encode(msgspec.structs.replace(trade_off, points=points))
-    path.write_bytes(msgspec.json.format(content, indent=1) + b"\n")
+    write_json(msgspec.structs.replace(trade_off, points=points), path)
 
 
 def read(path: Path, sha256: str) -> TradeOff | None:
@@ -133,10 +133,5 @@ def read(path: Path, sha256: str) -> TradeOff | None:
     Raises:
         DataError: the file holds something else.
     """
-    try:
-        trade_off = msgspec.json.decode(path.read_bytes(), type=TradeOff)
-    except FileNotFoundError:
-        return None
-    except msgspec.MsgspecError as error:
-        raise DataError(f"{path} does not hold a trade-off curve ({error})") from None
-    return trade_off if trade_off.sha256 == sha256 else None
+    trade_off = read_json(path, TradeOff, "a trade-off curve")
+    return trade_off if trade_off and trade_off.sha256 == sha256 else None

@@ -287,6 +287,5 @@ STREAMLIT: dict[str, str] = {
     "Copy column name": "Copier le nom de la colonne",
     "Dataframe column menu": "Menu de la colonne",
     "Statistics": "Statistiques",
-    "Format": "Format",
     "Close": "Fermer",
 }

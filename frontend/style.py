@@ -16,7 +16,7 @@ h3 { font-size: 1.05rem !important; padding: .2rem 0 .6rem !important; overflow-
 [data-testid="stFileUploaderDropzone"] span, [data-testid="stFileUploaderDropzone"] small
   { color: inherit !important; opacity: 1 !important; }
 [class*="st-key-card_"] [data-testid="stImage"] img { max-height: 24rem; object-fit: contain; object-position: left; }
-/* Streamlit writes these with the limit in them; widget_script() translates its other words. */
+/* Streamlit writes these with the limit in them; language_script() translates its other words. */
 :lang(fr) [data-testid="stFileUploaderDropzoneInstructions"] span { font-size: 0; }
 :lang(fr) .st-key-truth [data-testid="stFileUploaderDropzoneInstructions"] span::after
   { content: "20 Mo au plus"; font-size: .875rem; }

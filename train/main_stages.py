@@ -20,7 +20,8 @@ import msgspec
 import torch
 
 from evaluate.arguments import UsageError, ensure_writable_folder, positive
-from evaluate.dataset import FOLDERS, METADATA, DataError, class_counts, find_examples
+from evaluate.dataset import FOLDERS, METADATA, DataError, find_examples
+from evaluate.kept import write_json
 from handler.checkpoint import CheckpointError
 from train import main_teach, main_trade_off, main_train
 from train.pace import Pace, measure
@@ -103,7 +104,7 @@ class Run:
         self.arguments, self.recipe = arguments, recipe
         self.end = time.monotonic() + 60 * arguments.minutes
         self.output: Path = ensure_writable_folder(arguments.output, "--output")
-        self.images = sum(class_counts(find_examples(arguments.root, "train")).values())
+        self.images = len(find_examples(arguments.root, "train"))
         self.device = Processes().device(arguments.device)
         self.folds = [f"fold_{k}" for k in range(1, arguments.folds + 1)]
         self.long_runs = [f"long_{k}" for k in range(1, arguments.long_runs + 1)]
@@ -194,7 +195,7 @@ class Run:
 
     def _save(self) -> None:
         partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(self.log), indent=1) + b"\n")
+        write_json(self.log, partial)
         partial.replace(self.path)
 
 

@@ -20,7 +20,7 @@ import torch
 
 from api.classes import CLASSES, class_indices
 from evaluate import trade_off
-from evaluate.arguments import UsageError, ensure_writable_folder, not_negative, positive
+from evaluate.arguments import UsageError, add_bootstrap_options, ensure_writable_folder
 from evaluate.dataset import FOLDERS, METADATA, DataError, Example, find_examples, load_squares
 from evaluate.held_out import held_out
 from evaluate.main_evaluate import OUTPUT, ROOT, TRADE_OFF
@@ -70,8 +70,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--output", type=Path, metavar="DIR", default=OUTPUT, help=f"folder of {TRADE_OFF} (default: {OUTPUT.name})"
     )
-    p.add_argument("--resamples", type=positive, default=1000, help="of the bootstrap (default: 1000)")
-    p.add_argument("--seed", type=not_negative, default=0, help="of the bootstrap (default: 0)")
+    add_bootstrap_options(p)
     return p
 
 

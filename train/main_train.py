@@ -115,8 +115,9 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         train_examples, held_out = split_by_lesion(examples, recipe.validation_fraction, recipe.split_seed)
     targets = None
     if arguments.teacher:
-        recipe = replace(recipe, teacher_weight=recipe.teacher_weight or TEACHER_WEIGHT)
-        targets = soft_targets(arguments.teacher, train_examples, recipe.teacher_weight or 0.0)
+        weight = recipe.teacher_weight or TEACHER_WEIGHT
+        recipe = replace(recipe, teacher_weight=weight)
+        targets = soft_targets(arguments.teacher, train_examples, weight)
     checkpoint_path = Path(arguments.modelname)
     if processes.is_main:
         ensure_writable(checkpoint_path, "--modelname")

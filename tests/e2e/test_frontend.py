@@ -234,8 +234,7 @@ def test_a_hundred_photographs_in_french(browser, page, service, example_images,
     click(browser, "Toutes")
 
     wait(browser).until(lambda b: "000.jpg" in texts(b, "h3"))
-    click(browser, "Compte rendu")
-    wait(browser).until(lambda _: (kept / "000.html").exists())
+    saved(browser, "Compte rendu", kept / "000.html")
     browser.get((kept / "000.html").as_uri())
     assert texts(browser, "h1") == ["Compte rendu : 000.jpg"]
     pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})["data"])
