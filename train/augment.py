@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from train.cameras import Cameras, through_other_cameras
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -27,6 +29,7 @@ class Augmentation:
     erase_area: tuple[float, float] = (0.02, 0.2)  # share of the view's area that the rectangle takes
     mixup_probability: float = 0.5  # share of the batches that are blended in pairs
     mixup_alpha: float = 0.2  # parameter of the Beta distribution of the blend
+    cameras: Cameras | None = None  # how far cameras differ, if at all
 
 
 _QUARTER_TURNS = torch.tensor([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]])
@@ -50,7 +53,10 @@ def random_views(
     """
     pixels = squares.permute(0, 3, 1, 2).float()
     views = _crop_and_turn(pixels, size, augmentation, rng)
-    return _erase(_relight(views, augmentation, rng), augmentation, rng)
+    views = _relight(views, augmentation, rng)
+    if augmentation.cameras:
+        views = through_other_cameras(views, augmentation.cameras, rng)
+    return _erase(views, augmentation, rng)
 
 
 def mixup(

@@ -41,6 +41,7 @@ from handler.checkpoint import Checkpoint
 from handler.graphs import sha256
 from handler.network import Normalise
 from train.batches import augmented_batches, sample_indices
+from train.cameras import Cameras
 from train.learner import Learner, set_learning_rate
 from train.precision import mixed_precision
 from train.processes import Processes
@@ -92,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="K/N",
         help="hold out the Kth of N folds instead of the validation part, and keep its answers beside the model (.csv)",
     )
+    p.add_argument("--cameras", action="store_true", help="vary blur, noise, compression and colours as cameras do")
     p.add_argument("--teacher", type=Path, metavar="CSV", help="answers of train/main_teach.py to learn from as well")
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     return p
@@ -113,6 +115,8 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         train_examples, held_out = split_fold(examples, arguments.fold, recipe.split_seed)
     else:
         train_examples, held_out = split_by_lesion(examples, recipe.validation_fraction, recipe.split_seed)
+    if arguments.cameras and not recipe.augmentation.cameras:
+        recipe = replace(recipe, augmentation=replace(recipe.augmentation, cameras=Cameras()))
     targets = None
     if arguments.teacher:
         weight = recipe.teacher_weight or TEACHER_WEIGHT

@@ -259,27 +259,42 @@ def test_the_service_comes_back_on_a_small_phone(browser, service, example_image
             click(browser, "Explain")
             wait(browser).until(lambda b: b.find_elements("css selector", ".mlbio-x"))
             wait_until_idle(browser)
-            view = browser.find_element("css selector", ".mlbio-x")
-            seen = view.find_element("css selector", ".mlbio-x-view")
-            browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", seen)
-            box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", seen)
-            x, y = box["left"] + box["width"] / 2, box["top"] + box["height"] / 2
-            touch(browser, "start", (x, y))
-            touch(browser, "end")
-            wait(browser).until(
-                lambda b: "%" in texts(b, ".mlbio-x-name")[0] or "region" in texts(b, ".mlbio-x-name")[0].lower()
-            )
-            touch(browser, "start", (x - 20, y), (x + 20, y))
-            touch(browser, "move", (x - 60, y), (x + 60, y))
-            touch(browser, "end")
-            group = seen.find_element("css selector", "g")
-            wait(browser).until(
-                lambda _: float(re.search(r"scale\(([\d.]+)", group.get_attribute("transform"))[1]) > 2.9
-            )
+            wait(browser).until(tap_names_a_region)
+            wait(browser).until(pinch_enlarges)
             assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
             picture(browser, "explained_en_phone")
             assert violations(browser) == []
     assert "Traceback" not in (tmp_path / "streamlit.log").read_text()
+
+
+def explanation_centre(browser) -> tuple[float, float]:
+    """The middle of the explanation's picture, scrolled into the window, in pixels of the window."""
+    return browser.execute_script(
+        "const view = document.querySelector('.mlbio-x-view');"
+        "view.scrollIntoView({block: 'center', behavior: 'instant'});"
+        "const box = view.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]"
+    )
+
+
+# Streamlit may draw the explanation anew between two steps, so each attempt looks for it again, as a finger would.
+
+
+def tap_names_a_region(browser) -> bool:
+    touch(browser, "start", explanation_centre(browser))
+    touch(browser, "end")
+    name = browser.execute_script("return document.querySelector('.mlbio-x-name').textContent").lower()
+    return "%" in name or "region" in name
+
+
+def pinch_enlarges(browser) -> bool:
+    x, y = explanation_centre(browser)
+    touch(browser, "start", (x - 20, y), (x + 20, y))
+    touch(browser, "move", (x - 60, y), (x + 60, y))
+    touch(browser, "end")
+    transform = browser.execute_script(
+        "return document.querySelector('.mlbio-x-view g').getAttribute('transform') || 'scale(1)'"
+    )
+    return float(re.search(r"scale\(([\d.]+)", transform)[1]) > 2.9
 
 
 def shares(browser) -> list[int]:
