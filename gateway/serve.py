@@ -16,33 +16,29 @@ import argparse
 import asyncio
 import contextlib
 import ipaddress
-import json
 import os
-import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
-
-from api.headers import EXPLAIN_POOL
-from gateway.archive import SUFFIX, verify
+from gateway.archive import SUFFIX
+from gateway.control import listening
+from gateway.exchange import Exchange
 from gateway.keeper import Keeper, say
 from gateway.keys import Keys, KeysError
 from gateway.page import open_browser, page_is_ready, page_url, start_page
-from gateway.processes import ARCHIVE, ROOT, ended, start_gateway, start_torchserve, torchserve_addresses
-from gateway.readiness import PROBE
+from gateway.processes import ARCHIVE, ROOT, ended, start_gateway, torchserve_addresses
 from gateway.scratch import scratch_folder
 from gateway.settings import Settings
+from gateway.starting import ServeError, is_ready, refuse_dead, refuse_taken_port, wait_until_ready
 from gateway.stopping import Stopped, StopSignal
 
-START_SECONDS = 240.0
 PAGE_SECONDS = 120.0
-PROBE_SECONDS = 10.0
 
 GRACE_SECONDS = 10.0
 """Seconds that the gateway gets to end beyond those of its requests."""
@@ -51,10 +47,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 COMMAND_SECONDS = 5.0
 """Seconds that an interrupted COMMAND gets to end."""
-
-
-class ServeError(RuntimeError):
-    """The service cannot run. The message says what to do."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -138,32 +130,30 @@ async def running(settings: Settings, model_store: Path, logs: Path, stop: StopS
         refuse_taken_port(url, "MLBIO_TORCHSERVE_URL")
     refuse_bad_keys(settings)
     logs = logs.resolve()
-    keepers: list[Keeper] = []
-    tasks: list[asyncio.Task[None]] = []
     with scratch_folder() as scratch:
+        settings = replace(settings, torchserve_file=str(scratch / "torchserve"))
+        exchange: Exchange | None = None
+        gateway: Keeper | None = None
         try:
             started = time.monotonic()
             say("starting TorchServe and the gateway …")
             warn(settings, model_store)
             try:
                 prepare(logs)
-
-                def start() -> subprocess.Popen[bytes]:
-                    verify(model_store / ARCHIVE)
-                    return start_torchserve(settings, model_store, logs, scratch)
-
-                keepers.append(Keeper("torchserve", start))
+                exchange = Exchange(settings, model_store, logs, scratch)
                 seconds = settings.stop_seconds + GRACE_SECONDS
-                keepers.append(Keeper("gateway", lambda: start_gateway(settings, logs), seconds))
+                gateway = Keeper("gateway", lambda: start_gateway(settings, logs), seconds)
             except OSError as error:
                 raise ServeError(f"the service cannot be started: {error}") from None
-            await stop.unless_stopped(wait_until_ready(settings, keepers, logs))
+            await stop.unless_stopped(wait_until_ready(settings, [exchange.torchserve, gateway], logs))
             where = f"POST {settings.url}/predict, docs at {settings.url}/docs"
             say(f"a prediction works after {time.monotonic() - started:.0f} s: {where}")
-            tasks += [asyncio.create_task(keeper.keep()) for keeper in keepers]
-            yield
+            exchange.torchserve.watch()
+            gateway.watch()
+            async with listening(exchange, scratch, settings):
+                yield
         finally:
-            await end(keepers, tasks)
+            await end([*(exchange.keepers if exchange else []), *([gateway] if gateway else [])])
 
 
 @contextlib.asynccontextmanager
@@ -174,28 +164,26 @@ async def showing(settings: Settings, logs: Path, stop: StopSignal) -> AsyncIter
         ServeError: the page does not start.
         Stopped: a signal arrived before it had.
     """
-    keepers: list[Keeper] = []
-    tasks: list[asyncio.Task[None]] = []
+    page: Keeper | None = None
     try:
         try:
             logs.mkdir(parents=True, exist_ok=True)
-            keepers.append(Keeper("page", lambda: start_page(settings, logs)))
+            page = Keeper("page", lambda: start_page(settings, logs))
         except OSError as error:
             raise ServeError(f"the page cannot be started: {error}") from None
-        await stop.unless_stopped(wait_for_page(settings, keepers[0], logs))
+        await stop.unless_stopped(wait_for_page(settings, page, logs))
         say(f"the page: {page_url(settings)} (Ctrl-C stops everything)")
         open_browser(page_url(settings))
-        tasks.append(asyncio.create_task(keepers[0].keep()))
+        page.watch()
         yield
     finally:
-        await end(keepers, tasks)
+        await end([page] if page else [])
 
 
-async def end(keepers: list[Keeper], tasks: list[asyncio.Task[None]]) -> None:
+async def end(keepers: list[Keeper]) -> None:
     """Keep nothing alive any more, and stop what runs: the last that was started first, as it needs the others."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    for keeper in keepers:
+        await keeper.rest()
     if keepers:
         say(f"\nstopping {' and '.join(keeper.name for keeper in reversed(keepers))} …")
     for keeper in reversed(keepers):
@@ -239,24 +227,6 @@ def prepare(logs: Path) -> None:
         (logs / "torchserve.log").replace(logs / "torchserve.previous.log")
 
 
-async def wait_until_ready(settings: Settings, keepers: list[Keeper], logs: Path) -> None:
-    """Return when both pools have made a real prediction.
-
-    Raises:
-        ServeError: a process ended, or it took too long.
-    """
-    deadline = time.monotonic() + START_SECONDS
-    explain_pool = f"{settings.torchserve_url}/predictions/{EXPLAIN_POOL}"
-    async with httpx.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
-        while not (await is_ready(settings) and await _predicts(client, explain_pool)):
-            for keeper in keepers:
-                refuse_dead(keeper, logs)
-            refuse_dying_workers(logs)
-            if time.monotonic() > deadline:
-                raise ServeError(f"no prediction after {START_SECONDS:.0f} s: see {logs / 'torchserve.log'}")
-            await asyncio.sleep(0.3)
-
-
 async def wait_for_page(settings: Settings, page: Keeper, logs: Path) -> None:
     """Return when the page answers; errors as :func:`wait_until_ready`."""
     deadline = time.monotonic() + PAGE_SECONDS
@@ -265,69 +235,6 @@ async def wait_for_page(settings: Settings, page: Keeper, logs: Path) -> None:
         if time.monotonic() > deadline:
             raise ServeError(f"no page after {PAGE_SECONDS:.0f} s: see {logs / 'page.out'}")
         await asyncio.sleep(0.3)
-
-
-async def _predicts(client: httpx.AsyncClient, url: str) -> bool:
-    try:
-        return (await client.post(url, content=PROBE.image)).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-async def is_ready(settings: Settings) -> bool:
-    """Whether a service answers at the settings' address, and can predict."""
-    try:
-        async with httpx.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
-            answer = await client.get(f"{settings.url}/readyz")
-        return bool(answer.json() == {"status": "ready"})
-    except (httpx.HTTPError, ValueError):  # nobody answers, or not with JSON
-        return False
-
-
-def refuse_dead(keeper: Keeper, logs: Path) -> None:
-    """Raise :class:`ServeError`, with its last words, for a process that has ended."""
-    if keeper.process and (code := keeper.process.poll()) is not None:
-        said = "".join(_read(logs / f"{keeper.name}.{kind}") for kind in ("log", "out"))
-        last = said.strip().splitlines()[-5:]
-        raise ServeError("\n".join([f"{keeper.name} ended with exit code {code}; its logs in {logs} end with:", *last]))
-
-
-def refuse_dying_workers(logs: Path) -> None:
-    """Raise :class:`ServeError` if workers die at start: TorchServe retries for minutes and calls itself healthy."""
-    text = _read(logs / "torchserve.log")
-    if text.count("Backend worker process died") >= 2:
-        reasons = [reason for line in text.splitlines() if (reason := _reason(line))]
-        raise ServeError(f"the model cannot be loaded: {reasons[-1] if reasons else 'see the log'}\nsee {logs}")
-
-
-def _reason(line: str) -> str | None:
-    """The exception that a line of TorchServe's log tells of: the handler's lines are JSON, earlier ones are not."""
-    said = line.partition("MODEL_LOG - ")[2]
-    if said.startswith("{"):
-        with contextlib.suppress(ValueError):
-            said = str(json.loads(said).get("trace", "")).rpartition("\n")[2]
-    return said if re.match(r"\w+(?:\.\w+)*(?:Error|Exception): ", said) else None
-
-
-def _read(log: Path) -> str:
-    try:
-        return log.read_text(errors="replace")
-    except FileNotFoundError:
-        return ""
-
-
-def refuse_taken_port(url: str, variable: str) -> None:
-    """Raise :class:`ServeError` if nothing can listen at ``url``, which the environment's ``variable`` changes."""
-    parts = urlsplit(url)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((parts.hostname, parts.port))
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no such port"
-            raise ServeError(
-                f"{parts.netloc} cannot be used ({reason}): stop what listens there, or choose another with {variable}"
-            ) from None
 
 
 if __name__ == "__main__":

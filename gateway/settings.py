@@ -20,6 +20,8 @@ class Settings:
     page_port: int = 8501
     """Of the web page, where it is started together with the service (``make app``)."""
     torchserve_url: str = "http://127.0.0.1:8080"
+    torchserve_file: str = ""
+    """File with the address that counts instead, which may change (:mod:`gateway.handover`); `make serve` has one."""
     predict_seconds: float = 30.0
     explain_seconds: float = 180.0
     predict_queue: int = 96

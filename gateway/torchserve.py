@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import httpx
@@ -39,6 +39,8 @@ CONNECT_SECONDS = 5.0
 
 METRICS_SECONDS = 2.0
 
+IDLE_POLL_SECONDS = 0.1
+
 _COUNTER = re.compile(rb"^(?:# \w+ )?ts_\w.*$", re.MULTILINE)
 _HOSTNAME = re.compile(rb'hostname="[^"]*",?')
 
@@ -55,7 +57,7 @@ class TorchServe:
 
     def __init__(self, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.settings = settings
-        self._explaining = 0
+        self._calls = 0
         self._cancelling: set[asyncio.Task[None]] = set()
         self._client = httpx.AsyncClient(
             base_url=settings.torchserve_url,
@@ -63,6 +65,19 @@ class TorchServe:
             trust_env=False,
             transport=transport,
         )
+
+    async def idle(self) -> None:
+        """Return when no call is under way."""
+        while self._calls or self._cancelling:
+            await asyncio.sleep(IDLE_POLL_SECONDS)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
 
     async def close(self) -> None:
         """Close the connections, after cancellations that are on their way."""
@@ -74,8 +89,9 @@ class TorchServe:
         seconds = seconds or self.settings.predict_seconds
         span = Part("model server", {"mlbio.pool": POOL})
         try:
-            async with asyncio.timeout(seconds):
-                response = await self._client.post(**_call(POOL, request, Deadline.after(seconds), {}))
+            with self._counted():
+                async with asyncio.timeout(seconds):
+                    response = await self._client.post(**_call(POOL, request, Deadline.after(seconds), {}))
         except (httpx.HTTPError, TimeoutError) as error:
             return _failure(error, seconds)
         finally:
@@ -95,10 +111,11 @@ class TorchServe:
         span = Part("model server", {"mlbio.pool": EXPLAIN_POOL})
         try:
             # `torchserve --start --models mlbio.mar` has only the first pool, which explains as well.
-            async for part in self._first_pool((EXPLAIN_POOL, POOL), request, headers, seconds + GRACE_SECONDS):
-                if isinstance(part, Answer):
-                    finished = part.status != 504
-                yield part
+            with self._counted():
+                async for part in self._first_pool((EXPLAIN_POOL, POOL), request, headers, seconds + GRACE_SECONDS):
+                    if isinstance(part, Answer):
+                        finished = part.status != 504
+                    yield part
         finally:
             span.end()
             if not finished:

@@ -25,7 +25,7 @@ from evaluate.score_card import ScoreCard
 from handler.bias import BiasSetting, FlagFigures
 from handler.checkpoint import CheckpointError
 from handler.convert import export
-from handler.graphs import sha256
+from handler.graphs import INDEX, sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("handler", "api")
@@ -72,9 +72,10 @@ def build(checkpoint: Path, output: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         staged, packed = Path(folder, "staged"), Path(folder, "packed")
         packed.mkdir()
-        export(
-            checkpoint, staged, *measured(checkpoint)
-        )  # a broken checkpoint is refused here rather than by a worker that dies in a loop
+        card = score_card_of(checkpoint)
+        export(checkpoint, staged, *measured(card))  # refuses a broken checkpoint, before a worker dies of it
+        if card:
+            shutil.copy(checkpoint.parent / SCORE_CARD, staged)
         # The archiver copies the contents of a folder, so the packages are put into one of their own.
         for package in PACKAGES:
             shutil.copytree(
@@ -102,10 +103,8 @@ def build(checkpoint: Path, output: Path) -> None:
         checksum.write_text(text)
 
 
-def measured(checkpoint: Path) -> tuple[FlagFigures | None, list[BiasSetting]]:
-    """The malignant flag's figures and the trade-off curve that the score card beside the checkpoint has of it.
-
-    There are none without a card of this very model.
+def score_card_of(checkpoint: Path) -> ScoreCard | None:
+    """The score card beside the checkpoint, if it is of this very model.
 
     Raises:
         ArchiveError: the card cannot be read.
@@ -114,10 +113,39 @@ def measured(checkpoint: Path) -> tuple[FlagFigures | None, list[BiasSetting]]:
     try:
         card = msgspec.json.decode(path.read_bytes(), type=ScoreCard)
     except FileNotFoundError:
-        return None, []
+        return None
     except (OSError, msgspec.MsgspecError) as error:
         raise ArchiveError(f"{path} is not a score card ({error}): make it again with make evaluate") from None
     if card.model is None or not checkpoint.is_file() or not sha256(checkpoint).startswith(card.model.sha256):
+        return None
+    return card
+
+
+def packed_version(archive: Path) -> str:
+    """The version that answers of an archive name: first digits of its checkpoint's SHA-256.
+
+    Raises:
+        ArchiveError: it is no archive of ours.
+    """
+    try:
+        with zipfile.ZipFile(archive) as files:
+            return str(json.loads(files.read(INDEX))["model"]["sha256"][:12])
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ArchiveError(f"{archive} is not an archive that `make archive` made ({error})") from None
+
+
+def packed_card(archive: Path) -> ScoreCard | None:
+    """The score card that an archive holds; None where it holds none, or there is no archive."""
+    try:
+        with zipfile.ZipFile(archive) as files:
+            return msgspec.json.decode(files.read(SCORE_CARD.name), type=ScoreCard)
+    except (OSError, zipfile.BadZipFile, KeyError, msgspec.MsgspecError):
+        return None
+
+
+def measured(card: ScoreCard | None) -> tuple[FlagFigures | None, list[BiasSetting]]:
+    """The malignant flag's figures and the trade-off curve of a score card; none without a card."""
+    if card is None:
         return None, []
     flags = [
         flag_figures(p.sensitivity.value, p.specificity.value)

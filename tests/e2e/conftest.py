@@ -6,13 +6,11 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +20,7 @@ import requests
 from selenium import webdriver
 
 from api.headers import EXPLAIN_POOL, POOL
-from gateway.processes import free_port, torchserve_addresses
+from gateway.processes import free_port, free_ports_in_a_row, torchserve_addresses
 from gateway.server import make_server
 from gateway.settings import Settings
 from tests.conftest import ROOT
@@ -153,19 +151,6 @@ def bare_environment(folder: Path, settings: Settings) -> dict[str, str]:
         "TS_GRPC_MANAGEMENT_PORT": str(free_port()),
         **{f"TS_{name.upper()}": url for name, url in torchserve_addresses(settings).items()},
     }
-
-
-def free_ports_in_a_row(count: int) -> int:
-    """The first of ``count`` free ports; TorchServe's management and metrics stand behind its inference."""
-    while True:
-        first = free_port()
-        try:
-            with ExitStack() as stack:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first
-        except OSError:
-            continue
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 import socket
 import threading
@@ -14,18 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway import serve
+from gateway import exchange, serve
 from gateway.processes import ARCHIVE, free_port
-from gateway.serve import (
-    ServeError,
-    is_ready,
-    main,
-    refuse_dying_workers,
-    refuse_open_torchserve,
-    refuse_taken_port,
-    warn,
-)
+from gateway.serve import main, refuse_open_torchserve, warn
 from gateway.settings import Settings
+from gateway.starting import ServeError, is_ready
 
 
 @pytest.fixture(autouse=True)
@@ -37,15 +29,6 @@ def keep_signal_handlers():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("variable", ["MLBIO_PORT", "MLBIO_TORCHSERVE_URL"])
-def test_a_taken_port_is_named(variable: str):
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        with pytest.raises(ServeError, match=f"in use.*another with {variable}"):
-            refuse_taken_port(f"http://127.0.0.1:{holder.getsockname()[1]}", variable)
-
-
 def test_a_taken_port_of_the_page_is_said_before_anything_starts(tmp_path: Path, capsys, monkeypatch):
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
@@ -55,11 +38,6 @@ def test_a_taken_port_of_the_page_is_said_before_anything_starts(tmp_path: Path,
     said = capsys.readouterr()
     assert "MLBIO_PAGE_PORT" in said.err and said.err.count("\n") == 1
     assert said.out == "" and not (tmp_path / "logs").exists()
-
-
-def test_a_port_that_cannot_be_is_said():
-    with pytest.raises(ServeError, match="no such port"):
-        refuse_taken_port("http://127.0.0.1:99999", "MLBIO_PORT")
 
 
 @pytest.mark.parametrize(
@@ -121,24 +99,11 @@ def test_the_exit_code_is_the_commands(monkeypatch: pytest.MonkeyPatch, code: in
     assert main(["--run", "sh", "-c", f'test -n "$MLBIO_URL" && exit {code}']) == code
 
 
-def test_a_model_that_cannot_be_loaded_is_said_with_the_reason(tmp_path: Path):
-    died = "Backend worker process died.\n"
-    log = tmp_path / "torchserve.log"
-    log.write_text(died)
-    refuse_dying_workers(tmp_path)
-    trace = "Traceback:\n  File …\nhandler.checkpoint.CheckpointError: it is damaged"
-    plain, as_json = trace.rpartition("\n")[2], json.dumps({"message": "died", "trace": trace})
-    for said in (plain, as_json):
-        log.write_text(f"{died}W-9000 MODEL_LOG - {said}\n{died}")
-        with pytest.raises(ServeError, match="loaded: handler.checkpoint.CheckpointError: it is damaged\n"):
-            refuse_dying_workers(tmp_path)
-
-
 def test_an_archive_that_was_exchanged_is_not_started(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch):
     def start(*_: object):
         raise AssertionError("it was started")
 
-    monkeypatch.setattr(serve, "start_torchserve", start)
+    monkeypatch.setattr(exchange, "start_torchserve", start)
     monkeypatch.setenv("MLBIO_PORT", str(free_port()))
     monkeypatch.setenv("MLBIO_TORCHSERVE_URL", f"http://127.0.0.1:{free_port()}")
     (tmp_path / ARCHIVE).write_bytes(b"another archive")

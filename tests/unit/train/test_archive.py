@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from train.archive import SCORE_CARD, ArchiveError, measured
+from train.archive import SCORE_CARD, ArchiveError, measured, score_card_of
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def change(checkpoint: Path, **model: str) -> None:
 def test_they_are_read_at_the_models_threshold(checkpoint: Path):
     card = json.loads((checkpoint.parent / SCORE_CARD).read_text())
     (point,) = [p for p in card["malignant"]["operating_points"] if p["rule"] == "malignant threshold"]
-    figures, _ = measured(checkpoint)
+    figures, _ = measured(score_card_of(checkpoint))
     assert figures is not None
     assert figures.sensitivity == point["sensitivity"]["value"]
     assert figures.false_alarm_rate == pytest.approx(1 - point["specificity"]["value"])
@@ -42,7 +42,7 @@ def test_they_are_read_at_the_models_threshold(checkpoint: Path):
 
 def test_the_trade_off_curve_has_the_flag_figures_of_each_strength(checkpoint: Path):
     curve = json.loads((checkpoint.parent / SCORE_CARD).read_text())["trade_off"]
-    flag, biases = measured(checkpoint)
+    flag, biases = measured(score_card_of(checkpoint))
     assert [b.strength for b in biases] == [p["setting"]["strength"] for p in curve["points"]]
     assert [b.malignant_threshold for b in biases] == [p["setting"]["malignant_threshold"] for p in curve["points"]]
     (own,) = [b for b in biases if b.strength == curve["own"]]
@@ -55,21 +55,21 @@ def test_a_card_without_a_curve_is_read(checkpoint: Path):
     card = json.loads(path.read_text())
     del card["trade_off"], card["robustness"]
     path.write_text(json.dumps(card))
-    flag, biases = measured(checkpoint)
+    flag, biases = measured(score_card_of(checkpoint))
     assert flag is not None and biases == []
 
 
 def test_a_card_of_another_model_says_nothing(checkpoint: Path):
     change(checkpoint, sha256="0123456789ab")
-    assert measured(checkpoint) == (None, [])
+    assert measured(score_card_of(checkpoint)) == (None, [])
 
 
 def test_there_need_be_no_card(checkpoint: Path):
     (checkpoint.parent / SCORE_CARD).unlink()
-    assert measured(checkpoint) == (None, [])
+    assert measured(score_card_of(checkpoint)) == (None, [])
 
 
 def test_a_broken_card_is_refused(checkpoint: Path):
     (checkpoint.parent / SCORE_CARD).write_text("{}")
     with pytest.raises(ArchiveError, match="make it again"):
-        measured(checkpoint)
+        measured(score_card_of(checkpoint))

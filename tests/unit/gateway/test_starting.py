@@ -1,0 +1,38 @@
+"""What is said of a service that cannot start."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from gateway.starting import ServeError, refuse_dying_workers, refuse_taken_port
+
+
+@pytest.mark.parametrize("variable", ["MLBIO_PORT", "MLBIO_TORCHSERVE_URL"])
+def test_a_taken_port_is_named(variable: str):
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        with pytest.raises(ServeError, match=f"in use.*another with {variable}"):
+            refuse_taken_port(f"http://127.0.0.1:{holder.getsockname()[1]}", variable)
+
+
+def test_a_port_that_cannot_be_is_said():
+    with pytest.raises(ServeError, match="no such port"):
+        refuse_taken_port("http://127.0.0.1:99999", "MLBIO_PORT")
+
+
+def test_a_model_that_cannot_be_loaded_is_said_with_the_reason(tmp_path: Path):
+    died = "Backend worker process died.\n"
+    log = tmp_path / "torchserve.log"
+    log.write_text(died)
+    refuse_dying_workers(tmp_path)
+    trace = "Traceback:\n  File …\nhandler.checkpoint.CheckpointError: it is damaged"
+    plain, as_json = trace.rpartition("\n")[2], json.dumps({"message": "died", "trace": trace})
+    for said in (plain, as_json):
+        log.write_text(f"{died}W-9000 MODEL_LOG - {said}\n{died}")
+        with pytest.raises(ServeError, match="loaded: handler.checkpoint.CheckpointError: it is damaged\n"):
+            refuse_dying_workers(tmp_path)
