@@ -6,6 +6,7 @@ import base64
 import io
 import logging
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,7 +114,7 @@ class Predictor:
 
         return Explainer(self.classifier.sampler)
 
-    def answer(self, requests: list[Request | ContractError], jobs: list[Job] | None = None) -> list[Answer]:
+    def answer(self, requests: Sequence[Request | ContractError], jobs: list[Job] | None = None) -> list[Answer]:
         """Answer each request, in order. A request that fails does not affect the others.
 
         Args:
@@ -121,25 +122,40 @@ class Predictor:
             jobs: the job of each request; without them there are no deadlines and no progress reports.
         """
         jobs = jobs or [Job()] * len(requests)
-        answers: dict[int, Answer] = {}
-        accepted: dict[int, tuple[Request, np.ndarray]] = {}
-        for i, request in enumerate(requests):
-            try:
-                jobs[i].check()
-                if isinstance(request, ContractError):
-                    raise request
-                accepted[i] = request, read_square(request.image)
-            except Cancelled:
-                answers[i] = refuse(503, CANCELLED)
-            except ContractError as error:
-                answers[i] = refuse(error.status, str(error))
-            except ImageError as error:
-                answers[i] = refuse(400, str(error))
-            except Exception:
-                answers[i] = _fault(jobs[i])
-        assessments = self._assess([square for _, square in accepted.values()])
-        for (i, (request, square)), assessment in zip(accepted.items(), assessments, strict=True):
-            answers[i] = self._answer_one(request, jobs[i], square, assessment)
+        return self.complete(requests, [self.read(*pair) for pair in zip(requests, jobs, strict=True)], jobs)
+
+    @staticmethod
+    def read(request: Request | ContractError, job: Job | None = None) -> np.ndarray | Answer:
+        """The square of a request's photograph, uint8 (224, 224, 3), or the refusal of the request."""
+        job = job or Job()
+        try:
+            job.check()
+            if isinstance(request, ContractError):
+                raise request
+            return read_square(request.image)
+        except Cancelled:
+            return refuse(503, CANCELLED)
+        except ContractError as error:
+            return refuse(error.status, str(error))
+        except ImageError as error:
+            return refuse(400, str(error))
+        except Exception:
+            return _fault(job)
+
+    def complete(
+        self,
+        requests: Sequence[Request | ContractError],
+        read: list[np.ndarray | Answer],
+        jobs: list[Job] | None = None,
+    ) -> list[Answer]:
+        """Answer requests whose photographs :meth:`read` has read; errors and ``jobs`` as in :meth:`answer`."""
+        jobs = jobs or [Job()] * len(requests)
+        answers = {i: square for i, square in enumerate(read) if isinstance(square, Answer)}
+        squares = {i: square for i, square in enumerate(read) if not isinstance(square, Answer)}
+        for i, assessment in zip(squares, self._assess(list(squares.values())), strict=True):
+            request = requests[i]
+            assert isinstance(request, Request)
+            answers[i] = self._answer_one(request, jobs[i], squares[i], assessment)
         return [answers[i] for i in range(len(requests))]
 
     def _assess(self, squares: list[np.ndarray]) -> list[Assessment | None]:

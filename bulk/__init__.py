@@ -1,0 +1,1 @@
+"""Many photographs into Parquet, on one machine or many (Ray Data)."""

@@ -1,0 +1,115 @@
+"""What one machine does: the photographs of a shard are decoded in the background and classified in batches."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from api.contract import DEFAULT_PRECISION, Answer, Precision, Request, refuse
+from bulk.listing import Listing
+from bulk.rows import EXPLAINED, SCHEMA, row
+from handler.predictor import Predictor
+
+BATCH = 32
+AHEAD = 3
+"""Batches that are decoded while one is classified."""
+
+DECODERS = 2
+"""Threads that decode. Decoding takes a twentieth of the network's time, and runs beside it."""
+
+MAX_BYTES = 64 * 2**20
+"""A larger file is not read."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be done with every photograph.
+
+    Attributes:
+        listing: of the photographs.
+        archive: ``mlbio.mar``.
+        output: folder for the Parquet files.
+        explain: the precision of explanations; None for none.
+        threads: of the network; None for all cores.
+    """
+
+    listing: Listing
+    archive: Path
+    output: Path
+    explain: Precision | None
+    threads: int | None
+
+
+class Worker:
+    """Holds the model, and does one shard after another.
+
+    Args:
+        task: what to do.
+
+    Raises:
+        handler.graphs.GraphsError: the archive cannot be used.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(task.archive) as files:
+            files.extractall(folder)
+            (checkpoint,) = Path(folder).glob("*.pth")
+            self.predictor = Predictor.from_graphs(Path(folder), checkpoint, task.threads)
+        self.decoders = ThreadPoolExecutor(DECODERS)
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Do the shard ``item["shard"]``; returns its numbers of photographs and of those that failed."""
+        shard = int(item["shard"])
+        rows = list(self.rows(self.task.listing.paths(shard)))
+        write_part(part(self.task.output, shard), rows, explained=self.task.explain is not None)
+        return {"shard": shard, "photographs": len(rows), "failed": sum("error" in r for r in rows)}
+
+    def rows(self, paths: list[str]) -> Iterator[dict[str, Any]]:
+        """A row for each path, in order."""
+        batches = [paths[i : i + BATCH] for i in range(0, len(paths), BATCH)]
+        ahead: deque[list[Future[tuple[Request, np.ndarray | Answer]]]] = deque()
+        for number, names in enumerate(batches):
+            for batch in batches[number + len(ahead) : number + AHEAD + 1]:
+                ahead.append([self.decoders.submit(self.read, path) for path in batch])
+            read = [future.result() for future in ahead.popleft()]
+            answers = self.predictor.complete([r for r, _ in read], [square for _, square in read])
+            yield from map(row, names, answers)
+
+    def read(self, path: str) -> tuple[Request, np.ndarray | Answer]:
+        """The request of a photograph, and its square or why it has none."""
+        try:
+            if os.stat(path).st_size > MAX_BYTES:
+                raise OSError(None, f"over {MAX_BYTES // 2**20} MiB: make it smaller")
+            request = Request(
+                Path(path).read_bytes(),
+                explain=self.task.explain is not None,
+                precision=self.task.explain or DEFAULT_PRECISION,
+                details=True,
+            )
+        except OSError as error:
+            return Request(b""), refuse(400, f"cannot be read: {error.strerror}")
+        return request, self.predictor.read(request)
+
+
+def part(output: Path, shard: int) -> Path:
+    """The Parquet file of a shard."""
+    return output / f"part-{shard:08d}.parquet"
+
+
+def write_part(path: Path, rows: list[dict[str, Any]], explained: bool) -> None:
+    """Write the rows of a shard; the file is there as a whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    pq.write_table(pa.Table.from_pylist(rows, EXPLAINED if explained else SCHEMA), partial)
+    partial.replace(path)

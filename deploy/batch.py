@@ -1,0 +1,159 @@
+"""Classify a folder or a listing of photographs, of any size, into Parquet files; explain them on request.
+
+    python deploy/batch.py PHOTOGRAPHS --output RESULTS [--explain Faible]
+
+An interrupted run goes on when the same command is given again. RESULTS gets part-*.parquet, and errors.csv with the
+photographs that could not be read. With --address it runs on a Ray cluster, whose machines all see the photographs and
+RESULTS under the same paths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Before Ray is imported.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
+
+from api.contract import PRECISIONS, ContractError, parse_form
+from gateway.archive import verify
+
+if TYPE_CHECKING:
+    from api.contract import Precision
+
+ROOT = Path(__file__).resolve().parent.parent
+CONNECT_SECONDS = 5.0
+
+SHARD, EXPLAIN_SHARD = 512, 16
+"""Photographs of a Parquet file, which are done again after a kill."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code: 0 also where some photographs cannot be read."""
+    arguments = parser().parse_args(argv)
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        return fail('Ray is not installed: `pip install ".[ray]"`, or `make test` has it')
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The documented options."""
+    p = argparse.ArgumentParser(description="Classify many photographs into Parquet files.")
+    p.add_argument("photographs", type=Path, help="folder, or file with a path a line, or CSV (file)")
+    p.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    p.add_argument("--explain", metavar="PRECISION", help=f"also explain: {', '.join(PRECISIONS)}")
+    p.add_argument("--archive", type=Path, default=ROOT / "model_store/mlbio.mar", help="model (default: %(default)s)")
+    p.add_argument("--address", help="of a Ray cluster, such as auto (default: this machine alone)")
+    p.add_argument("--cores", type=number, help="of each worker (default: all of a machine's)")
+    p.add_argument("--shard", type=number, help=f"photographs of a file (default: {SHARD}; explained: {EXPLAIN_SHARD})")
+    return p
+
+
+def number(text: str) -> int:
+    """A positive integer of the command line."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what the command line says; returns the exit code."""
+    import ray
+
+    from bulk.listing import ListingError
+    from bulk.run import ERRORS, RunError, prepare
+    from bulk.run import run as run_all
+    from bulk.worker import Task
+    from train.archive import ArchiveError, packed_version
+
+    try:
+        explain = precision(arguments.explain)
+        if not arguments.archive.is_file():
+            return fail(f"{arguments.archive} is missing: make it with `make archive`")
+        verify(arguments.archive)
+        output: Path = arguments.output.resolve()
+        shard = arguments.shard or (EXPLAIN_SHARD if explain else SHARD)
+        listing = prepare(arguments.photographs, output, shard, packed_version(arguments.archive), explain)
+    except (ListingError, RunError, ArchiveError, ContractError, OSError) as error:
+        return fail(str(error))
+    started = time.monotonic()
+    try:
+        connect(ray, arguments.address)
+    except (OSError, RuntimeError, ValueError) as error:
+        return fail(f"the Ray cluster cannot be reached at {arguments.address}: {str(error).splitlines()[0]}")
+    try:
+        task = Task(listing, arguments.archive.resolve(), output, explain, arguments.cores)
+        outcome = run_all(task, arguments.cores)
+    except RunError as error:
+        return fail(str(error))
+    except ray.exceptions.RayError as error:
+        return fail(f"{str(error).strip().splitlines()[-1]} (what is done is kept: the same command goes on)")
+    finally:
+        ray.shutdown()
+    note = f", {outcome.failed} of them not readable: see {arguments.output / ERRORS}" if outcome.failed else ""
+    print(f"{outcome.photographs} photographs in {arguments.output}, {time.monotonic() - started:.0f} s{note}")
+    return 0
+
+
+def connect(ray, address: str | None) -> None:  # type: ignore[no-untyped-def]
+    """Connect to a cluster, or start one of this machine's loopback for as long as this process lives."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit():  # Ray itself would try for minutes
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    with unheard():
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            ray.init(_node_ip_address="127.0.0.1", include_dashboard=False, object_store_memory=200 * 2**20, **quiet)
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Without what Ray's libraries print to stderr when they start: that their log level has been set."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def precision(text: str | None) -> Precision | None:
+    """The contract's name of a precision.
+
+    Raises:
+        ContractError: there is none of that name.
+    """
+    return parse_form(b"", {"precision": text}).precision if text else None
+
+
+def fail(text: str) -> int:
+    """Say why nothing was done; returns the exit code."""
+    print(f"batch.py: error: {text}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
