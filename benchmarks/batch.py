@@ -2,8 +2,8 @@
 
     python benchmarks/batch.py ../shared/ham10000/HAM10000_images_test [--images 1000]
 
-The two machines are Ray nodes with one core each on this one, so it needs two cores that do nothing else. Rates are those
-between the first and the last file that is written, without start and end.
+The two machines are Ray nodes with one core each on this one, so it needs two cores that do nothing else. Rates are
+those between the first and the last file that is written, without start and end.
 """
 
 from __future__ import annotations
