@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import zipfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +17,7 @@ import pyarrow.parquet as pq
 from api.contract import DEFAULT_PRECISION, Answer, Precision, Request, refuse
 from bulk.listing import Listing
 from bulk.rows import EXPLAINED, SCHEMA, row
-from handler.predictor import Predictor
+from cluster.archive import Archive
 
 BATCH = 32
 AHEAD = 3
@@ -38,14 +36,14 @@ class Task:
 
     Attributes:
         listing: of the photographs.
-        archive: ``mlbio.mar``.
+        archive: on every machine at the same path.
         output: folder for the Parquet files.
         explain: the precision of explanations; None for none.
         threads: of the network; None for all cores.
     """
 
     listing: Listing
-    archive: Path
+    archive: Archive
     output: Path
     explain: Precision | None
     threads: int | None
@@ -58,15 +56,12 @@ class Worker:
         task: what to do.
 
     Raises:
-        handler.graphs.GraphsError: the archive cannot be used.
+        gateway.archive.ArchiveError: the archive cannot be used.
     """
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(task.archive) as files:
-            files.extractall(folder)
-            (checkpoint,) = Path(folder).glob("*.pth")
-            self.predictor = Predictor.from_graphs(Path(folder), checkpoint, task.threads)
+        self.predictor = task.archive.load(task.threads)
         self.decoders = ThreadPoolExecutor(DECODERS)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:

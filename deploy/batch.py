@@ -27,7 +27,8 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
 
 from api.contract import PRECISIONS, ContractError, parse_form
-from gateway.archive import verify
+from cluster.archive import Archive
+from gateway.archive import ArchiveError as ChecksumError
 
 if TYPE_CHECKING:
     from api.contract import Precision
@@ -86,13 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         explain = precision(arguments.explain)
-        if not arguments.archive.is_file():
-            return fail(f"{arguments.archive} is missing: make it with `make archive`")
-        verify(arguments.archive)
+        archive = Archive.at(arguments.archive)
         output: Path = arguments.output.resolve()
         shard = arguments.shard or (EXPLAIN_SHARD if explain else SHARD)
         listing = prepare(arguments.photographs, output, shard, packed_version(arguments.archive), explain)
-    except (ListingError, RunError, ArchiveError, ContractError, OSError) as error:
+    except (ListingError, RunError, ArchiveError, ChecksumError, ContractError, OSError) as error:
         return fail(str(error))
     started = time.monotonic()
     try:
@@ -100,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, RuntimeError, ValueError) as error:
         return fail(f"the Ray cluster cannot be reached at {arguments.address}: {str(error).splitlines()[0]}")
     try:
-        task = Task(listing, arguments.archive.resolve(), output, explain, arguments.cores)
+        task = Task(listing, archive, output, explain, arguments.cores)
         outcome = run_all(task, arguments.cores)
     except RunError as error:
         return fail(str(error))

@@ -26,6 +26,7 @@ from api.headers import EXPLAIN_POOL, POOL, STREAM_TYPE
 from api.openapi import document
 from gateway.admission import Place, Room
 from gateway.answers import respond
+from gateway.backend import MakeBackend
 from gateway.body import read_body
 from gateway.docs_page import DOCS_PAGE
 from gateway.handover import address, follow
@@ -45,8 +46,17 @@ CLIENT_GONE = 499
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
 
 
-def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> Starlette:
-    """The gateway as an ASGI application; ``transport`` stands in for TorchServe in tests.
+def create_app(
+    settings: Settings,
+    transport: httpx.AsyncBaseTransport | None = None,
+    make_backend: MakeBackend | None = None,
+) -> Starlette:
+    """The gateway as an ASGI application.
+
+    Args:
+        settings: its limits.
+        transport: stands in for TorchServe in tests.
+        make_backend: makes another engine than TorchServe.
 
     Raises:
         gateway.keys.KeysError: the file of API keys cannot be used.
@@ -56,24 +66,27 @@ def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = 
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         def ask(url: str) -> TorchServe:
             """Ask TorchServe at ``url`` from now on; returns the client that was asked before."""
-            before: TorchServe = app.state.torchserve
-            app.state.torchserve = TorchServe(replace(settings, torchserve_url=url), transport)
-            app.state.readiness = Readiness(app.state.torchserve)
+            before: TorchServe = app.state.backend
+            app.state.backend = TorchServe(replace(settings, torchserve_url=url), transport)
+            app.state.readiness = Readiness(app.state.backend)
             return before
 
-        app.state.torchserve = TorchServe(replace(settings, torchserve_url=address(settings)), transport)
-        app.state.readiness = Readiness(app.state.torchserve)
+        served = replace(settings, torchserve_url=address(settings))
+        app.state.backend = make_backend(settings) if make_backend else TorchServe(served, transport)
+        app.state.readiness = Readiness(app.state.backend)
         # Connections are counted before they get here, so arriving bodies are bounded by their bytes alone.
         app.state.bodies = Room("photographs", sys.maxsize, settings.queue_bytes)
         app.state.classifications = Room("classifications", settings.predict_queue, settings.queue_bytes)
         app.state.explanations = Room("explanations", settings.explain_queue, settings.queue_bytes)
         app.state.metrics.watch(app.state.classifications, app.state.explanations)
-        following = asyncio.create_task(follow(settings, ask)) if settings.torchserve_file else None
+        following = (
+            asyncio.create_task(follow(settings, ask)) if settings.torchserve_file and not make_backend else None
+        )
         yield
         if following:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-        await app.state.torchserve.close()
+        await app.state.backend.close()
 
     counted = Metrics()
     app = WatchedApp(
@@ -93,6 +106,7 @@ def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = 
         lifespan=lifespan,
     )
     app.state.metrics = counted
+    app.state.settings = settings
     app.state.document = document(api_keys=bool(settings.api_keys_file))
     app.router.redirect_slashes = False  # a redirection would repeat whatever host the client claims
     return app
@@ -124,10 +138,10 @@ async def _predict(request: Request) -> Response:
         return Response(status_code=CLIENT_GONE)
     if not checked.explain:
         with place:
-            answer = await unless_disconnected(request, state.torchserve.predict(checked))
+            answer = await unless_disconnected(request, state.backend.predict(checked))
         return Response(status_code=CLIENT_GONE) if answer is None else respond(noted(answer))
     stream = STREAM_TYPE in request.headers.get("accept", "")
-    parts = state.torchserve.explain(checked, explain_seconds(request, state.torchserve.settings), stream)
+    parts = state.backend.explain(checked, explain_seconds(request, state.settings), stream)
     with contextlib.ExitStack() as stack:
         stack.enter_context(place)
         first = await unless_disconnected(request, anext(parts))
@@ -210,9 +224,9 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """Figures for Prometheus: the gateway's and TorchServe's."""
+    """Figures for Prometheus: the gateway's and the engine's."""
     state = request.app.state
-    return Response(state.metrics.text() + await state.torchserve.metrics(), media_type=CONTENT_TYPE)
+    return Response(state.metrics.text() + await state.backend.metrics(), media_type=CONTENT_TYPE)
 
 
 async def openapi(request: Request) -> Response:

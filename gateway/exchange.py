@@ -16,13 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.archive import SUFFIX, verify
+from gateway.backend import GRACE_SECONDS
 from gateway.handover import hand_over
 from gateway.keeper import Keeper
 from gateway.processes import ARCHIVE, free_ports_in_a_row, start_torchserve
 from gateway.readiness import PROBE, PROBE_SECONDS
 from gateway.settings import Settings
 from gateway.starting import ServeError, wait_until_ready
-from gateway.torchserve import GRACE_SECONDS, TorchServe
+from gateway.torchserve import TorchServe
 
 PREVIOUS = "previous"
 """Folder in the model store of the archive that was served before, for going back."""

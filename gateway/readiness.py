@@ -8,7 +8,7 @@ import time
 
 from api.contract import Request
 from api.openapi import PIXEL
-from gateway.torchserve import TorchServe
+from gateway.backend import Backend
 
 PROBE = Request(base64.b64decode(PIXEL))
 """A photograph of one pixel."""
@@ -21,10 +21,10 @@ CACHE_SECONDS = 1.0
 
 
 class Readiness:
-    """Probes TorchServe at most once per :data:`CACHE_SECONDS`, however many callers ask."""
+    """Probes the engine at most once per :data:`CACHE_SECONDS`, however many callers ask."""
 
-    def __init__(self, torchserve: TorchServe) -> None:
-        self._torchserve = torchserve
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._lock = asyncio.Lock()
         self._ready, self._expires = False, 0.0
 
@@ -32,6 +32,6 @@ class Readiness:
         """Whether a prediction works."""
         async with self._lock:
             if time.monotonic() >= self._expires:
-                answer = await self._torchserve.predict(PROBE, PROBE_SECONDS)
+                answer = await self._backend.predict(PROBE, PROBE_SECONDS)
                 self._ready, self._expires = answer.status == 200, time.monotonic() + CACHE_SECONDS
             return self._ready

@@ -10,6 +10,7 @@ import uvicorn
 from api.logs import JsonLines
 from gateway import traces
 from gateway.app import create_app
+from gateway.backend import MakeBackend
 from gateway.connection import Connection
 from gateway.keys import KeysError
 from gateway.settings import Settings
@@ -20,12 +21,15 @@ LOG_FILES = 4
 """So many older log files are kept, as in ``log4j2.xml``."""
 
 
-def make_server(settings: Settings) -> uvicorn.Server:
-    """uvicorn with the gateway. On SIGTERM it takes no new requests, and finishes those that it has."""
+def make_server(settings: Settings, make_backend: MakeBackend | None = None) -> uvicorn.Server:
+    """uvicorn with the gateway in front of TorchServe, or of what ``make_backend`` makes.
+
+    On SIGTERM it takes no new requests, and finishes those that it has.
+    """
     logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, is no reason to say more
     try:
         traces.configure()
-        app = create_app(settings)
+        app = create_app(settings, make_backend=make_backend)
     except (KeysError, TracesError) as error:
         raise SystemExit(f"gateway: error: {error}") from None
     return uvicorn.Server(

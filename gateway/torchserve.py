@@ -27,13 +27,11 @@ from api.headers import (
     REQUEST_ID_HEADER,
     STREAM_TYPE,
 )
+from gateway.backend import FULL, GRACE_SECONDS, LOST, out_of_time
 from gateway.processes import torchserve_addresses
 from gateway.record import current
 from gateway.settings import Settings
 from gateway.traces import Part
-
-GRACE_SECONDS = 10.0
-"""Seconds to wait past an explanation's deadline: its last batch and the answer are on their way."""
 
 CONNECT_SECONDS = 5.0
 
@@ -207,7 +205,7 @@ def _failure(error: httpx.HTTPError | TimeoutError, seconds: float) -> Answer:
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
         return refuse(503, "the model server is not running or still starting: try again in a moment")
     if isinstance(error, (httpx.TimeoutException, TimeoutError)):
-        return refuse(504, f"no answer within {seconds:g} seconds: the service is too busy, try again later")
+        return out_of_time(seconds)
     return refuse(503, "the connection to the model server broke: try again")
 
 
@@ -235,7 +233,7 @@ def translate_error(status: int) -> Answer:
     if status in (408, 504):
         return refuse(504, "the model server ran out of time: try again later")
     if status == 503:
-        return refuse(503, "the service is full or its model is still loading: try again in a moment")
+        return refuse(503, FULL)
     if status in (500, 507):  # a worker died or ran out of memory; TorchServe starts another
-        return refuse(503, "the model stopped while it worked on this and is being restarted: try again")
+        return refuse(503, LOST)
     return refuse(502, f"the model server answered {status}, which was not expected: see its log")

@@ -6,15 +6,11 @@ photograph (``curl -T photo.jpg``), or the documented JSON.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import json
 import logging
 import os
 import threading
 import time
-from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -23,17 +19,13 @@ from ts.protocol.otf_message_handler import send_intermediate_predict_response
 
 from api.contract import Answer, ContractError, Request, parse_form, parse_json, parse_object
 from api.headers import ANSWER_HEADER, CANCEL_HEADER, EFFORT_HEADER, EFFORT_LINE, EXPLAIN_POOL, STREAM_TYPE
-from api.logs import EXTRA, JsonLines
+from api.logs import JsonLines
 from handler.jobs import Job, cancel
 from handler.predictor import Predictor
-
-logger = logging.getLogger("mlbio.handler")
+from handler.worker import EXPLAIN_NICENESS, log_answer, return_free_memory
 
 IMAGE_FIELDS = ("image", "data", "body")
 """Accepted names of the photograph's form field; TorchServe names a raw body ``body`` or ``data``."""
-
-EXPLAIN_NICENESS = 10
-"""Both pools use all cores; explanations, which take seconds, yield to classifications, which take milliseconds."""
 
 
 class SkinLesionHandler:
@@ -52,7 +44,7 @@ class SkinLesionHandler:
             self.predictor = Predictor.from_graphs(folder, checkpoint)
         else:
             self.predictor = Predictor.from_checkpoint(checkpoint, f"cuda:{gpu}")
-        _return_free_memory()
+        return_free_memory()
         if context.model_name == EXPLAIN_POOL:
             # The pool is ready for the gateway's probe before the explainer has been imported.
             threading.Thread(target=lambda: self.predictor.explainer, daemon=True).start()
@@ -88,7 +80,7 @@ class SkinLesionHandler:
             if job.tells_effort and answer.effort is not None and not streams:
                 context.set_response_header(i, EFFORT_HEADER, answer.effort.to_header())
             bodies.append(_lines(answer, job) if streams else answer.body)
-            _log(answer, job, len(data), seconds)
+            log_answer(answer, job, len(data), seconds)
         return bodies
 
 
@@ -98,13 +90,6 @@ def _lines(answer: Answer, job: Job) -> bytes:
     if job.tells_effort and answer.effort is not None:
         effort = EFFORT_LINE + b': "' + answer.effort.to_header().encode() + b'"}\n'
     return effort + answer.body + b"\n"
-
-
-def _log(answer: Answer, job: Job, batch: int, seconds: float) -> None:
-    """A line about one request; ``seconds`` are those of its batch."""
-    if job.request_id:
-        fields = {"id": job.request_id, "status": answer.status, "batch": batch, "seconds": round(seconds, 4)}
-        logger.info("answered", extra={EXTRA: fields | (asdict(answer.effort) if answer.effort else {})})
 
 
 def _headers(context: Any, index: int) -> dict[str, str]:
@@ -131,10 +116,3 @@ def _log_json() -> None:
     for handler in logging.getLogger().handlers:
         if type(handler) is logging.StreamHandler:  # TorchServe's; not pytest's
             handler.setFormatter(JsonLines())
-
-
-def _return_free_memory() -> None:
-    """Return the memory that only loading needed to the system; glibc would keep it, a quarter of a worker's memory."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # only glibc has malloc_trim
-        ctypes.CDLL(None).malloc_trim(0)

@@ -17,6 +17,7 @@ from api.classes import CLASSES
 from api.contract import Prediction, Request
 from bulk.listing import Listing
 from bulk.worker import BATCH, Task, Worker, part
+from cluster.archive import Archive
 from tests.conftest import ROOT
 
 ARCHIVE = ROOT / "model_store/mlbio.mar"
@@ -41,7 +42,7 @@ def worker(files: list[Path], output: Path, explain=None) -> Worker:
         pytest.skip("needs model_store/mlbio.mar: `make archive`")
     listing = output / "photographs.txt"
     listing.write_bytes(b"".join(os.fsencode(f) + b"\n" for f in files))
-    return Worker(Task(Listing.of(listing, 500), ARCHIVE, output, explain, threads=1))
+    return Worker(Task(Listing.of(listing, 500), Archive.at(ARCHIVE), output, explain, threads=1))
 
 
 def test_rows_are_those_of_the_services_answers(files: list[Path], tmp_path: Path):

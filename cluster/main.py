@@ -1,0 +1,164 @@
+"""The command line of ``deploy/ray_serve.py``: the service on Ray Serve.
+
+python deploy/ray_serve.py                              on this machine alone, until Ctrl-C or SIGTERM
+python deploy/ray_serve.py --address 127.0.0.1:6379     on the cluster whose head runs here
+python deploy/ray_serve.py --address … --update         give a running service another archive, without a pause
+
+Everything listens on this machine's loopback interface unless the cluster was started otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from cluster.archive import Archive
+from cluster.plan import Plan, PlanError
+from gateway.archive import ArchiveError
+from gateway.keeper import say
+from gateway.processes import ARCHIVE, ROOT
+from gateway.serve import refuse_bad_keys
+from gateway.server import make_server
+from gateway.settings import Settings
+from gateway.starting import ServeError, refuse_taken_port
+
+PROG = "ray_serve.py"
+OBJECT_STORE_BYTES = 128 * 1024 * 1024
+"""Of a cluster on this machine alone: photographs on their way to a replica."""
+
+
+class ClusterError(RuntimeError):
+    """The service cannot run on Ray. The message says what to do."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        settings = replace(Settings.from_environment(), **({"port": arguments.port} if arguments.port else {}))
+        refuse_missing_ray()
+        archive = Archive.at(arguments.archive)
+        if not arguments.update:
+            refuse_taken_port(settings.url, "--port")
+            refuse_bad_keys(settings)
+        run(arguments, settings, archive)
+    except KeyboardInterrupt:
+        say("stopped")
+    except (ArchiveError, ClusterError, PlanError, ServeError) as error:
+        print(f"{PROG}: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The documented options."""
+    p = argparse.ArgumentParser(prog=PROG, description="The service on Ray Serve, on one machine or many.")
+    p.add_argument("--address", help="of a running cluster's head, HOST:PORT (default: start one on this machine)")
+    p.add_argument("--archive", type=Path, default=ROOT / "model_store" / ARCHIVE, help="at this path on every node")
+    p.add_argument("--port", type=int, help="of the gateway (default: MLBIO_PORT, or 8089)")
+    p.add_argument("--min-replicas", type=int, help="of each pool (default: 2, or 1 with a single node)")
+    p.add_argument("--max-replicas", type=int, help="of each pool, when its queue is long (default: one a node)")
+    p.add_argument("--update", action="store_true", help="give the running service this archive, and end")
+    return p
+
+
+def refuse_missing_ray() -> None:
+    """Raise :class:`ClusterError` without Ray."""
+    if importlib.util.find_spec("ray") is None:
+        raise ClusterError('Ray is not installed: pip install ".[ray]"')
+
+
+def run(arguments: argparse.Namespace, settings: Settings, archive: Archive) -> None:
+    """Deploy ``archive`` and, unless that was an update, be the gateway until a signal; then withdraw it.
+
+    Raises:
+        ClusterError: there is no cluster at the address, or the replicas do not start.
+        gateway.archive.ArchiveError: the archive holds no model.
+        cluster.plan.PlanError: the numbers of replicas make no sense.
+        KeyboardInterrupt: SIGINT or SIGTERM, after everything has been stopped.
+    """
+    started = time.monotonic()
+    if arguments.update:
+        archive.load()  # an archive without a model is refused here, before a replica of the last one stops
+    with connected(arguments.address):
+        from cluster.backend import RayServe
+        from cluster.deployment import DeploymentError, deploy, live_nodes, withdraw
+
+        nodes = live_nodes()
+        plan = Plan.for_nodes(nodes, settings, arguments.min_replicas, arguments.max_replicas)
+        say(f"{'updating' if arguments.update else 'starting'} {plan.least} replicas of each pool, nodes: {nodes} …")
+        try:
+            deploy(archive, plan)
+            if arguments.update:
+                say(f"updated after {time.monotonic() - started:.0f} s")
+                return
+            asyncio.run(serve(settings, RayServe, started))
+        except DeploymentError as error:
+            raise ClusterError(str(error)) from None
+        finally:
+            if not arguments.update:
+                say("\nstopping the replicas …")
+                withdraw()
+
+
+async def serve(settings: Settings, make_backend: type, started: float) -> None:
+    """The gateway until a signal; it finishes the requests that it has."""
+    server = make_server(settings, make_backend)
+    serving = asyncio.create_task(server.serve())
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.05)
+    if server.started:
+        where = f"POST {settings.url}/predict, docs at {settings.url}/docs"
+        say(f"a prediction works after {time.monotonic() - started:.0f} s: {where}")
+    await serving
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """A connection to the cluster at ``address``, or a cluster of this process's own.
+
+    Raises:
+        ClusterError: there is none.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when ray is imported, by it and its processes
+    import ray
+
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    try:
+        if address:
+            ray.init(address=address, **options)
+        else:
+            ray.init(
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                object_store_memory=OBJECT_STORE_BYTES,
+                **options,
+            )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        reason = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise ClusterError(f"no cluster at {address or 'this machine'}: {reason}") from None
+    # Ray has set its own. uvicorn has its own in turn while it serves, and raises the signal again when it has ended.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)  # stopping is not interrupted
+    raise KeyboardInterrupt

@@ -1,0 +1,118 @@
+"""What Ray Serve runs on the nodes: a replica answers with the handler's own predictor, explainer and jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import threading
+import time
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from ray import serve
+
+from api.contract import Answer, Request
+from api.openapi import PIXEL
+from cluster.archive import Archive
+from cluster.calls import Call
+from cluster.plan import BATCH
+from handler.jobs import Job, cancel
+from handler.worker import EXPLAIN_NICENESS, log_answer, return_free_memory
+
+PROBE = Request(base64.b64decode(PIXEL))
+"""A photograph of one pixel."""
+
+SILENT_SECONDS = 60.0
+"""An explanation reports its progress several times a second; one that has been silent for so long is stuck."""
+
+
+class Unhealthy(RuntimeError):
+    """The replica cannot answer: Ray Serve starts another one in its place."""
+
+
+class Replica:
+    """A loaded model, and the one thread that uses it."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._predictor = archive.load()
+        self._thread = ThreadPoolExecutor(1)
+        self._heard = time.monotonic()
+        return_free_memory()
+
+    async def check_health(self) -> None:
+        """Called by Ray Serve.
+
+        Raises:
+            Unhealthy: no prediction works.
+        """
+        (answer,) = await self._run([Call(PROBE, {})], [Job()])
+        if answer.status != 200:
+            raise Unhealthy(f"a prediction was answered with {answer.status}")
+
+    def _run(self, calls: list[Call], jobs: list[Job]) -> asyncio.Future[list[Answer]]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._answer, calls, jobs)
+
+    def _answer(self, calls: list[Call], jobs: list[Job]) -> list[Answer]:
+        started = self._heard = time.monotonic()
+        answers = self._predictor.answer([call.request for call in calls], jobs)
+        for answer, job in zip(answers, jobs, strict=True):
+            log_answer(answer, job, len(calls), time.monotonic() - started)
+        return answers
+
+
+class Classifications(Replica):
+    """Classifies in batches."""
+
+    @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=0.001)
+    async def predict(self, calls: list[Call]) -> list[Answer]:
+        """Answers in the order of ``calls``, each its own."""
+        return await self._run(calls, [Job.from_headers(call.headers, lambda share: None) for call in calls])
+
+
+class Explanations(Replica):
+    """Classifies and explains, one request at a time."""
+
+    def __init__(self, archive: Archive) -> None:
+        os.nice(EXPLAIN_NICENESS)
+        super().__init__(archive)
+        self._explaining = 0
+        # The replica is ready before the explainer has been imported.
+        threading.Thread(target=lambda: self._predictor.explainer, daemon=True).start()
+
+    async def explain(self, call: Call) -> AsyncGenerator[float | Answer]:
+        """Shares of the work that is done, if the call accepts a stream, and the answer at last.
+
+        If the caller cancels, so is the work.
+        """
+        parts: asyncio.Queue[float | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def report(share: float) -> None:
+            self._heard = time.monotonic()
+            loop.call_soon_threadsafe(parts.put_nowait, share)
+
+        job = Job.from_headers(call.headers, report)
+        streams = job.on_progress is not None
+        job = replace(job, on_progress=report)  # it is listened to in any case, for the health check
+        self._explaining += 1
+        work = self._run([call], [job])
+        work.add_done_callback(lambda done: parts.put_nowait(None))
+        try:
+            while (share := await parts.get()) is not None:
+                if streams:
+                    yield share
+            (answer,) = await work
+            yield answer
+        finally:
+            self._explaining -= 1
+            if not work.done():
+                cancel(job.id or "")
+
+    async def check_health(self) -> None:
+        """As :meth:`Replica.check_health`; while it explains, it is healthy as long as there is progress."""
+        if not self._explaining:
+            await super().check_health()
+        elif time.monotonic() - self._heard > SILENT_SECONDS:
+            raise Unhealthy(f"an explanation has not gone on for {SILENT_SECONDS:.0f} s")
