@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from cluster import loopback
 from cluster.archive import Archive
 from cluster.plan import Plan, PlanError
 from gateway.archive import ArchiveError
@@ -132,6 +133,10 @@ def connected(address: str | None) -> Iterator[None]:
         ClusterError: there is none.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when ray is imported, by it and its processes
+    if address is None or address.rpartition(":")[0] in loopback.HOSTS:
+        loopback.stay_here()
+    if address is None:
+        os.environ.update(loopback.new_token())
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
@@ -141,7 +146,7 @@ def connected(address: str | None) -> Iterator[None]:
         else:
             ray.init(
                 include_dashboard=False,
-                _node_ip_address="127.0.0.1",
+                _node_ip_address=loopback.ADDRESS,
                 object_store_memory=OBJECT_STORE_BYTES,
                 **options,
             )
