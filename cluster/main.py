@@ -15,6 +15,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = replace(Settings.from_environment(), **({"port": arguments.port} if arguments.port else {}))
         refuse_missing_ray()
+        refuse_bad_address(arguments.address, arguments.update)
         archive = Archive.at(arguments.archive)
         if not arguments.update:
             refuse_taken_port(settings.url, "--port")
@@ -78,6 +80,14 @@ def refuse_missing_ray() -> None:
     """Raise :class:`ClusterError` without Ray."""
     if importlib.util.find_spec("ray") is None:
         raise ClusterError('Ray is not installed: pip install ".[ray]"')
+
+
+def refuse_bad_address(address: str | None, needed: bool) -> None:
+    """Raise :class:`ClusterError` for an address that is not HOST:PORT, or a missing one that is ``needed``."""
+    if address is None and needed:
+        raise ClusterError("--update needs --address: of the cluster whose service gets the archive")
+    if address is not None and not re.fullmatch(r"[^\s:]+:\d{1,5}", address):
+        raise ClusterError(f"--address {address} has to be HOST:PORT")
 
 
 def run(arguments: argparse.Namespace, settings: Settings, archive: Archive) -> None:

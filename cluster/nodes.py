@@ -99,7 +99,7 @@ def cluster(nodes: int) -> Iterator[Cluster]:
         head = ["--head", f"--port={port}", f"--temp-dir={folder / 'ray'}"]
         try:
             made.nodes.append(start(folder, made.environment, *head))
-            _wait(made.nodes, folder)
+            # The others wait for the head.
             for _ in range(nodes - 1):
                 made.nodes.append(start(folder, made.environment, f"--address={made.address}"))
             _wait(made.nodes, folder)

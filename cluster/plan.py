@@ -78,6 +78,7 @@ class Plan:
             "graceful_shutdown_wait_loop_s": 0.2,
             # The next version's replicas predict before the last one's stop.
             "max_surge_percent": 100,
+            "rolling_update_percentage": 1.0,
             "max_constructor_retry_count": 3,
         }
 
