@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
@@ -36,19 +37,22 @@ def deploy(archive: Archive, plan: Plan) -> None:
     """
     # The gateway is the door: Ray Serve opens none of its own.
     serve.start(proxy_location=ProxyLocation.Disabled)
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    # What concerns a request is in the gateway's log.
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    targets = []
     for pool, replica in REPLICAS.items():
         deployment: Any = serve.deployment(replica, **plan.options(pool))
-        try:
-            serve.run(deployment.bind(archive), name=pool, route_prefix=None)
-        except RuntimeError as error:
-            raise DeploymentError(f"{pool} does not start: {_reason(error)}") from None
+        targets.append(serve.RunTarget(deployment.bind(archive), name=pool, route_prefix=None))
+    try:
+        serve.run_many(targets)
+    except RuntimeError as error:
+        raise DeploymentError(f"the replicas do not start: {_reason(error)}") from None
 
 
 def withdraw() -> None:
     """Stop all replicas, after the requests that they have."""
-    for pool in POOLS:
-        serve.delete(pool)
+    with ThreadPoolExecutor() as both:
+        list(both.map(serve.delete, POOLS))
 
 
 def _reason(error: Exception) -> str:

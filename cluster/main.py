@@ -15,6 +15,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from cluster import loopback
 from cluster.archive import Archive
 from cluster.plan import Plan, PlanError
 from gateway.archive import ArchiveError
@@ -49,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = replace(Settings.from_environment(), **({"port": arguments.port} if arguments.port else {}))
         refuse_missing_ray()
+        refuse_bad_address(arguments.address, arguments.update)
         archive = Archive.at(arguments.archive)
         if not arguments.update:
             refuse_taken_port(settings.url, "--port")
@@ -78,6 +81,14 @@ def refuse_missing_ray() -> None:
     """Raise :class:`ClusterError` without Ray."""
     if importlib.util.find_spec("ray") is None:
         raise ClusterError('Ray is not installed: pip install ".[ray]"')
+
+
+def refuse_bad_address(address: str | None, needed: bool) -> None:
+    """Raise :class:`ClusterError` for an address that is not HOST:PORT, or a missing one that is ``needed``."""
+    if address is None and needed:
+        raise ClusterError("--update needs --address: of the cluster whose service gets the archive")
+    if address is not None and not re.fullmatch(r"[^\s:]+:\d{1,5}", address):
+        raise ClusterError(f"--address {address} has to be HOST:PORT")
 
 
 def run(arguments: argparse.Namespace, settings: Settings, archive: Archive) -> None:
@@ -133,6 +144,10 @@ def connected(address: str | None) -> Iterator[None]:
         ClusterError: there is none.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when ray is imported, by it and its processes
+    if address is None or address.rpartition(":")[0] in loopback.HOSTS:
+        loopback.stay_here()
+    if address is None:
+        os.environ.update(loopback.new_token())
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
@@ -142,7 +157,7 @@ def connected(address: str | None) -> Iterator[None]:
         else:
             ray.init(
                 include_dashboard=False,
-                _node_ip_address="127.0.0.1",
+                _node_ip_address=loopback.ADDRESS,
                 object_store_memory=OBJECT_STORE_BYTES,
                 **options,
             )

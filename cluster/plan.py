@@ -12,12 +12,9 @@ from gateway.settings import Settings
 BATCH = 8
 """Most photographs in one pass, as in ``config.properties``."""
 
-CPUS = 0.5
-"""Of Ray's logical CPUs, for a replica. A node with one CPU then has room for both pools, and one with two for a second
-version of both during an update. It limits nothing: a replica uses all cores of its node."""
-
-PER_NODE = 2
-"""Most replicas of a pool on one node. One uses all its cores; the second is the next version's, or a lost node's."""
+CPUS = 0.25
+"""Of Ray's logical CPUs, for a replica. A node with one CPU has room for both pools and, during an update, for a second
+version of both. It limits nothing: a replica uses all cores of its node."""
 
 SPARE_PLACES = 4
 """Ray's queues are so much longer than the gateway's, which refuses first and with its own bounds in bytes."""
@@ -63,7 +60,6 @@ class Plan:
         return {
             "name": pool,
             "ray_actor_options": {"num_cpus": CPUS},
-            "max_replicas_per_node": PER_NODE,
             "max_ongoing_requests": ongoing,
             "max_queued_requests": queue + SPARE_PLACES,
             "autoscaling_config": {
@@ -82,6 +78,7 @@ class Plan:
             "graceful_shutdown_wait_loop_s": 0.2,
             # The next version's replicas predict before the last one's stop.
             "max_surge_percent": 100,
+            "rolling_update_percentage": 1.0,
             "max_constructor_retry_count": 3,
         }
 

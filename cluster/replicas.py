@@ -17,6 +17,7 @@ from api.contract import Answer, Request
 from api.openapi import PIXEL
 from cluster.archive import Archive
 from cluster.calls import Call
+from cluster.loopback import listen_on_the_nodes_address
 from cluster.plan import BATCH
 from handler.jobs import Job, cancel
 from handler.worker import EXPLAIN_NICENESS, log_answer, return_free_memory
@@ -36,6 +37,7 @@ class Replica:
     """A loaded model, and the one thread that uses it."""
 
     def __init__(self, archive: Archive) -> None:
+        listen_on_the_nodes_address()  # which Ray Serve does as soon as this has returned
         self._predictor = archive.load()
         self._thread = ThreadPoolExecutor(1)
         self._heard = time.monotonic()

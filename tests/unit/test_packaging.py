@@ -22,6 +22,7 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 ROOMS = {
     "torchserve": ["api", "handler"],
     "gateway": ["api", "gateway"],
+    "ray": ["cluster"],
     "cli": ["api", "cli"],
     "page": ["api", "frontend"],
     "evaluate": ["evaluate"],
@@ -34,6 +35,7 @@ ELSEWHERE = {
     "api/client.py": "cli",
     "api/photograph.py": "cli",
     "api/pictures.py": "cli",
+    "cluster/nodes.py": "bench",  # for tests and a benchmark
     "gateway/processes.py": "all",  # starts TorchServe beside the gateway
     "gateway/traces.py": "traces",
 }
