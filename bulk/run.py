@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
-import msgspec
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray
 from tqdm import tqdm
 
-from api.contract import Precision
-from bulk.listing import Listing, ListingError, write_listing
-from bulk.worker import Task, Worker, part
-
-LISTING, PLAN, ERRORS = "photographs.txt", "run.json", "errors.csv"
+from bulk.plan import RunError
+from bulk.results import list_errors, part
+from bulk.worker import Task, Worker
 
 REPORT_SECONDS = 30.0
 """How often a line says how far it is where there is no terminal."""
-
-
-class RunError(RuntimeError):
-    """The run cannot go on. The message says what to change."""
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What makes two runs the same, in :data:`PLAN` in the output folder."""
-
-    sha256: str
-    photographs: int
-    shard: int
-    model: str
-    explain: Precision | None
 
 
 @dataclass(frozen=True)
@@ -46,45 +25,6 @@ class Outcome:
 
     photographs: int
     failed: int
-
-
-def prepare(source: Path, output: Path, shard: int, model: str, explain: Precision | None) -> Listing:
-    """The listing of a run in ``output``, new or begun earlier.
-
-    Raises:
-        ListingError: there are no photographs.
-        RunError: the folder has results of other photographs, of another model or of other options.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    listing_file, plan_file = output / LISTING, output / PLAN
-    fresh = output / f"{LISTING}.new"
-    try:
-        write_listing(source, fresh)
-        listing = Listing.of(fresh, shard)
-        plan = Plan(listing.sha256, listing.count, shard, model, explain)
-        if plan_file.exists():
-            try:
-                before = msgspec.json.decode(plan_file.read_bytes(), type=Plan)
-            except msgspec.MsgspecError as error:
-                raise RunError(f"{plan_file} is damaged ({error}): use another --output") from None
-            if before != plan:
-                names = [f for f in Plan.__struct_fields__ if getattr(before, f) != getattr(plan, f)]
-                raise RunError(
-                    f"{output} has results of another run ({_differences(names)} differ): use another --output, or "
-                    "delete it"
-                )
-        elif any(output.glob("part-*.parquet")):
-            raise RunError(f"{output} has Parquet files of something else: use another --output")
-        fresh.replace(listing_file)
-    finally:
-        fresh.unlink(missing_ok=True)
-    plan_file.write_bytes(msgspec.json.encode(plan))
-    return Listing(listing_file, listing.count, shard, listing.offsets, listing.sha256)
-
-
-def _differences(names: list[str]) -> str:
-    words = {"sha256": "the photographs", "photographs": "their number", "shard": "--shard", "explain": "--explain"}
-    return ", ".join(words.get(name, f"the {name}") for name in names)
 
 
 def run(task: Task, cores: float | None = None) -> Outcome:
@@ -134,21 +74,3 @@ def _finished(task: Task, shards: list[int], cores: float | None) -> Iterator[di
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(workers, len(shards)), initial_size=1),
     )
     yield from done.iter_rows()
-
-
-def list_errors(output: Path) -> int:
-    """Write the photographs without a diagnosis, and why, to :data:`ERRORS`; returns how many there are."""
-    count = 0
-    partial = output / f"{ERRORS}.partial"
-    with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", "error"])
-        for path in sorted(output.glob("part-*.parquet")):
-            table = pq.read_table(path, columns=["file", "error"], filters=pc.field("error").is_valid())
-            writer.writerows(zip(*(table.column(name).to_pylist() for name in ("file", "error")), strict=True))
-            count += table.num_rows
-    partial.replace(output / ERRORS)
-    return count
-
-
-__all__ = ["ListingError", "Outcome", "RunError", "list_errors", "prepare", "run"]

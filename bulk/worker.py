@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from api.contract import DEFAULT_PRECISION, Answer, Precision, Request, refuse
 from bulk.listing import Listing
-from bulk.rows import EXPLAINED, SCHEMA, row
+from bulk.results import part, write_part
+from bulk.rows import row
 from cluster.archive import Archive
 
 BATCH = 32
@@ -96,15 +95,3 @@ class Worker:
         except OSError as error:
             return Request(b""), refuse(400, f"cannot be read: {error.strerror}")
         return request, self.predictor.read(request)
-
-
-def part(output: Path, shard: int) -> Path:
-    """The Parquet file of a shard."""
-    return output / f"part-{shard:08d}.parquet"
-
-
-def write_part(path: Path, rows: list[dict[str, Any]], explained: bool) -> None:
-    """Write the rows of a shard; the file is there as a whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    pq.write_table(pa.Table.from_pylist(rows, EXPLAINED if explained else SCHEMA), partial)
-    partial.replace(path)

@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ from gateway.settings import Settings
 from gateway.starting import ServeError, refuse_taken_port
 
 PROG = "ray_serve.py"
+CONNECT_SECONDS = 5.0
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Of a cluster on this machine alone: photographs on their way to a replica."""
 
@@ -153,6 +155,8 @@ def connected(address: str | None) -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     try:
         if address:
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()  # Ray would try for minutes
             ray.init(address=address, **options)
         else:
             ray.init(
@@ -161,7 +165,7 @@ def connected(address: str | None) -> Iterator[None]:
                 object_store_memory=OBJECT_STORE_BYTES,
                 **options,
             )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise ClusterError(f"no cluster at {address or 'this machine'}: {reason}") from None
     # Ray has set its own. uvicorn has its own in turn while it serves, and raises the signal again when it has ended.

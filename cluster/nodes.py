@@ -77,7 +77,7 @@ class Cluster:
 def start(folder: Path, environment: dict[str, str], *options: str) -> Node:
     """A node started by :mod:`cluster.loopback` with these options more; its output goes into ``folder``."""
     command = [sys.executable, "-m", "cluster.loopback", *options, "--block"]
-    command += ["--num-cpus=2", f"--object-store-memory={STORE_BYTES}"]
+    command += [f"--object-store-memory={STORE_BYTES}"]
     with (folder / f"node-{free_port()}.log").open("wb") as log:
         process = subprocess.Popen(
             command, env=os.environ | QUICK | environment, stdout=log, stderr=log, start_new_session=True
@@ -86,8 +86,8 @@ def start(folder: Path, environment: dict[str, str], *options: str) -> Node:
 
 
 @contextlib.contextmanager
-def cluster(nodes: int) -> Iterator[Cluster]:
-    """A cluster of so many nodes, which are ended with it.
+def cluster(nodes: int, cpus: int = 2) -> Iterator[Cluster]:
+    """A cluster of so many nodes with so many of Ray's logical CPUs each; it ends with the block.
 
     Raises:
         NodeError: they do not start.
@@ -96,12 +96,13 @@ def cluster(nodes: int) -> Iterator[Cluster]:
     port = made.address.rpartition(":")[2]
     with tempfile.TemporaryDirectory(prefix="mlbio-ray-") as name:
         folder = Path(name)
+        cores = f"--num-cpus={cpus}"
         head = ["--head", f"--port={port}", f"--temp-dir={folder / 'ray'}"]
         try:
-            made.nodes.append(start(folder, made.environment, *head))
+            made.nodes.append(start(folder, made.environment, cores, *head))
             # The others wait for the head.
             for _ in range(nodes - 1):
-                made.nodes.append(start(folder, made.environment, f"--address={made.address}"))
+                made.nodes.append(start(folder, made.environment, cores, f"--address={made.address}"))
             _wait(made.nodes, folder)
             yield made
         finally:

@@ -10,13 +10,9 @@ RESULTS under the same paths.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import logging
 import os
-import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,15 +23,19 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
 
 from api.contract import PRECISIONS, ContractError, parse_form
+from bulk.listing import ListingError
+from bulk.plan import RunError, prepare
+from bulk.results import ERRORS
+from bulk.worker import Task
 from cluster.archive import Archive
+from cluster.main import ClusterError, connected, refuse_missing_ray
 from gateway.archive import ArchiveError as ChecksumError
+from train.archive import ArchiveError, packed_version
 
 if TYPE_CHECKING:
     from api.contract import Precision
 
 ROOT = Path(__file__).resolve().parent.parent
-CONNECT_SECONDS = 5.0
-
 SHARD, EXPLAIN_SHARD = 512, 16
 """Photographs of a Parquet file, which are done again after a kill."""
 
@@ -43,10 +43,6 @@ SHARD, EXPLAIN_SHARD = 512, 16
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code: 0 also where some photographs cannot be read."""
     arguments = parser().parse_args(argv)
-    try:
-        import ray  # noqa: F401
-    except ImportError:
-        return fail('Ray is not installed: `pip install ".[ray]"`, or `make test` has it')
     try:
         return run(arguments)
     except KeyboardInterrupt:
@@ -77,66 +73,31 @@ def number(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what the command line says; returns the exit code."""
-    import ray
-
-    from bulk.listing import ListingError
-    from bulk.run import ERRORS, RunError, prepare
-    from bulk.run import run as run_all
-    from bulk.worker import Task
-    from train.archive import ArchiveError, packed_version
-
     try:
+        refuse_missing_ray()
         explain = precision(arguments.explain)
         archive = Archive.at(arguments.archive)
         output: Path = arguments.output.resolve()
         shard = arguments.shard or (EXPLAIN_SHARD if explain else SHARD)
         listing = prepare(arguments.photographs, output, shard, packed_version(arguments.archive), explain)
-    except (ListingError, RunError, ArchiveError, ChecksumError, ContractError, OSError) as error:
+    except (ListingError, RunError, ArchiveError, ChecksumError, ClusterError, ContractError, OSError) as error:
         return fail(str(error))
     started = time.monotonic()
     try:
-        connect(ray, arguments.address)
-    except (OSError, RuntimeError, ValueError) as error:
-        return fail(f"the Ray cluster cannot be reached at {arguments.address}: {str(error).splitlines()[0]}")
-    try:
-        task = Task(listing, archive, output, explain, arguments.cores)
-        outcome = run_all(task, arguments.cores)
-    except RunError as error:
+        with connected(arguments.address):
+            from ray.exceptions import RayError
+
+            from bulk.run import run as run_all
+
+            try:
+                outcome = run_all(Task(listing, archive, output, explain, arguments.cores), arguments.cores)
+            except RayError as error:
+                return fail(f"{str(error).strip().splitlines()[-1]} (what is done is kept: the same command goes on)")
+    except (ClusterError, RunError) as error:
         return fail(str(error))
-    except ray.exceptions.RayError as error:
-        return fail(f"{str(error).strip().splitlines()[-1]} (what is done is kept: the same command goes on)")
-    finally:
-        ray.shutdown()
     note = f", {outcome.failed} of them not readable: see {arguments.output / ERRORS}" if outcome.failed else ""
     print(f"{outcome.photographs} photographs in {arguments.output}, {time.monotonic() - started:.0f} s{note}")
     return 0
-
-
-def connect(ray, address: str | None) -> None:  # type: ignore[no-untyped-def]
-    """Connect to a cluster, or start one of this machine's loopback for as long as this process lives."""
-    host, _, port = (address or "").rpartition(":")
-    if host and port.isdigit():  # Ray itself would try for minutes
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    with unheard():
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            ray.init(_node_ip_address="127.0.0.1", include_dashboard=False, object_store_memory=200 * 2**20, **quiet)
-
-
-@contextlib.contextmanager
-def unheard() -> Iterator[None]:
-    """Without what Ray's libraries print to stderr when they start: that their log level has been set."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def precision(text: str | None) -> Precision | None:

@@ -16,7 +16,8 @@ from PIL import Image
 from api.classes import CLASSES
 from api.contract import Prediction, Request
 from bulk.listing import Listing
-from bulk.worker import BATCH, Task, Worker, part
+from bulk.results import part
+from bulk.worker import BATCH, Task, Worker
 from cluster.archive import Archive
 from tests.conftest import ROOT
 

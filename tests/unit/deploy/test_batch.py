@@ -17,7 +17,7 @@ from tests.conftest import ROOT
         (["--explain", "sometimes"], "precision"),
         (["--archive", "none.mar"], "make archive"),
         (["--archive", str(ROOT / "README.md")], "is not an archive"),
-        (["--address", f"127.0.0.1:{free_port()}"], "cannot be reached"),
+        (["--address", f"127.0.0.1:{free_port()}"], "no cluster at"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -1,17 +1,14 @@
-"""What makes two runs the same, and the list of failures."""
+"""What makes two runs the same."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bulk.listing import Listing
-from bulk.rows import failed
-from bulk.run import ERRORS, PLAN, RunError, list_errors, prepare
-from bulk.worker import part, write_part
+from bulk.plan import PLAN, RunError, prepare
 
 OPTIONS: dict[str, Any] = {"shard": 4, "model": "0123456789ab", "explain": None}
 
@@ -63,13 +60,3 @@ def test_results_of_something_else_are_left_alone(photographs: Path):
     (out / PLAN).write_text("{}")
     with pytest.raises(RunError, match="damaged"):
         begin(photographs)
-
-
-def test_failures_are_listed_with_their_reasons(tmp_path: Path):
-    good = {"file": "/p/a.jpg", "prediction": "Melanoma", "dx": "mel", "probability": 0.5}
-    write_part(part(tmp_path, 0), [good, failed("/p/b.jpg", "is empty")], explained=False)
-    write_part(part(tmp_path, 1), [failed('/p/"c", d.jpg', "is no picture")], explained=True)
-    assert list_errors(tmp_path) == 2
-    with (tmp_path / ERRORS).open(newline="") as file:
-        rows = list(csv.reader(file))
-    assert rows == [["file", "error"], ["/p/b.jpg", "is empty"], ['/p/"c", d.jpg', "is no picture"]]
