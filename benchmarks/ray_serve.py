@@ -1,6 +1,6 @@
 """Requests per second and latency of classifications on Ray Serve with one node and two, beside plain TorchServe.
 
-.venv/bin/python benchmarks/cluster.py                  a drawn example of 600 x 450 pixels
+.venv/bin/python benchmarks/ray_serve.py                  a drawn example of 600 x 450 pixels
 
 It needs wrk (`apt-get install wrk`) and the extra `ray`. All nodes are on this machine and share its cores: more nodes
 cannot make it faster here, and the table shows what Ray costs. Each has a gateway in front.
@@ -32,7 +32,7 @@ def main() -> None:
     p.add_argument("--seconds", type=int, default=10, help="of load for each number of clients (default: 10)")
     arguments = p.parse_args()
     if shutil.which("wrk") is None:
-        raise SystemExit("cluster.py: wrk is not installed: apt-get install wrk")
+        raise SystemExit("ray_serve.py: wrk is not installed: apt-get install wrk")
     photo = drawn_photograph()
     contestants: dict[str, Callable[[], contextlib.AbstractContextManager[Target]]] = {
         "TorchServe": lambda: ours(photo),
