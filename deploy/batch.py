@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     p.add_argument("--explain", metavar="PRECISION", help=f"also explain: {', '.join(PRECISIONS)}")
     p.add_argument("--archive", type=Path, default=ROOT / "model_store/mlbio.mar", help="model (default: %(default)s)")
-    p.add_argument("--address", help="of a Ray cluster, such as auto (default: this machine alone)")
+    p.add_argument("--address", help="of a running cluster's head, HOST:PORT (default: this machine alone)")
     p.add_argument("--cores", type=number, help="of each worker (default: all of a machine's)")
     p.add_argument("--shard", type=number, help=f"photographs of a file (default: {SHARD}; explained: {EXPLAIN_SHARD})")
     return p
