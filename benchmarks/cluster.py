@@ -1,6 +1,6 @@
 """Requests per second and latency of classifications on Ray Serve with one node and two, beside plain TorchServe.
 
-.venv/bin/python benchmarks/cluster.py                  a drawn example of 600 x 450 pixels
+.venv/bin/python -m benchmarks.cluster                  a drawn example of 600 x 450 pixels
 
 It needs wrk (`apt-get install wrk`) and the extra `ray`. All nodes are on this machine and share its cores: more nodes
 cannot make it faster here, and the table shows what Ray costs. Each has a gateway in front.
