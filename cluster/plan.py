@@ -54,13 +54,15 @@ class Plan:
     def options(self, pool: str) -> dict[str, Any]:
         """Ray Serve's options for a pool's deployment."""
         explains = pool == EXPLAIN_POOL
-        ongoing = 1 if explains else 2 * BATCH  # one batch is computed while the next one comes together
+        ongoing = 1 if explains else 4 * BATCH  # one batch is computed, and the next ones come together
         queue = self.settings.explain_queue if explains else self.settings.predict_queue
         seconds = self.settings.explain_seconds + GRACE_SECONDS if explains else self.settings.predict_seconds
         return {
             "name": pool,
             "ray_actor_options": {"num_cpus": CPUS},
             "max_ongoing_requests": ongoing,
+            # How often the gateway looks for a replica that has room: Ray's own 0.5 s would leave replicas idle.
+            "request_router_config": {"initial_backoff_s": 0.01, "max_backoff_s": 0.05},
             "max_queued_requests": queue + SPARE_PLACES,
             "autoscaling_config": {
                 "min_replicas": self.least,
