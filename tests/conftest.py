@@ -16,7 +16,17 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
-ALONE = ("test_archive", "test_containers", "test_evaluate", "test_faults", "test_model", "test_ray", "test_train")
+ALONE = (
+    "test_archive",
+    "test_batch",
+    "test_containers",
+    "test_evaluate",
+    "test_faults",
+    "test_model",
+    "test_promote",
+    "test_ray",
+    "test_train",
+)
 """Files of end-to-end tests that need no service, or start their own."""
 
 
