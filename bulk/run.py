@@ -62,7 +62,7 @@ def _finished(task: Task, shards: list[int], cores: float | None) -> Iterator[di
         return
     nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
     cores = cores or min(n for n in nodes if n)
-    workers = sum(math.floor(n / cores) for n in nodes)
+    workers = min(sum(math.floor(n / cores) for n in nodes), len(shards))
     if not workers:
         raise RunError(f"no machine of the cluster has {cores:g} cores: give fewer with --cores")
     data = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=min(len(shards), 10_000))
@@ -71,6 +71,6 @@ def _finished(task: Task, shards: list[int], cores: float | None) -> Iterator[di
         fn_constructor_args=(task,),
         num_cpus=cores,
         # Some may have died, and come back later.
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(workers, len(shards)), initial_size=1),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
     )
     yield from done.iter_rows()

@@ -10,9 +10,12 @@ RESULTS under the same paths.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
+os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")
 
 from api.contract import PRECISIONS, ContractError, parse_form
 from bulk.listing import ListingError
@@ -84,7 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
         return fail(str(error))
     started = time.monotonic()
     try:
-        with connected(arguments.address):
+        with contextlib.ExitStack() as stack:
+            with unheard():
+                stack.enter_context(connected(arguments.address))
             from ray.exceptions import RayError
 
             from bulk.run import run as run_all
@@ -92,12 +97,27 @@ def run(arguments: argparse.Namespace) -> int:
             try:
                 outcome = run_all(Task(listing, archive, output, explain, arguments.cores), arguments.cores)
             except RayError as error:
-                return fail(f"{str(error).strip().splitlines()[-1]} (what is done is kept: the same command goes on)")
+                reason = re.sub(r"^[\w.]+(?:Error|Exception): ", "", str(error).strip().splitlines()[-1])
+                return fail(f"{reason} (what is done is kept: the same command goes on)")
     except (ClusterError, RunError) as error:
         return fail(str(error))
     note = f", {outcome.failed} of them not readable: see {arguments.output / ERRORS}" if outcome.failed else ""
     print(f"{outcome.photographs} photographs in {arguments.output}, {time.monotonic() - started:.0f} s{note}")
     return 0
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Without what Ray's libraries print to stderr when they start: that their log level has been set."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def precision(text: str | None) -> Precision | None:
