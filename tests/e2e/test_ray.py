@@ -166,7 +166,7 @@ def test_the_loss_of_a_node_under_load_loses_nothing(
 ):
     """Both replicas that explain are at work when one of them dies with its node."""
     body = {"image": endless, "explain": True, "precision": "Importante"}
-    hurry = NDJSON | {"prefer": "wait=10"}  # noqa: F405
+    hurry = NDJSON | {"prefer": "wait=7"}  # noqa: F405
     photograph = encode(example_images[0].read_bytes())
     with load(service, photograph, explains=False) as made, ThreadPoolExecutor(2) as pool:
         ask = partial(service.predict, body, headers=hurry, stream=True)
