@@ -43,6 +43,9 @@ OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Of a cluster on this machine alone: photographs on their way to a replica."""
 
 
+CONNECT_SECONDS = 5.0
+
+
 class ClusterError(RuntimeError):
     """The service cannot run on Ray. The message says what to do."""
 
@@ -91,6 +94,15 @@ def refuse_bad_address(address: str | None, needed: bool) -> None:
         raise ClusterError("--update needs --address: of the cluster whose service gets the archive")
     if address is not None and not re.fullmatch(r"[^\s:]+:\d{1,5}", address):
         raise ClusterError(f"--address {address} has to be HOST:PORT")
+
+
+def refuse_silent_address(address: str) -> None:
+    """Raise :class:`ClusterError` if nothing listens there: Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"no cluster at {address} ({error}): start it with `ray start --head`") from None
 
 
 def run(arguments: argparse.Namespace, settings: Settings, archive: Archive) -> None:
@@ -145,6 +157,8 @@ def connected(address: str | None) -> Iterator[None]:
     Raises:
         ClusterError: there is none.
     """
+    if address is not None:
+        refuse_silent_address(address)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when ray is imported, by it and its processes
     if address is None or address.rpartition(":")[0] in loopback.HOSTS:
         loopback.stay_here()
@@ -165,7 +179,7 @@ def connected(address: str | None) -> Iterator[None]:
                 object_store_memory=OBJECT_STORE_BYTES,
                 **options,
             )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise ClusterError(f"no cluster at {address or 'this machine'}: {reason}") from None
     # Ray has set its own. uvicorn has its own in turn while it serves, and raises the signal again when it has ended.

@@ -49,7 +49,13 @@ def test_it_holds_the_handler_the_protocol_and_the_weights(made: Path, tmp_path:
         content.extractall(tmp_path)
     modules = {f"{p.parent.name}/{p.name}" for room in ("handler", "api") for p in (ROOT / room).glob("*.py")}
     modules -= {"handler/service.py"}
-    assert names == modules | {"service.py", "model_mlbio.pth", "graphs.json", "MAR-INF/MANIFEST.json"}
+    assert names == modules | {
+        "service.py",
+        "model_mlbio.pth",
+        "graphs.json",
+        "score_card.json",
+        "MAR-INF/MANIFEST.json",
+    }
     assert manifest["model"]["handler"] == "service.py"
     assert made.stat().st_size < 160e6
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -103,8 +102,8 @@ class Load:
 
 
 @contextmanager
-def load(service: Service, photograph: str) -> Iterator[Load]:
-    """Two clients that classify and one that has explanations made, until the block ends."""
+def load(service: Service, photograph: str, explains: bool = True) -> Iterator[Load]:
+    """Two clients that classify and, if ``explains``, one that has explanations made, until the block ends."""
     made = Load()
 
     def ask(explain: bool) -> None:
@@ -118,7 +117,7 @@ def load(service: Service, photograph: str) -> Iterator[Load]:
             made.enough.wait(PAUSE_SECONDS)
 
     with ThreadPoolExecutor(3) as clients:
-        for explain in (False, False, True):
+        for explain in (False, False, *[True] * explains):
             clients.submit(ask, explain)
         try:
             wait_for(lambda: len(made.answers) > 10, 30)
@@ -162,17 +161,29 @@ def test_an_update_under_load_loses_nothing(
     assert {version for version in versions[seen + 3 :]} == {wanted}
 
 
-def test_the_loss_of_a_node_under_load_loses_nothing(service: Service, nodes: Cluster, example_images: list[Path]):
+def test_the_loss_of_a_node_under_load_loses_nothing(
+    service: Service, nodes: Cluster, example_images: list[Path], endless: str
+):
+    """Both replicas that explain are at work when one of them dies with its node."""
+    body = {"image": endless, "explain": True, "precision": "Importante"}
+    hurry = NDJSON | {"prefer": "wait=7"}  # noqa: F405
     photograph = encode(example_images[0].read_bytes())
-    with load(service, photograph) as made:
-        started = time.monotonic()
-        nodes.nodes.pop().kill()
+    with load(service, photograph, explains=False) as made, ThreadPoolExecutor(2) as pool:
+        ask = partial(service.predict, body, headers=hurry, stream=True)
+        streams = [future.result().iter_lines() for future in [pool.submit(ask), pool.submit(ask)]]
+        assert all("progress" in json.loads(next(lines)) for lines in streams)
+        victim = nodes.nodes.pop()
+        hit = any("ServeReplica:mlbio_explain" in " ".join(p.cmdline()) for p in victim.family())
+        victim.kill()
         seen = len(made.answers)
-        wait_for(lambda: len(made.answers) > seen + 10, 30)
-        wait_for(lambda: retries(service) > 0, 30)
-        print(f"{time.monotonic() - started:.1f} s, {retries(service)} retries")
+        ends = list(pool.map(lambda lines: [json.loads(line) for line in lines], streams))
+        wait_for(lambda: len(made.answers) > seen + 10, 60)
+    assert all(lines[-1].get("success") is True for lines in ends), [lines[-1] for lines in ends]
+    for lines in ends:
+        shares = [line["progress"] for line in lines[:-1]]
+        assert shares == sorted(shares), "progress never goes backwards"
     made.versions()
-    assert len(made.answers) > seen + 10
+    assert not hit or retries(service) > 0
 
 
 def retries(service: Service) -> float:

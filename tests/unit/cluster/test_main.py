@@ -60,6 +60,11 @@ def test_an_update_without_an_address(capsys: pytest.CaptureFixture[str], archiv
     assert "--address" in failed(capsys, "--archive", archive, "--update")
 
 
+def test_an_address_where_nothing_listens(capsys: pytest.CaptureFixture[str], archive: str):
+    arguments = ["--archive", archive, "--port", str(free_port()), "--address", f"127.0.0.1:{free_port()}"]
+    assert "ray start --head" in failed(capsys, *arguments)
+
+
 def test_the_command_starts_without_ray():
     code = "import sys, cluster.main; sys.exit('ray' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
