@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 from selenium.webdriver import Chrome
 
@@ -24,6 +27,8 @@ from tests.e2e.page import RESULT, open_page, upload, wait_for
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 
 SERVICES = ("torchserve", "gateway", "frontend")
+TORCHSERVE_BYTES = 1.5e9
+"""Largest size of the model server's image."""
 
 
 @dataclass
@@ -104,6 +109,47 @@ def test_a_container_has_no_privileges(stack: Stack, service: str):
     assert int(figures["CapEff"], 16) == 0 and figures["NoNewPrivs"] == "1"
 
 
+def test_the_model_servers_image_is_small_and_its_torch_sees_no_gpu(stack: Stack):
+    assert stack.engine.inspect("mlbio-torchserve")["Size"] <= TORCHSERVE_BYTES
+    code = "import torch as t; print(t.cuda.is_available(), t.cuda.device_count(), float(t.ones(8) @ t.ones(8)))"
+    assert stack.engine.compose("exec", "-T", "torchserve", "python", "-c", code).split() == ["False", "0", "8.0"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_writes_only_where_it_may(stack: Stack, service: str):
+    container = stack.engine.container(service)
+    script = (
+        "touch /tmp/new && rm /tmp/new; for f in /app/new /home/mlbio/new /var/tmp/new; do touch $f 2>&1; done; true"
+    )
+    printed = stack.engine.compose("exec", "-T", service, "sh", "-c", script).splitlines()
+    assert len(printed) == 3 and all("Read-only file system" in line for line in printed), printed
+    limit = stack.engine.inspect(container)["HostConfig"]["Memory"]
+    assert limit == int(stack.engine.compose("exec", "-T", service, "cat", memory_limit_file(stack, service)))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_killed_container_comes_back_and_the_others_stay(stack: Stack, service: str, example_images: list[Path]):
+    """By the host's number of its process, as `docker kill` would count as a stop that somebody wanted."""
+    containers = {name: stack.engine.container(name) for name in SERVICES}
+    before = {name: stack.engine.inspect(container)["State"]["Pid"] for name, container in containers.items()}
+    start = time.monotonic()
+    os.kill(before[service], signal.SIGKILL)
+    if service == "torchserve":
+        answers = requests_until_served(stack, example_images[0])
+        assert set(answers) == {503, 200}, answers
+    elif service == "frontend":
+        assert Client(stack.url).predict(example_images[0]).prediction  # no page is needed for that
+    while stack.engine.inspect(containers[service])["State"]["Pid"] in (0, before[service]):
+        assert time.monotonic() < start + 60
+        time.sleep(0.2)
+    stack.engine.wait_until_healthy(*SERVICES)
+    stack.seconds[f"{service} killed to healthy"] = time.monotonic() - start
+    after = {name: stack.engine.inspect(container)["State"]["Pid"] for name, container in containers.items()}
+    assert {name for name in SERVICES if after[name] != before[name]} == {service}
+    assert stack.engine.inspect(containers[service])["RestartCount"] == 1
+    assert Client(stack.url).predict(example_images[0]).prediction
+
+
 def test_a_restarted_gateway_serves_again(stack: Stack, example_images: list[Path]):
     before = Client(stack.url).predict(example_images[0])
     stack.measure("restart of the gateway to healthy", "restart", "gateway", healthy=("gateway",))
@@ -135,6 +181,31 @@ def test_it_is_taken_down_at_once(stack: Stack, capsys: pytest.CaptureFixture[st
     assert "Traceback" not in logs
     assert engine.docker("ps", "-aq") == ""
     assert stack.seconds["down"] < 60
+
+
+def requests_until_served(stack: Stack, photograph: Path, seconds: float = 180) -> list[int]:
+    """The statuses of predictions that are asked for one after another, the last one 200.
+
+    Every other has to say what is wrong, in the form that a failure has.
+    """
+    body = {"image": base64.b64encode(photograph.read_bytes()).decode(), "explain": False}
+    statuses: list[int] = []
+    deadline = time.monotonic() + seconds
+    while not statuses or statuses[-1] != 200:
+        assert time.monotonic() < deadline, statuses
+        response = httpx.post(f"{stack.url}/predict", json=body, timeout=60, trust_env=False)
+        statuses.append(response.status_code)
+        if response.status_code != 200:
+            failure = response.json()
+            assert failure["success"] is False and failure["error"], failure
+        time.sleep(0.3)
+    return statuses
+
+
+def memory_limit_file(stack: Stack, service: str) -> str:
+    """Where the kernel shows a container its limit: control groups, version 2 or 1."""
+    files = "/sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes"
+    return stack.engine.compose("exec", "-T", service, "sh", "-c", f"ls {files} 2>/dev/null || true").split()[0]
 
 
 def inside(stack: Stack, service: str, url: str) -> str:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import yaml
@@ -21,6 +22,7 @@ from tests.conftest import ROOT
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 NAMES = ["torchserve", "gateway", "frontend"]
+MONITORING = ["prometheus", "grafana"]
 
 
 @dataclass
@@ -68,20 +70,26 @@ def copied(stage: Stage) -> Iterator[str]:
 # The compose file
 
 
-def test_docker_compose_accepts_the_file():
+@pytest.mark.parametrize("override", ["", "deploy/compose.gpu.yml", "deploy/compose.keys.yml"])
+def test_docker_compose_accepts_the_files(override: str, tmp_path: Path):
     program = shutil.which("docker-compose")
     if not program:
         reason = "docker-compose is not installed"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     checked = subprocess.run(
-        [program, "-f", "docker-compose.yml", "config", "-q"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [program, "-f", "docker-compose.yml", *(["-f", override] if override else []), "config", "-q"],
+        cwd=ROOT,
+        env=os.environ | {"COMPOSE_PROFILES": "monitoring", "MLBIO_API_KEYS_FILE": str(tmp_path / "keys")},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert checked.returncode == 0, checked.stderr
     assert checked.stderr == ""
 
 
 def test_there_are_three_services_that_start_in_order():
-    assert list(SERVICES) == NAMES
+    assert [name for name, service in SERVICES.items() if "profiles" not in service] == NAMES
     for name, before in (("gateway", "torchserve"), ("frontend", "gateway")):
         assert SERVICES[name]["depends_on"] == {before: {"condition": "service_healthy"}}
 
@@ -106,6 +114,41 @@ def test_only_gateway_and_page_are_published_and_only_on_loopback():
     }
     assert SERVICES["torchserve"]["networks"] == ["model"] and COMPOSE["networks"]["model"]["internal"] is True
     assert "TS_MANAGEMENT_ADDRESS" not in SERVICES["torchserve"]["environment"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, *MONITORING])
+def test_a_service_is_confined(name):
+    service = SERVICES[name]
+    assert service["read_only"] is True and service["mem_limit"]
+    assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_documented_settings_reach_a_service():
+    """But for those of `make serve`, and those that compose itself gives."""
+    documented = set(re.findall(r"`(MLBIO_[A-Z_]+)`", (ROOT / "docs/torchserve.md").read_text()))
+    documented |= set(re.findall(r"`(MLBIO_[A-Z_]+)`", (ROOT / "docs/operations.md").read_text()))
+    keys = yaml.safe_load((ROOT / "deploy/compose.keys.yml").read_text())["services"]["gateway"]["environment"]
+    given = set(keys).union(*(SERVICES[name]["environment"] for name in NAMES))
+    published = {"MLBIO_PAGE_PORT", "MLBIO_GRAFANA_PORT"}
+    assert documented - published <= given
+
+
+def test_prometheus_asks_the_gateway_and_grafana_prometheus():
+    config = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())
+    (job,) = config["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [f"gateway:{SERVICES['gateway']['environment']['MLBIO_PORT']}"]}]
+    (source,) = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())[
+        "datasources"
+    ]
+    assert (source["type"], source["url"]) == ("prometheus", "http://prometheus:9090")
+    assert all(SERVICES[name]["networks"] == ["front"] and SERVICES[name]["profiles"] for name in MONITORING)
+
+
+def test_grafana_finds_the_dashboard():
+    (provider,) = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/mlbio.yml").read_text())["providers"]
+    mounts = [volume.split(":") for name in MONITORING for volume in SERVICES[name]["volumes"]]
+    assert ["./deploy/grafana/mlbio.json", f"{provider['options']['path']}/mlbio.json", "ro"] in mounts
+    assert all((ROOT / mount[0]).exists() for mount in mounts if mount[0].startswith("./"))
 
 
 def test_torchserves_health_is_a_prediction():
