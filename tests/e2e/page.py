@@ -139,7 +139,11 @@ def click(browser: Chrome, text: str) -> None:
 
 
 def texts(browser: Chrome, selector: str) -> list[str]:
-    return [element.text.strip() for element in browser.find_elements("css selector", selector)]
+    """Of all such elements at one moment: once more if the page is drawn anew meanwhile."""
+    for _ in range(20):
+        with contextlib.suppress(StaleElementReferenceException):
+            return [element.text.strip() for element in browser.find_elements("css selector", selector)]
+    raise AssertionError(f"{selector} is drawn anew without end")
 
 
 def wait_for(browser: Chrome, selector: str, count: int) -> list[str]:
