@@ -61,7 +61,7 @@ def on_ray(photo: bytes, nodes: int) -> Iterator[Target]:
         assert process.stdout is not None
         try:
             if not any("a prediction works" in line for line in process.stdout):
-                raise SystemExit("cluster.py: the service did not start")
+                raise SystemExit("ray_serve.py: the service did not start")
             yield Target(f"http://127.0.0.1:{port}/predict", as_json(photo))
         finally:
             process.terminate()

@@ -27,12 +27,8 @@ class Outcome:
     failed: int
 
 
-def run(task: Task, cores: float | None = None) -> Outcome:
+def run(task: Task) -> Outcome:
     """Do every shard whose Parquet file is not there yet, on the Ray cluster that this process is connected to.
-
-    Args:
-        task: what to do; its threads are those of one worker.
-        cores: of each worker; all of a machine's unless given.
 
     Raises:
         RunError: no machine of the cluster has so many cores.
@@ -49,19 +45,19 @@ def run(task: Task, cores: float | None = None) -> Outcome:
         smoothing=0.1,
         mininterval=0.5 if os.isatty(2) else REPORT_SECONDS,
     ) as progress:
-        for finished in _finished(task, missing, cores):
+        for finished in _finished(task, missing):
             failed += finished["failed"]
             progress.set_postfix_str(f"{failed} not readable" if failed else "", refresh=False)
             progress.update(finished["photographs"])
     return Outcome(listing.count, list_errors(task.output))
 
 
-def _finished(task: Task, shards: list[int], cores: float | None) -> Iterator[dict[str, int]]:
+def _finished(task: Task, shards: list[int]) -> Iterator[dict[str, int]]:
     """Do the shards; yields the numbers of each as it is finished, in any order."""
     if not shards:
         return
     nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    cores = cores or min(n for n in nodes if n)
+    cores = task.cores or min(n for n in nodes if n)
     workers = min(sum(math.floor(n / cores) for n in nodes), len(shards))
     if not workers:
         raise RunError(f"no machine of the cluster has {cores:g} cores: give fewer with --cores")

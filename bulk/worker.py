@@ -38,14 +38,14 @@ class Task:
         archive: on every machine at the same path.
         output: folder for the Parquet files.
         explain: the precision of explanations; None for none.
-        threads: of the network; None for all cores.
+        cores: of each worker; None for all of a machine's.
     """
 
     listing: Listing
     archive: Archive
     output: Path
     explain: Precision | None
-    threads: int | None
+    cores: int | None
 
 
 class Worker:
@@ -60,7 +60,7 @@ class Worker:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.predictor = task.archive.load(task.threads)
+        self.predictor = task.archive.load(task.cores)
         self.decoders = ThreadPoolExecutor(DECODERS)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:

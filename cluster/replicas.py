@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
-import threading
 import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,17 +11,14 @@ from dataclasses import replace
 
 from ray import serve
 
-from api.contract import Answer, Request
-from api.openapi import PIXEL
+from api.contract import Answer
 from cluster.archive import Archive
 from cluster.calls import Call
 from cluster.loopback import listen_on_the_nodes_address
 from cluster.plan import BATCH
+from gateway.readiness import PROBE
 from handler.jobs import Job, cancel
-from handler.worker import EXPLAIN_NICENESS, log_answer, return_free_memory
-
-PROBE = Request(base64.b64decode(PIXEL))
-"""A photograph of one pixel."""
+from handler.worker import EXPLAIN_NICENESS, import_explainer, log_answer, return_free_memory
 
 SILENT_SECONDS = 60.0
 """An explanation reports its progress several times a second; one that has been silent for so long is stuck."""
@@ -80,8 +75,7 @@ class Explanations(Replica):
         os.nice(EXPLAIN_NICENESS)
         super().__init__(archive)
         self._explaining = 0
-        # The replica is ready before the explainer has been imported.
-        threading.Thread(target=lambda: self._predictor.explainer, daemon=True).start()
+        import_explainer(self._predictor)
 
     async def explain(self, call: Call) -> AsyncGenerator[float | Answer]:
         """Shares of the work that is done, if the call accepts a stream, and the answer at last.

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 # Before Ray is imported.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")
@@ -32,8 +31,9 @@ from bulk.results import ERRORS
 from bulk.worker import Task
 from cluster.archive import Archive
 from cluster.main import ClusterError, connected, refuse_missing_ray
-from gateway.archive import ArchiveError as ChecksumError
-from train.archive import ArchiveError, packed_version
+from evaluate.arguments import positive
+from gateway.archive import ArchiveError
+from handler.graphs import GraphsError, packed_version
 
 if TYPE_CHECKING:
     from api.contract import Precision
@@ -61,17 +61,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--explain", metavar="PRECISION", help=f"also explain: {', '.join(PRECISIONS)}")
     p.add_argument("--archive", type=Path, default=ROOT / "model_store/mlbio.mar", help="model (default: %(default)s)")
     p.add_argument("--address", help="of a running cluster's head, HOST:PORT (default: this machine alone)")
-    p.add_argument("--cores", type=number, help="of each worker (default: all of a machine's)")
-    p.add_argument("--shard", type=number, help=f"photographs of a file (default: {SHARD}; explained: {EXPLAIN_SHARD})")
+    p.add_argument("--cores", type=positive, help="of each worker (default: all of a machine's)")
+    p.add_argument(
+        "--shard", type=positive, help=f"photographs of a file (default: {SHARD}, explained {EXPLAIN_SHARD})"
+    )
     return p
-
-
-def number(text: str) -> int:
-    """A positive integer of the command line."""
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -83,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         output: Path = arguments.output.resolve()
         shard = arguments.shard or (EXPLAIN_SHARD if explain else SHARD)
         listing = prepare(arguments.photographs, output, shard, packed_version(arguments.archive), explain)
-    except (ListingError, RunError, ArchiveError, ChecksumError, ClusterError, ContractError, OSError) as error:
+    except (ListingError, RunError, ArchiveError, GraphsError, ClusterError, ContractError, OSError) as error:
         return fail(str(error))
     started = time.monotonic()
     try:
@@ -95,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
             from bulk.run import run as run_all
 
             try:
-                outcome = run_all(Task(listing, archive, output, explain, arguments.cores), arguments.cores)
+                outcome = run_all(Task(listing, archive, output, explain, arguments.cores))
             except RayError as error:
                 reason = re.sub(r"^[\w.]+(?:Error|Exception): ", "", str(error).strip().splitlines()[-1])
                 return fail(f"{reason} (what is done is kept: the same command goes on)")

@@ -21,7 +21,8 @@ from gateway.exchange import PREVIOUS, ExchangeError, install
 from gateway.processes import ARCHIVE, ROOT
 from gateway.settings import Settings
 from handler.checkpoint import CheckpointError
-from train.archive import ArchiveError, build, packed_card, packed_version, score_card_of
+from handler.graphs import GraphsError, packed_version
+from train.archive import ArchiveError, build, packed_card, score_card_of
 
 NEXT = "next"
 """Folder in the model store where the archive waits."""
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     except (PromoteError, ExchangeError) as error:
         print(f"promote: error: {error}", file=sys.stderr)
         return 1
-    except (ArchiveError, CheckpointError, ChecksumError, OSError) as error:
+    except (ArchiveError, CheckpointError, ChecksumError, GraphsError, OSError) as error:
         print(f"promote: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -65,9 +65,7 @@ def fill_in(packages: Path) -> list[Path]:
         subprocess.CalledProcessError: ldd cannot read one of torch's libraries.
     """
     folder = packages / "torch/lib"
-    libraries = [
-        path for part in ("torch/lib/*.so*", "torch/_C*.so", "torchvision/_C*.so") for path in packages.glob(part)
-    ]
+    libraries = [path for pattern in LINKED_TO_CUDA for path in packages.glob(pattern)]
     if not libraries:
         return []
     there, missing = linked([*libraries, Path(sys.executable)])

@@ -26,7 +26,7 @@ from api.headers import EXPLAIN_POOL, POOL, STREAM_TYPE
 from api.openapi import document
 from gateway.admission import Place, Room
 from gateway.answers import respond
-from gateway.backend import MakeBackend
+from gateway.backend import Backend, MakeBackend
 from gateway.body import read_body
 from gateway.docs_page import DOCS_PAGE
 from gateway.handover import address, follow
@@ -64,23 +64,26 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        def ask(url: str) -> TorchServe:
+        def use(backend: Backend) -> None:
+            app.state.backend, app.state.readiness = backend, Readiness(backend)
+
+        def torchserve(url: str) -> TorchServe:
+            return TorchServe(replace(settings, torchserve_url=url), transport)
+
+        def change(url: str) -> TorchServe:
             """Ask TorchServe at ``url`` from now on; returns the client that was asked before."""
             before: TorchServe = app.state.backend
-            app.state.backend = TorchServe(replace(settings, torchserve_url=url), transport)
-            app.state.readiness = Readiness(app.state.backend)
+            use(torchserve(url))
             return before
 
-        served = replace(settings, torchserve_url=address(settings))
-        app.state.backend = make_backend(settings) if make_backend else TorchServe(served, transport)
-        app.state.readiness = Readiness(app.state.backend)
+        use(make_backend(settings) if make_backend else torchserve(address(settings)))
         # Connections are counted before they get here, so arriving bodies are bounded by their bytes alone.
         app.state.bodies = Room("photographs", sys.maxsize, settings.queue_bytes)
         app.state.classifications = Room("classifications", settings.predict_queue, settings.queue_bytes)
         app.state.explanations = Room("explanations", settings.explain_queue, settings.queue_bytes)
         app.state.metrics.watch(app.state.classifications, app.state.explanations)
         following = (
-            asyncio.create_task(follow(settings, ask)) if settings.torchserve_file and not make_backend else None
+            asyncio.create_task(follow(settings, change)) if settings.torchserve_file and not make_backend else None
         )
         yield
         if following:

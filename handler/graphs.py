@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,11 @@ class ModelFacts(msgspec.Struct, frozen=True):
     epoch: int | None
     flag: FlagFigures | None = None
     biases: list[BiasSetting] = []
+
+    @property
+    def version(self) -> str:
+        """What answers name: the first digits of ``sha256``."""
+        return self.sha256[:12]
 
 
 class _Index(msgspec.Struct, frozen=True):
@@ -101,6 +107,19 @@ def measured(folder: Path, digest: str) -> tuple[FlagFigures | None, list[BiasSe
     except (OSError, msgspec.MsgspecError):
         return None, []
     return (index.model.flag, index.model.biases) if index.model.sha256 == digest else (None, [])
+
+
+def packed_version(archive: Path) -> str:
+    """The version that answers of an archive ``mlbio.mar`` name.
+
+    Raises:
+        GraphsError: it is no archive of ours.
+    """
+    try:
+        with zipfile.ZipFile(archive) as files:
+            return msgspec.json.decode(files.read(INDEX), type=_Index).model.version
+    except (OSError, zipfile.BadZipFile, KeyError, msgspec.MsgspecError) as error:
+        raise GraphsError(f"{archive} is not an archive that `make archive` made ({error})") from None
 
 
 def sha256(path: Path) -> str:

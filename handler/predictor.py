@@ -71,7 +71,7 @@ class Predictor:
         self.classifier = classifier
         self.model = Model(
             architecture="resnet34",
-            version=model.sha256[:12],
+            version=model.version,
             epoch=model.epoch,
             bias_strength=None if bias is None else bias.strength,
         )

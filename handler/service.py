@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
 import time
 from http import HTTPStatus
 from pathlib import Path
@@ -22,7 +21,7 @@ from api.headers import ANSWER_HEADER, CANCEL_HEADER, EFFORT_HEADER, EFFORT_LINE
 from api.logs import JsonLines
 from handler.jobs import Job, cancel
 from handler.predictor import Predictor
-from handler.worker import EXPLAIN_NICENESS, log_answer, return_free_memory
+from handler.worker import EXPLAIN_NICENESS, import_explainer, log_answer, return_free_memory
 
 IMAGE_FIELDS = ("image", "data", "body")
 """Accepted names of the photograph's form field; TorchServe names a raw body ``body`` or ``data``."""
@@ -46,8 +45,7 @@ class SkinLesionHandler:
             self.predictor = Predictor.from_checkpoint(checkpoint, f"cuda:{gpu}")
         return_free_memory()
         if context.model_name == EXPLAIN_POOL:
-            # The pool is ready for the gateway's probe before the explainer has been imported.
-            threading.Thread(target=lambda: self.predictor.explainer, daemon=True).start()
+            import_explainer(self.predictor)
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer a batch of requests, each with its own status.

@@ -6,16 +6,23 @@ import contextlib
 import ctypes
 import gc
 import logging
+import threading
 from dataclasses import asdict
 
 from api.contract import Answer
 from api.logs import EXTRA
 from handler.jobs import Job
+from handler.predictor import Predictor
 
 logger = logging.getLogger("mlbio.handler")
 
 EXPLAIN_NICENESS = 10
 """Both pools use all cores; explanations, which take seconds, yield to classifications, which take milliseconds."""
+
+
+def import_explainer(predictor: Predictor) -> None:
+    """In the background: a worker that explains is ready for its first probe before the explainer has been imported."""
+    threading.Thread(target=lambda: predictor.explainer, daemon=True).start()
 
 
 def log_answer(answer: Answer, job: Job, batch: int, seconds: float) -> None:

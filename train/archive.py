@@ -25,7 +25,7 @@ from evaluate.score_card import ScoreCard
 from handler.bias import BiasSetting, FlagFigures
 from handler.checkpoint import CheckpointError
 from handler.convert import export
-from handler.graphs import INDEX, sha256
+from handler.graphs import sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("handler", "api")
@@ -119,19 +119,6 @@ def score_card_of(checkpoint: Path) -> ScoreCard | None:
     if card.model is None or not checkpoint.is_file() or not sha256(checkpoint).startswith(card.model.sha256):
         return None
     return card
-
-
-def packed_version(archive: Path) -> str:
-    """The version that answers of an archive name: first digits of its checkpoint's SHA-256.
-
-    Raises:
-        ArchiveError: it is no archive of ours.
-    """
-    try:
-        with zipfile.ZipFile(archive) as files:
-            return str(json.loads(files.read(INDEX))["model"]["sha256"][:12])
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ArchiveError(f"{archive} is not an archive that `make archive` made ({error})") from None
 
 
 def packed_card(archive: Path) -> ScoreCard | None:

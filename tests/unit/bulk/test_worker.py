@@ -43,7 +43,7 @@ def worker(files: list[Path], output: Path, explain=None) -> Worker:
         pytest.skip("needs model_store/mlbio.mar: `make archive`")
     listing = output / "photographs.txt"
     listing.write_bytes(b"".join(os.fsencode(f) + b"\n" for f in files))
-    return Worker(Task(Listing.of(listing, 500), Archive.at(ARCHIVE), output, explain, threads=1))
+    return Worker(Task(Listing.of(listing, 500), Archive.at(ARCHIVE), output, explain, cores=1))
 
 
 def test_rows_are_those_of_the_services_answers(files: list[Path], tmp_path: Path):

@@ -13,9 +13,9 @@ from deploy import promote
 from gateway.archive import verify
 from gateway.control import NotRunning
 from gateway.processes import ARCHIVE
-from handler.graphs import sha256
+from handler.graphs import packed_version, sha256
 from tests.conftest import ROOT
-from train.archive import packed_card, packed_version
+from train.archive import packed_card
 
 SHIPPED = ROOT / "model_store"
 
