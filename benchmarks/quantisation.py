@@ -27,7 +27,7 @@ from evaluate.dataset import find_examples, load_squares, split_by_lesion
 from handler.checkpoint import Checkpoint
 from handler.convert import convert, trace
 from handler.engines import has_bfloat16
-from handler.graphs import ov
+from handler.graphs import core, ov
 from handler.network import PixelsToProbabilities
 from handler.quantise import Ranges, RoundedWeights, Rounding, convolutions, fold_batch_norm, quantise
 from handler.regions import paint, regions_of, skin_surface
@@ -137,7 +137,7 @@ def compiled(graph: ov.Model, kind: Any) -> Run:
     config: dict[Any, Any] = {hint.performance_mode: hint.PerformanceMode.LATENCY}
     if kind is not None:
         config[hint.inference_precision] = kind
-    model = ov.Core().compile_model(graph, "CPU", config)
+    model = core().compile_model(graph, "CPU", config)
     return lambda pixels: np.array(model(pixels, share_inputs=True)[0])
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from handler.bias import BiasSetting
-from handler.graphs import Graphs, ov
+from handler.graphs import Graphs, core, ov
 from handler.images import SIZE
 
 if TYPE_CHECKING:
@@ -117,7 +117,6 @@ class _OpenVino:
     """Compiled graphs."""
 
     def __init__(self, graphs: Graphs, threads: int | None, arithmetic: Arithmetic | None) -> None:
-        core = ov.Core()
         hint = ov.properties.hint
         config: dict[str, Any] = {hint.performance_mode: hint.PerformanceMode.LATENCY}
         if threads:
@@ -127,9 +126,9 @@ class _OpenVino:
         in_answers = config | {hint.inference_precision: types[self.arithmetic]}
         in_samples = config if graphs.samples else in_answers
         samples = graphs.samples or graphs.answers
-        self._answers = core.compile_model(graphs.answers, "CPU", in_answers)
-        self._compile_samples = lambda: core.compile_model(samples, "CPU", in_samples)
-        self._compile_sampler = lambda: core.compile_model(_with_painting(samples), "CPU", in_samples)
+        self._answers = core().compile_model(graphs.answers, "CPU", in_answers)
+        self._compile_samples = lambda: core().compile_model(samples, "CPU", in_samples)
+        self._compile_sampler = lambda: core().compile_model(_with_painting(samples), "CPU", in_samples)
         self._samples: ov.CompiledModel | None = None
         self._sampler: ov.CompiledModel | None = None
 
@@ -171,7 +170,7 @@ def fastest_arithmetic() -> Arithmetic:
 
 def has_bfloat16() -> bool:
     """Whether this CPU has instructions for bfloat16 (AMX or AVX-512)."""
-    return "BF16" in ov.Core().get_property("CPU", ov.properties.device.capabilities)
+    return "BF16" in core().get_property("CPU", ov.properties.device.capabilities)
 
 
 def _with_painting(graph: ov.Model) -> ov.Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import sys
 import zipfile
@@ -49,6 +50,17 @@ class ModelFacts(msgspec.Struct, frozen=True):
         return self.sha256[:12]
 
 
+@functools.cache
+def core() -> ov.Core:
+    """OpenVINO, once for the whole process.
+
+    Its plugin for CPUs gives the thread that uses it first another stack for handlers of signals (sigaltstack), and
+    unmaps that stack when it is unloaded, in whatever thread: the next signal then ends the process with SIGSEGV. With
+    one core that stays, it is never unloaded.
+    """
+    return ov.Core()
+
+
 class _Index(msgspec.Struct, frozen=True):
     model: ModelFacts
     sha256: dict[str, str]  # of every file of the graphs
@@ -92,9 +104,8 @@ class Graphs:
                 raise GraphsError(f"{folder} was made from another checkpoint than {checkpoint.name}")
         except (OSError, msgspec.MsgspecError) as error:
             raise GraphsError(f"{folder} does not hold the graphs of a model ({error})") from None
-        core = ov.Core()
         graphs = {
-            name: core.read_model(folder / f"{name}.xml") if f"{name}.xml" in index.sha256 else None
+            name: core().read_model(folder / f"{name}.xml") if f"{name}.xml" in index.sha256 else None
             for name in ("answers", "samples")
         }
         return cls(**graphs), index.model

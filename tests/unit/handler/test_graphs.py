@@ -74,3 +74,23 @@ def test_damaged_graphs_are_refused(exported: Path, saved: Path, damage: str, tm
         (copied / INDEX).write_text("[]")
     with pytest.raises(GraphsError):
         Graphs.load(copied, saved)
+
+
+def test_a_signal_after_the_model_has_gone_is_handled(saved: Path, exported: Path):
+    code = """
+import gc, signal, sys, threading
+from pathlib import Path
+from handler.engines import Classifier
+from handler.graphs import Graphs
+graphs, model = Graphs.load(Path(sys.argv[1]), Path(sys.argv[2]))
+held = [Classifier(graphs, arithmetic="float32", classes=model.classes)]
+del graphs
+thread = threading.Thread(target=lambda: (held.clear(), gc.collect()))
+thread.start()
+thread.join()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGTERM)
+"""
+    command = [sys.executable, "-X", "faulthandler", "-c", code, str(exported), str(saved)]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (finished.returncode, finished.stdout) == (0, "handled\n"), finished.stderr
