@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from api.contract import DEFAULT_PRECISION, Answer, Precision, Request, refuse
+from bulk.attempts import Attempts
 from bulk.listing import Listing
 from bulk.results import part, write_part
-from bulk.rows import row
+from bulk.rows import failed, row
 from cluster.archive import Archive
 
 BATCH = 32
@@ -24,6 +25,8 @@ AHEAD = 3
 
 DECODERS = 2
 """Threads that decode. Decoding takes a twentieth of the network's time, and runs beside it."""
+
+ENDS_WORKERS = "every process that read it came to an end"
 
 MAX_BYTES = 64 * 2**20
 """A larger file is not read."""
@@ -66,8 +69,11 @@ class Worker:
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         """Do the shard ``item["shard"]``; returns its numbers of photographs and of those that failed."""
         shard = int(item["shard"])
-        rows = list(self.rows(self.task.listing.paths(shard)))
+        paths = self.task.listing.paths(shard)
+        attempts = Attempts.of(self.task.output, shard)
+        rows = list(self.rows_one_by_one(paths, attempts) if attempts.one_by_one else self.rows(paths))
         write_part(part(self.task.output, shard), rows, explained=self.task.explain is not None)
+        attempts.finished()
         return {"shard": shard, "photographs": len(rows), "failed": sum("error" in r for r in rows)}
 
     def rows(self, paths: list[str]) -> Iterator[dict[str, Any]]:
@@ -80,6 +86,11 @@ class Worker:
             read = [future.result() for future in ahead.popleft()]
             answers = self.predictor.complete([r for r, _ in read], [square for _, square in read])
             yield from map(row, names, answers)
+
+    def rows_one_by_one(self, paths: list[str], attempts: Attempts) -> Iterator[dict[str, Any]]:
+        """As :meth:`rows`, for a shard that has ended workers."""
+        for number, path in enumerate(paths):
+            yield from self.rows([path]) if attempts.take(number) else [failed(path, ENDS_WORKERS)]
 
     def read(self, path: str) -> tuple[Request, np.ndarray | Answer]:
         """The request of a photograph, and its square or why it has none."""

@@ -121,6 +121,8 @@ class _OpenVino:
         config: dict[str, Any] = {hint.performance_mode: hint.PerformanceMode.LATENCY}
         if threads:
             config[ov.properties.inference_num_threads] = threads
+            # OpenVINO would bind them to the machine's first cores, and those of another process too.
+            config[hint.enable_cpu_pinning] = False
         self.arithmetic = arithmetic or fastest_arithmetic()
         types = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16}
         in_answers = config | {hint.inference_precision: types[self.arithmetic]}

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -61,3 +66,22 @@ def test_an_empty_batch_gives_empty_arrays(classifier: Classifier):
 def test_wrong_input_is_refused(classifier: Classifier, shape: tuple, dtype: type):
     with pytest.raises(ValueError, match="expected uint8"):
         classifier.probabilities(np.zeros(shape, dtype))
+
+
+def test_a_process_with_few_threads_leaves_the_choice_of_core_to_the_kernel(untrained: Checkpoint, tmp_path: Path):
+    """Bound to the first cores, as OpenVINO does it, several such processes would share one core (Linux)."""
+    untrained.save(tmp_path / "model.pth")
+    code = (
+        "import contextlib, os, sys, threading\nimport numpy as np\nfrom pathlib import Path\n"
+        "from handler.checkpoint import Checkpoint\nfrom handler.engines import Classifier\n"
+        "made = Classifier(Checkpoint.load(Path(sys.argv[1])), threads=1)\n"
+        "work = threading.Thread(target=made.assess, args=[np.zeros((16, 224, 224, 3), np.uint8)])\n"
+        "work.start()\nseen = set()\n"
+        "while work.is_alive():\n"
+        "    with contextlib.suppress(ProcessLookupError):\n"
+        "        seen |= {len(os.sched_getaffinity(int(t))) for t in os.listdir('/proc/self/task')}\n"
+        "print(seen)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model.pth")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout.strip() == str({len(os.sched_getaffinity(0))})
