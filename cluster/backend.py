@@ -7,10 +7,11 @@ import contextlib
 import json
 import logging
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 
 from api.contract import Answer, Request
 from api.deadline import Deadline
@@ -35,17 +36,19 @@ METRICS_SECONDS = 2.0
 
 
 class RayServe:
-    """:class:`gateway.backend.Backend` for the deployments of :mod:`cluster.deployment`, which must run.
+    """:class:`gateway.backend.Backend` for the two pools.
 
     Args:
         settings: of the gateway.
+        handles: of the pools' deployments; those of :mod:`cluster.deployment`, which must run, unless given.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, handles: Mapping[str, DeploymentHandle] | None = None) -> None:
         self.settings = settings
         self._retries = dict.fromkeys(POOLS, 0)
-        self._predict = serve.get_app_handle(POOL).options(method_name="predict")
-        self._explain: Any = serve.get_app_handle(EXPLAIN_POOL).options(method_name="explain", stream=True)
+        handles = handles or {pool: serve.get_app_handle(pool) for pool in POOLS}
+        self._predict = handles[POOL].options(method_name="predict")
+        self._explain: Any = handles[EXPLAIN_POOL].options(method_name="explain", stream=True)
 
     async def close(self) -> None:
         """Nothing to do: whoever deployed the replicas withdraws them."""
@@ -150,12 +153,11 @@ class RayServe:
 
 def replicas_by_state() -> dict[str, dict[str, int]]:
     """For each pool, the number of its replicas in each of Ray Serve's states."""
-    applications = serve.status().applications
     return {
         pool: {str(getattr(state, "value", state)): count for state, count in deployment.replica_states.items()}
-        for pool in POOLS
-        if pool in applications
-        for deployment in applications[pool].deployments.values()
+        for application in serve.status().applications.values()
+        for pool, deployment in application.deployments.items()
+        if pool in POOLS
     }
 
 

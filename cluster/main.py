@@ -43,9 +43,6 @@ OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Of a cluster on this machine alone: photographs on their way to a replica."""
 
 
-CONNECT_SECONDS = 5.0
-
-
 class ClusterError(RuntimeError):
     """The service cannot run on Ray. The message says what to do."""
 
