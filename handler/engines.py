@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from handler.bias import BiasSetting
+from handler.cores import thread_limit
 from handler.graphs import Graphs, core, ov
 from handler.images import SIZE
 
@@ -39,7 +40,7 @@ class Classifier:
     Args:
         model: a checkpoint, or the graphs that were made of it.
         device: ``"cpu"`` (OpenVINO) or a CUDA device such as ``"cuda:0"`` (torch), which needs a checkpoint.
-        threads: CPU threads; all cores unless given.
+        threads: CPU threads; as many as :func:`handler.cores.thread_limit` allows unless given.
         arithmetic: of answers on a CPU; the environment's ``MLBIO_PRECISION``, or the fastest, unless given.
         classes: ``dx`` codes in the order of the outputs, for graphs.
         bias: another bias of rare classes than the model's own, for all probabilities.
@@ -119,7 +120,7 @@ class _OpenVino:
     def __init__(self, graphs: Graphs, threads: int | None, arithmetic: Arithmetic | None) -> None:
         hint = ov.properties.hint
         config: dict[str, Any] = {hint.performance_mode: hint.PerformanceMode.LATENCY}
-        if threads:
+        if threads := threads or thread_limit():
             config[ov.properties.inference_num_threads] = threads
             # OpenVINO would bind them to the machine's first cores, and those of another process too.
             config[hint.enable_cpu_pinning] = False

@@ -109,7 +109,7 @@ def test_whatever_selects_pods_selects_these(name: str):
 
 def test_ports_are_those_that_the_images_listen_on():
     (inference,), (http,) = container("torchserve")["ports"], container("gateway")["ports"]
-    settings = {e["name"]: e["value"] for name in DEPLOYMENTS for e in container(name)["env"]}
+    settings = {e["name"]: e.get("value") for name in DEPLOYMENTS for e in container(name)["env"]}
     assert settings["TS_INFERENCE_ADDRESS"].endswith(f":{inference['containerPort']}")
     assert settings["MLBIO_PORT"] == str(http["containerPort"])
     for name, port in (("torchserve", inference), ("gateway", http)):
