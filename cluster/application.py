@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging.config
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+import msgspec
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
@@ -33,16 +33,17 @@ PROBES = 16
 """Requests of ``/readyz``, ``/metrics`` and so on that a gateway has room for beside its queues."""
 
 
-class Arguments(BaseModel):
-    """``args`` of the config file. The gateway's settings come from the environment of Ray's nodes, as ``MLBIO_…``."""
+Number = Annotated[int, msgspec.Meta(ge=1)]
 
-    model_config = ConfigDict(extra="forbid")
+
+class Arguments(msgspec.Struct, forbid_unknown_fields=True):
+    """``args`` of the config file. The gateway's settings come from the environment of Ray's nodes, as ``MLBIO_…``."""
 
     archive: str = str(ROOT / "model_store" / ARCHIVE)
     """At this path on every node."""
-    min_replicas: PositiveInt = 1
+    min_replicas: Number = 1
     """Of the gateway and of each pool, always."""
-    max_replicas: PositiveInt = 1
+    max_replicas: Number = 1
     """Of each pool, when its queue is long. A node has one of each pool at most: it uses all cores."""
 
 
@@ -50,12 +51,11 @@ def service(args: dict[str, Any]) -> serve.Application:
     """The application that the config file's ``import_path`` names; ``args`` are :class:`Arguments`.
 
     Raises:
-        pydantic.ValidationError: ``args`` has other names or types.
+        msgspec.ValidationError: ``args`` has other names or types.
         gateway.archive.ArchiveError: there is no archive.
         cluster.plan.PlanError: the numbers of replicas make no sense.
     """
-    # Ray would do this itself if it understood postponed annotations.
-    arguments = Arguments.model_validate(args)
+    arguments = msgspec.convert(args, Arguments)
     settings = Settings.from_environment()
     plan = Plan.for_nodes(1, settings, arguments.min_replicas, arguments.max_replicas)
     archive = Archive.at(Path(arguments.archive))

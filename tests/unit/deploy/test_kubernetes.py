@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 import kubernetes_validate
+import msgspec
 import pytest
 import yaml
 
@@ -181,7 +182,7 @@ def test_rays_version_port_and_image_are_the_same_everywhere():
 def test_the_config_of_ray_serve_has_the_applications_arguments():
     """``tests/e2e/test_ray_config.py`` deploys it."""
     (application,) = yaml.safe_load(found("RayService", "mlbio", "ray")["spec"]["serveConfigV2"])["applications"]
-    path = Path(Arguments.model_validate(application["args"]).archive)
+    path = Path(msgspec.convert(application["args"], Arguments).archive)
     dockerfile = (ROOT / "deploy/Dockerfile").read_text()
     assert path.parent == Path("/app/model_store") and "WORKDIR /app\n" in dockerfile
     assert f"COPY --from=archive {path} {path}.sha256 model_store/" in dockerfile.partition(" AS ray\n")[2]
