@@ -75,4 +75,4 @@ def test_leaving_stops_the_work(service: Service, photograph: str, endless: str,
             ask(service, endless, "Importante", timeout=0.5)
     after = ask(service, photograph, "Faible").elapsed.total_seconds()
     print(f"alone {alone:.2f} s, after one that was left {after:.2f} s, all {time.monotonic() - started:.2f} s")
-    assert after < alone + 4
+    assert after < 2 * alone + 8  # one that goes on to its end takes several times as long
