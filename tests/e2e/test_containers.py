@@ -18,7 +18,7 @@ import httpx
 import pytest
 from selenium.webdriver import Chrome
 
-from api.client import Client
+from api.client import Client, RequestRefused
 from gateway.processes import free_port
 from tests.conftest import ROOT
 from tests.e2e.engine import Engine, obstacle, running_engine
@@ -27,6 +27,7 @@ from tests.e2e.page import RESULT, open_page, upload, wait_for
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 
 SERVICES = ("torchserve", "gateway", "frontend")
+KEY = "a-key-of-the-tests-0123456789"
 TORCHSERVE_BYTES = 1.5e9
 """Largest size of the model server's image."""
 
@@ -160,6 +161,18 @@ def test_a_restarted_model_server_serves_again(stack: Stack, example_images: lis
     stack.measure("restart of TorchServe to healthy", "restart", "torchserve", healthy=("torchserve",))
     stack.engine.wait_until_healthy("gateway")
     assert Client(stack.url).predict(example_images[0]).prediction
+
+
+def test_with_a_file_of_keys_only_they_get_answers(stack: Stack, example_images: list[Path], tmp_path: Path):
+    keys = tmp_path / "keys"
+    keys.write_text(f"page:{KEY}\n")
+    keys.chmod(0o644)  # for user 10001
+    stack.engine.environment.update(MLBIO_API_KEYS_FILE=str(keys), MLBIO_API_KEY=KEY)
+    files = ("-f", "docker-compose.yml", "-f", "deploy/compose.keys.yml")
+    stack.measure("keys to healthy", *files, "up", "-d", healthy=SERVICES)
+    with pytest.raises(RequestRefused, match="MLBIO_API_KEY"):
+        Client(stack.url).predict(example_images[0])
+    assert Client(stack.url, key=KEY).predict(example_images[0]).prediction
 
 
 def test_it_is_taken_down_at_once(stack: Stack, capsys: pytest.CaptureFixture[str]):
