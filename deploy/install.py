@@ -108,7 +108,8 @@ def make_venv() -> None:
 def install(requirements: Path, log: IO[str]) -> None:
     """Install a file of pinned packages; errors as :func:`run_pip`."""
     progress = Progress(pinned(requirements))
-    run_pip(["--requirement", str(requirements)], progress, log)
+    # Python compiles what it imports, a small part of these packages; pip would compile all of them.
+    run_pip(["--no-compile", "--requirement", str(requirements)], progress, log)
     progress.end()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -13,6 +14,8 @@ from torch import nn
 
 from evaluate.arguments import UsageError
 from handler.checkpoint import first_line
+
+LAST_WORDS_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -94,4 +97,7 @@ class Processes:
             sys.exit(code)
         sys.stdout.flush()
         sys.stderr.flush()
+        if code and not self.is_main:
+            # torchrun ends all processes when one fails, and the main one may still have to say why.
+            time.sleep(LAST_WORDS_SECONDS)
         os._exit(code)

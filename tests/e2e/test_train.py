@@ -119,6 +119,8 @@ def test_two_processes_train_as_one_does(runs):
 
 
 def test_an_error_is_printed_once(tmp_path, init):
-    done = torchrun(2, SMALL, tmp_path, tmp_path / "nowhere", "--init", init)
+    """Even if the process that prints it is the last one to see it: torchrun ends all when one has failed."""
+    late = "import os, time; time.sleep(2 * (os.environ['RANK'] == '0'))\n"
+    done = torchrun(2, late + SMALL, tmp_path, tmp_path / "nowhere", "--init", init)
     assert done.returncode != 0
     assert done.stderr.count("main_train.py: error: ") == 1 and "nowhere is not a folder" in done.stderr
