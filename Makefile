@@ -43,7 +43,7 @@ rollback: setup ## change back to the model that was served before
 	@$(PY) deploy/promote.py --rollback
 
 test: lint archive ## check the code, then run every test
-	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST)
+	$(PY) -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 unit: .venv/test.stamp ## run the quick tests alone (no service, under a minute)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit -n auto --dist loadscope $(PYTEST)

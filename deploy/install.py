@@ -108,8 +108,7 @@ def make_venv() -> None:
 def install(requirements: Path, log: IO[str]) -> None:
     """Install a file of pinned packages; errors as :func:`run_pip`."""
     progress = Progress(pinned(requirements))
-    # Python compiles what it imports, a small part of these packages; pip would compile all of them.
-    run_pip(["--no-compile", "--requirement", str(requirements)], progress, log)
+    run_pip(["--requirement", str(requirements)], progress, log)
     progress.end()
 
 

@@ -108,7 +108,7 @@ def load(service: Service, photograph: str, explains: bool = True) -> Iterator[L
 
     def ask(explain: bool) -> None:
         body = {"image": photograph, "details": True, "explain": explain, "precision": "Faible"}
-        hurry = {"prefer": "wait=0"} if explain else None
+        hurry = {"prefer": "wait=5"} if explain else None
         while not made.enough.is_set():
             try:
                 made.answers.append(service.predict(body, timeout=100, headers=hurry))
