@@ -366,5 +366,5 @@ def test_photographs_as_taken(service: Service, shared: Path, tmp_path: Path):
     right = sum(truth[path.name] in line for path, line in zip(photographs, lines, strict=True))
     print(f"{right} of 28 photographs right")
     assert right >= 17  # four of each class: a classifier of the commonest class has 4 right
-    explained = run(service.url, "--explain", "--precision", "Faible", *photographs[::10])
-    assert explained.returncode == 0 and len(list(tmp_path.glob("*_explained.png"))) == 3
+    explained = run(service.url, "--explain", "--precision", "Faible", *photographs[::14])
+    assert explained.returncode == 0 and len(list(tmp_path.glob("*_explained.png"))) == 2

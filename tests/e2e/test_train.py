@@ -18,9 +18,10 @@ EPOCHS = 6
 # The command itself, on images that a test can afford. With batches of eight, mixup and erasing would dominate.
 SMALL = """
 from dataclasses import replace
-from train import main_train
+from train import calibrate, main_train
 from train.augment import Augmentation
 from train.recipe import Recipe
+calibrate.QUANTISATION_IMAGES = 8
 augmentation = Augmentation(mixup_probability=0.0, erase_probability=0.0)
 recipe = replace(Recipe(), sizes=((1.0, 32),), batch_size=8, learning_rate=2e-4, augmentation=augmentation)
 main_train.Processes.from_environment().exit(main_train.main(recipe=recipe))

@@ -8,6 +8,15 @@ import pytest
 import torch
 
 from tests.tiny_ham10000 import make_root
+from train import calibrate
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_images_for_quantisation():
+    """Networks of a few steps: how well they are rounded is for tests/unit/handler to say."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibrate, "QUANTISATION_IMAGES", 8)
+        yield
 
 
 @pytest.fixture
