@@ -166,8 +166,6 @@ def connected(address: str | None) -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     try:
         if address:
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()  # Ray would try for minutes
             ray.init(address=address, **options)
         else:
             ray.init(

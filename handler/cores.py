@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 THREADS_VARIABLE = "MLBIO_THREADS"
 GROUPS = Path("/sys/fs/cgroup")
@@ -47,7 +47,8 @@ def _quotas(groups: Path, own_groups: Path) -> Iterator[float]:
             continue
         top = groups / "cpu" if controllers else groups
         # In a container the path may be the host's, of which only the top is to be seen here.
-        for group in {top, *(top / part for part in _with_parents(path))}:
+        own = PurePosixPath(path.lstrip("/"))
+        for group in (top / part for part in (own, *own.parents)):
             try:
                 if controllers:
                     quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
@@ -57,8 +58,3 @@ def _quotas(groups: Path, own_groups: Path) -> Iterator[float]:
                     yield int(quota) / int(period)
             except (OSError, ValueError):
                 continue
-
-
-def _with_parents(path: str) -> list[str]:
-    parts = path.strip("/").split("/")
-    return ["/".join(parts[: i + 1]) for i in range(len(parts)) if parts[0] and ".." not in parts]
