@@ -79,11 +79,8 @@ class Validation:
     def complete(self, train_examples: list[Example]) -> Checkpoint:
         """Fit what serving needs beside the weights of the best epoch, and save it with them."""
         checkpoint = Checkpoint.load(self.path)
-        sample = np.random.default_rng(0).permutation(len(train_examples))[:NOVELTY_IMAGES]
-        train_squares = load_squares(
-            [train_examples[i] for i in sample], os.cpu_count() or 1, "decoding images for the novelty score"
-        )
-        probabilities = complete(checkpoint, train_squares, self.squares, self.labels, self.device)
+        familiar = squares_for_novelty(train_examples)
+        probabilities = complete(checkpoint, familiar, self.squares, self.labels, self.device)
         self.answers = uncalibrated(probabilities, checkpoint)
         checkpoint.training |= self._validation_facts(probabilities)
         checkpoint.save(self.path)
@@ -110,17 +107,30 @@ class Validation:
         self.best_score, self.history = state["best_score"], state["history"]
 
     def _validation_facts(self, probabilities: np.ndarray) -> dict[str, Any]:
-        sensitivities = recalls(probabilities, self.labels)
-        return {
-            "validation": {
-                "images": len(self.labels),
-                "accuracy": float(accuracy(probabilities, self.labels)),
-                "balanced_accuracy": float(balanced_accuracy(probabilities, self.labels)),
-                "sensitivity": {dx: float(s) for dx, s in zip(CLASSES, sensitivities, strict=True)},
-                "expected_calibration_error": float(expected_calibration_error(probabilities, self.labels)),
-            },
-            "history": list(self.history),
-        }
+        return {"validation": validation_facts(probabilities, self.labels), "history": list(self.history)}
+
+
+def validation_facts(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """What a checkpoint says about its ``probabilities`` (N, classes) of held-out images with ``labels`` (N,)."""
+    sensitivities = recalls(probabilities, labels)
+    return {
+        "images": len(labels),
+        "accuracy": float(accuracy(probabilities, labels)),
+        "balanced_accuracy": float(balanced_accuracy(probabilities, labels)),
+        "sensitivity": {dx: float(s) for dx, s in zip(CLASSES, sensitivities, strict=True)},
+        "expected_calibration_error": float(expected_calibration_error(probabilities, labels)),
+    }
+
+
+def squares_for_novelty(train_examples: list[Example]) -> np.ndarray:
+    """Some of the training images, ``uint8`` (N, 224, 224, 3), to fit the distribution of familiar images to.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    sample = np.random.default_rng(0).permutation(len(train_examples))[:NOVELTY_IMAGES]
+    chosen = [train_examples[i] for i in sample]
+    return load_squares(chosen, os.cpu_count() or 1, "decoding images for the novelty score")
 
 
 def uncalibrated(probabilities: np.ndarray, checkpoint: Checkpoint) -> np.ndarray:

@@ -156,9 +156,7 @@ def test_logs_rotate(made: Service, photograph: str):
     assert 2 <= len(files) <= 5 and max(f.stat().st_size for f in files) <= LOG_BYTES
 
 
-def test_stopping_lets_requests_finish_and_further_signals_change_nothing(
-    made: Service, endless: str, temporary: Path
-):
+def test_stopping_lets_requests_finish_and_further_signals_change_nothing(made: Service, endless: str, temporary: Path):
     """SIGTERM to the process group, which make passes on once more, and then whatever comes."""
     family = made.processes()
     assert len(family) == 6, "what starts them, TorchServe, two workers, the gateway and the page"

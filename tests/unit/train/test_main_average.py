@@ -1,0 +1,135 @@
+"""The mean of several networks' weights: what it is, what is fitted to it, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models import resnet34
+
+from evaluate import held_out
+from evaluate.dataset import find_examples, split_by_lesion
+from handler.checkpoint import Checkpoint
+from tests.tiny_ham10000 import IMAGES
+from train import calibrate, main_average, validation
+from train.average import mean_of
+from train.recipe import Recipe
+from train.resume import images_digest
+
+
+@pytest.fixture(autouse=True)
+def small_images(monkeypatch: pytest.MonkeyPatch, one_thread):
+    load_squares = main_average.load_squares
+    for module in (main_average, validation):
+        monkeypatch.setattr(module, "load_squares", lambda *arguments: load_squares(*arguments, 64))
+
+
+def trained(root: Path, path: Path, seed: int, **facts) -> Path:
+    """A checkpoint as ``main_train.py`` leaves it, of a network that nobody trained."""
+    torch.manual_seed(seed)
+    examples = find_examples(root, "train")
+    learned, _ = split_by_lesion(examples, 0.1, seed=0)
+    training = {"epoch": seed, "images": len(learned), "images_sha256": images_digest(examples)} | facts
+    Checkpoint(resnet34(num_classes=7).state_dict(), training=training).save(path)
+    return path
+
+
+@pytest.fixture
+def models(root: Path, tmp_path: Path) -> list[Path]:
+    return [trained(root, tmp_path / f"{seed}.pth", seed) for seed in (1, 2)]
+
+
+def run(capsys, root: Path, models: list[Path], *options) -> tuple[int, str, str]:
+    arguments = [root, "--models", *models, "--output", root / "mean.pth", "--device", "cpu", *options]
+    code = main_average.main([str(argument) for argument in arguments])
+    return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("weights, shares", [([], [0.5, 0.5]), (["1", "3"], [0.25, 0.75])], ids=["equal", "1 to 3"])
+def test_weights_and_statistics_are_averaged(capsys, root: Path, models: list[Path], weights, shares):
+    parts = [Checkpoint.load(path) for path in models]
+    parts[1].state["bn1.running_mean"] += 1
+    parts[1].save(models[1])
+    code, printed, _ = run(capsys, root, models, *(["--weights", *weights] if weights else []))
+    assert code == 0
+    mean = Checkpoint.load(root / "mean.pth")
+    for name in ("conv1.weight", "fc.bias", "bn1.running_mean"):
+        expected = shares[0] * parts[0].state[name] + shares[1] * parts[1].state[name]
+        np.testing.assert_allclose(mean.state[name], expected, atol=2e-3, err_msg=name)
+    assert [(part["weight"], part["training"]["epoch"]) for part in mean.training["mean"]] == [
+        (shares[0], 1),
+        (shares[1], 2),
+    ]
+    lines = printed.splitlines()
+    assert [line.split(": accuracy")[0] for line in lines[:3]] == [*map(str, models), "mean"]
+    assert lines[3] == f"the mean is in {root / 'mean.pth'}"
+
+
+def test_all_that_serving_needs_is_fitted_to_the_images_that_no_part_learned_from(
+    capsys, root: Path, models: list[Path]
+):
+    assert run(capsys, root, models)[0] == 0
+    mean = Checkpoint.load(root / "mean.pth")
+    examples = find_examples(root, "train")
+    unseen = held_out.held_out(examples, mean)
+    learned, expected = split_by_lesion(examples, 0.1, seed=0)
+    assert [example.path for example in unseen] == [example.path for example in expected]
+    assert mean.training["images"] == len(learned) == IMAGES - len(expected)
+    assert mean.training["validation"]["images"] == len(expected)
+    squares = main_average.load_squares(expected, 1, "test")
+    labels = np.array([example.label for example in expected])
+    logits = calibrate.predict(mean.network(), squares, torch.device("cpu"))[1]
+    assert mean.bias == pytest.approx(calibrate.fit_bias(logits, labels))
+    assert mean.malignant_threshold and mean.novelty and mean.ranges and mean.rounding_errors
+
+
+def test_a_weight_of_zero_leaves_a_model_out(root: Path, models: list[Path]):
+    first, second = (Checkpoint.load(path) for path in models)
+    mean = mean_of([first, second], [1.0, 0.0])
+    assert all(torch.equal(value, first.state[name]) for name, value in mean.state.items())
+
+
+def other_classes(path: Path) -> None:
+    checkpoint = Checkpoint.load(path)
+    checkpoint.classes.reverse()
+    checkpoint.save(path)
+
+
+@pytest.mark.parametrize(
+    "spoil, options, expected",
+    [
+        (None, ["--weights", "1"], "1 weights for 2 models: give one for each"),
+        (None, ["--weights", "0", "0"], "one of them must be above 0"),
+        (other_classes, [], "the models have different classes"),
+        (lambda path: path.write_text("x"), [], "2.pth"),
+        (lambda path: path.unlink(), [], "2.pth"),
+    ],
+    ids=["too few weights", "no weight", "other classes", "no checkpoint", "missing"],
+)
+def test_what_cannot_be_averaged_is_refused(capsys, root: Path, models: list[Path], spoil, options, expected):
+    if spoil:
+        spoil(models[1])
+    code, _, error = run(capsys, root, models, *options)
+    assert code == 2 and expected in error and len(error.splitlines()) == 1
+    assert not (root / "mean.pth").exists()
+
+
+def test_models_with_different_validation_images_are_refused(capsys, root: Path, tmp_path: Path, models: list[Path]):
+    images = find_examples(root, "train")
+    for seed in range(1, 50):
+        learned, other = split_by_lesion(images, 0.1, seed)
+        if {e.path for e in other} != {e.path for e in split_by_lesion(images, 0.1, 0)[1]}:
+            break
+    recipe = {"split_seed": seed, "validation_fraction": Recipe().validation_fraction}
+    stranger = trained(root, tmp_path / "3.pth", 3, recipe=recipe, images=len(learned))
+    code, _, error = run(capsys, root, [models[0], stranger])
+    assert code == 2 and "different validation images" in error
+
+
+def test_a_weight_that_is_none_is_refused(capsys, root: Path, models: list[Path]):
+    for weight in ("-1", "nan", "much"):
+        with pytest.raises(SystemExit):
+            run(capsys, root, models, "--weights", weight, "1")
+        assert f"{weight} is not a number of at least 0" in capsys.readouterr().err

@@ -1,0 +1,92 @@
+"""Average the weights of models that were trained on from the same one, and fit the mean as main_train.py does.
+
+    python train/main_average.py ../shared/ham10000 --models model_store/model_mlbio.pth cameras.pth --output mean.pth
+
+The mean answers in one pass, as each of its parts. The models must have been trained on the same images. Figures of
+each part and of the mean, on the images that none of them learned from, say whether it was worth it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from evaluate.arguments import UsageError, ensure_writable
+from evaluate.dataset import FOLDERS, METADATA, DataError, find_examples, load_squares
+from evaluate.metrics import accuracy, balanced_accuracy, mean_of_known
+from evaluate.roc import aurocs
+from handler.checkpoint import Checkpoint, CheckpointError
+from train.average import held_out_of_all, mean_of
+from train.calibrate import complete, fit_bias, predict
+from train.processes import Processes
+from train.validation import squares_for_novelty, validation_facts
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        ensure_writable(arguments.output, "--output")
+        checkpoints = [Checkpoint.load(path) for path in arguments.models]
+        mean = mean_of(checkpoints, arguments.weights or [1.0] * len(checkpoints))
+        examples = find_examples(arguments.root, "train")
+        held_out = held_out_of_all(examples, checkpoints)
+        device = Processes().device(arguments.device)
+        squares = load_squares(held_out, os.cpu_count() or 1, "decoding validation images")
+        labels = np.array([example.label for example in held_out])
+        for name, checkpoint in zip([*map(str, arguments.models), "mean"], [*checkpoints, mean], strict=True):
+            print(f"{name}: {line_of(checkpoint, squares, labels, device)}", flush=True)
+        unseen = {example.path for example in held_out}
+        familiar = squares_for_novelty([example for example in examples if example.path not in unseen])
+        mean.training["validation"] = validation_facts(complete(mean, familiar, squares, labels, device), labels)
+        mean.save(arguments.output)
+    except (UsageError, DataError, CheckpointError, OSError) as error:
+        print(f"main_average.py: error: {error}", file=sys.stderr)
+        return 2
+    print(f"the mean is in {arguments.output}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The documented options."""
+    p = argparse.ArgumentParser(description="Average the weights of models that were trained on from the same one.")
+    p.add_argument("root", type=Path, help=f"folder with {METADATA} and {FOLDERS['train']}/")
+    p.add_argument("--models", nargs="+", type=Path, required=True, metavar="PTH", help="checkpoints of main_train.py")
+    p.add_argument("--weights", nargs="+", type=share, metavar="W", help="of each model (default: all the same)")
+    p.add_argument("--output", type=Path, required=True, metavar="PTH", help="checkpoint to write")
+    p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    return p
+
+
+def share(text: str) -> float:
+    """A weight, for argparse."""
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 <= weight < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of at least 0")
+    return weight
+
+
+def line_of(checkpoint: Checkpoint, squares: np.ndarray, labels: np.ndarray, device: torch.device) -> str:
+    """Figures of a network with a bias fitted to held-out ``squares`` with ``labels``, as every part gets it."""
+    network = checkpoint.network().to(device).to(memory_format=torch.channels_last)
+    logits = predict(network, squares, device)[1]
+    probabilities = softmax(logits + fit_bias(logits, labels), axis=1)
+    return (
+        f"accuracy {accuracy(probabilities, labels):.3f}, balanced accuracy "
+        f"{balanced_accuracy(probabilities, labels):.3f}, macro AUROC "
+        f"{float(mean_of_known(aurocs(probabilities, labels))):.3f}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
