@@ -12,6 +12,7 @@ from torch import nn
 
 from api.classes import CLASSES, MALIGNANT, class_indices
 from evaluate.metrics import accuracy, balanced_accuracy
+from evaluate.trade_off import LEAST_ACCURACY
 from handler.checkpoint import Checkpoint
 from handler.network import Normalise, features_and_logits
 from handler.novelty import Novelty
@@ -24,8 +25,8 @@ SENSITIVITY = 0.95
 FAMILIAR_SHARE = 0.98
 """Share of validation images whose novelty stays below its limit."""
 
-BIAS_STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-"""Candidates of :func:`fit_bias`; 1 would treat all classes as equally frequent."""
+STRENGTHS = tuple(tenth / 10 for tenth in range(11))
+"""Of the bias of rare classes; 1 treats all classes as equally frequent."""
 
 TEMPERATURES = (0.2, 5.0)
 """Range of :func:`fit_temperature`."""
@@ -111,11 +112,22 @@ def fit_bias(logits: np.ndarray, labels: np.ndarray) -> list[float]:
     """A bias for each column of ``logits`` (N, C) that raises rare classes.
 
     It is proportional to the logarithm of a class's rarity among ``labels`` (logit adjustment: Menon et al., ICLR
-    2021). Of :data:`BIAS_STRENGTHS` the one with the best :func:`selection_score` is taken, the smallest of equals.
+    2021). Of :data:`STRENGTHS` the one with the best balanced accuracy is taken whose accuracy is at least
+    :data:`evaluate.trade_off.LEAST_ACCURACY`, or where none is as accurate the one with the best
+    :func:`selection_score`; the smallest of equals.
     """
     rarity = rarities(labels, logits.shape[1])
-    best = max(BIAS_STRENGTHS, key=lambda strength: selection_score(logits + strength * rarity, labels))
+    biased = {strength: logits + strength * rarity for strength in STRENGTHS}
+    accurate = [strength for strength in STRENGTHS if accuracy(biased[strength], labels) >= LEAST_ACCURACY]
+    score = balanced_accuracy if accurate else selection_score
+    best = max(accurate or STRENGTHS, key=lambda strength: score(biased[strength], labels))
     return [float(b) for b in best * rarity]
+
+
+def best_score(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The best :func:`selection_score` that ``logits`` (N, C) reach with a bias: epochs are selected by it."""
+    rarity = rarities(labels, logits.shape[1])
+    return max(selection_score(logits + strength * rarity, labels) for strength in STRENGTHS)
 
 
 def rarities(labels: np.ndarray, classes: int = len(CLASSES)) -> np.ndarray:
@@ -125,7 +137,7 @@ def rarities(labels: np.ndarray, classes: int = len(CLASSES)) -> np.ndarray:
 
 
 def selection_score(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The score that epochs and biases are selected by: the mean of accuracy and balanced accuracy.
+    """The mean of accuracy and balanced accuracy.
 
     Balanced accuracy alone depends on the few images of the rarest classes, accuracy alone on the nevi.
     """

@@ -13,10 +13,7 @@ from evaluate.dataset import Example
 from evaluate.trade_off import BiasPoint, TradeOff, best, figures
 from handler.bias import BiasSetting
 from handler.checkpoint import Checkpoint
-from train.calibrate import fit_malignant_threshold, fit_temperature, rarities
-
-STRENGTHS = tuple(tenth / 10 for tenth in range(11))
-"""1 treats all classes as equally frequent."""
+from train.calibrate import STRENGTHS, fit_malignant_threshold, fit_temperature, rarities
 
 SAME_BIAS = 1e-3
 """Logits may differ by this much for a bias to count as the model's own."""
@@ -69,7 +66,7 @@ def fit_trade_off(
 
 
 def own_strength(bias: np.ndarray, rarity: np.ndarray) -> float:
-    """The multiple of ``rarity`` (classes,) nearest to ``bias`` (classes,): one of :data:`STRENGTHS` if equal."""
+    """The multiple of ``rarity`` (classes,) nearest to ``bias`` (classes,): one of :data:`train.calibrate.STRENGTHS` if equal."""
     for strength in STRENGTHS:
         if np.abs(bias - strength * rarity).max() < SAME_BIAS:
             return strength

@@ -20,7 +20,7 @@ from evaluate.metrics import accuracy, balanced_accuracy, expected_calibration_e
 from evaluate.predictions import Predictions
 from handler.checkpoint import Checkpoint
 from handler.graphs import sha256
-from train.calibrate import calibrate, complete, fit_bias, predict, selection_score
+from train.calibrate import best_score, calibrate, complete, predict
 
 NOVELTY_IMAGES = 4000
 """Most training images that the distribution of familiar images is fitted to."""
@@ -60,7 +60,7 @@ class Validation:
     def add_epoch(self, network: nn.Module, figures: EpochFigures) -> None:
         """Score ``network``, add the epoch to the history, and save the network if no earlier one was better."""
         _, logits = predict(network, self.squares, self.device, mixed=True)
-        score = selection_score(logits + fit_bias(logits, self.labels), self.labels)
+        score = best_score(logits, self.labels)
         facts = asdict(figures) | {
             "validation_accuracy": round(float(accuracy(logits, self.labels)), 4),
             "validation_balanced_accuracy": round(float(balanced_accuracy(logits, self.labels)), 4),

@@ -73,16 +73,25 @@ def sample(classes: list[int], spread: float, seed: int = 0) -> tuple[np.ndarray
     return evidence + np.log(np.maximum(classes, 1) / len(labels)), labels
 
 
-def test_the_bias_raises_rare_classes_and_the_selection_score():
+@pytest.mark.parametrize("least, score", [(0.9, "balanced_accuracy"), (0.999, "selection_score")])
+def test_the_bias_raises_rare_classes_while_enough_answers_stay_right(monkeypatch, least: float, score: str):
+    monkeypatch.setattr(calibrate, "LEAST_ACCURACY", least)
     logits, labels = sample([40, 40, 40, 40, 40, 4000, 40], 1.6)
     bias = np.array(calibrate.fit_bias(logits, labels))
     assert (np.delete(bias, 5) > bias[5]).all() and bias[5] >= 0
-
-    def score(b) -> float:
-        return calibrate.selection_score(logits + b, labels)
-
     rarity = -np.log(np.bincount(labels) / len(labels))
-    assert score(bias) == max(score(s * rarity) for s in calibrate.BIAS_STRENGTHS) > score(0)
+    biased = [logits + strength * rarity for strength in calibrate.STRENGTHS]
+    accurate = [b for b in biased if calibrate.accuracy(b, labels) >= least]
+    assert len(accurate) in (0, *range(2, len(biased))), "the limit matters, or cannot be kept"
+    scores = [getattr(calibrate, score)(b, labels) for b in accurate or biased]
+    assert getattr(calibrate, score)(logits + bias, labels) == max(scores) > scores[0]
+
+
+def test_epochs_are_selected_by_the_best_score_of_any_bias():
+    logits, labels = sample([40, 40, 40, 40, 40, 4000, 40], 1.6)
+    rarity = calibrate.rarities(labels)
+    scores = [calibrate.selection_score(logits + s * rarity, labels) for s in calibrate.STRENGTHS]
+    assert calibrate.best_score(logits, labels) == max(scores) > scores[0]
 
 
 def test_the_selection_score_is_the_mean_of_accuracy_and_balanced_accuracy():

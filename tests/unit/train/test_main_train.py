@@ -179,7 +179,7 @@ def whole_run(tmp_path_factory, init) -> WholeRun:
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
         patch.setattr(main_train, "sample_indices", lambda *a: indices.append(sample_indices(*a)) or indices[-1])
         patch.setattr(main_train, "set_learning_rate", lambda *a: steps.append(a[1:3]) or set_learning_rate(*a))
-        patch.setattr(validation, "selection_score", increasing())
+        patch.setattr(validation, "best_score", increasing())
         arguments = ["--seed", "3", "--epochs", "2", "--init", str(init), "--modelname", str(path), str(root)]
         assert main_train.main([*arguments, "--device", "cpu"], SMALL) == 0
     return WholeRun(root, path, out.getvalue(), Checkpoint.load(path), indices, steps)
@@ -254,7 +254,7 @@ def test_an_interrupted_run_ends_where_the_whole_one_does(whole_run, init, tmp_p
     whole = whole_run.checkpoint
     path = tmp_path / "tiny.pth"
     command = [whole_run.root, "--seed", 3, "--epochs", 2, "--init", init, "--modelname", path, "--device", "cpu"]
-    monkeypatch.setattr(validation, "selection_score", increasing())
+    monkeypatch.setattr(validation, "best_score", increasing())
     interrupt_validation(monkeypatch, epoch=2)
     code, _, err = run(capsys, *command)
     assert code == 130 and "interrupted: the same command goes on" in err and "Traceback" not in err

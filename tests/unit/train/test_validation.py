@@ -42,8 +42,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(examples, network, tmp_path, mo
     path = tmp_path / "m.pth"
     held_out = Validation(examples[1], CPU, path, {"seed": 3})
     scores = iter([0.2, 0.9, 0.5])
-    monkeypatch.setattr(validation, "fit_bias", lambda logits, labels: 0.0)
-    monkeypatch.setattr(validation, "selection_score", lambda logits, labels: next(scores))
+    monkeypatch.setattr(validation, "best_score", lambda logits, labels: next(scores))
     kept = []
     for epoch in (1, 2, 3):
         changed = copy.deepcopy(network)
