@@ -66,7 +66,7 @@ def fit_trade_off(
 
 
 def own_strength(bias: np.ndarray, rarity: np.ndarray) -> float:
-    """The multiple of ``rarity`` (classes,) nearest to ``bias`` (classes,): one of :data:`train.calibrate.STRENGTHS` if equal."""
+    """The multiple of ``rarity`` (classes,) nearest to ``bias`` (classes,), of :data:`STRENGTHS` if one is equal."""
     for strength in STRENGTHS:
         if np.abs(bias - strength * rarity).max() < SAME_BIAS:
             return strength
