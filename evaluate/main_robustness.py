@@ -10,7 +10,10 @@ Every photograph of the validation part of the training images and of the test i
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from evaluate.arguments import UsageError, add_bootstrap_options, ensure_writabl
 from evaluate.dataset import FOLDERS, METADATA, DataError, Example, find_examples
 from evaluate.held_out import held_out
 from evaluate.main_evaluate import OUTPUT, ROBUSTNESS, ROOT
-from evaluate.predictions import in_known_order
+from evaluate.predictions import Predictions, in_known_order
 from evaluate.report import robustness_table
 from evaluate.robustness import Robustness
 from evaluate.shifts import SHIFTS
@@ -36,6 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         ensure_writable_folder(arguments.output, "--output")
+        if arguments.answers:
+            ensure_writable_folder(arguments.answers, "--answers")
         checkpoint = Checkpoint.load(arguments.modelname)
         sets = {name: examples_of(arguments.root, name, checkpoint) for name in arguments.sets}
         classifier = Classifier(checkpoint)
@@ -43,20 +48,23 @@ def main(argv: list[str] | None = None) -> int:
         def answer(squares: np.ndarray) -> np.ndarray:
             return in_known_order(classifier.probabilities(squares), classifier.classes)
 
+        answers = {
+            name: robustness.answers_under(SHIFTS, examples, answer, f"{name} images, shifted")
+            for name, examples in sets.items()
+        }
+        digest = sha256(arguments.modelname)[:12]
         made = Robustness(
-            sha256=sha256(arguments.modelname)[:12],
+            sha256=digest,
             arithmetic=classifier.arithmetic,
             images={name: len(examples) for name, examples in sets.items()},
             sets={
-                name: robustness.compare(
-                    robustness.answers_under(SHIFTS, examples, answer, f"{name} images, shifted"),
-                    examples,
-                    arguments.resamples,
-                    arguments.seed,
-                )
+                name: robustness.compare(answers[name], examples, arguments.resamples, arguments.seed)
                 for name, examples in sets.items()
             },
         )
+        if arguments.answers:
+            for name, examples in sets.items():
+                keep(answers[name], examples, arguments.answers, name, (arguments.modelname.name, digest))
         robustness.write(made, arguments.output / ROBUSTNESS)
     except (UsageError, DataError, CheckpointError, OSError) as error:
         print(f"main_robustness.py: error: {error}", file=sys.stderr)
@@ -86,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
         default=OUTPUT,
         help=f"folder of {ROBUSTNESS} (default: model_store/score_card)",
     )
+    p.add_argument("--answers", type=Path, metavar="DIR", help="folder for the answers, for main_compare.py")
     add_bootstrap_options(p)
     return p
 
@@ -93,6 +102,16 @@ def parser() -> argparse.ArgumentParser:
 def examples_of(root: Path, name: str, checkpoint: Checkpoint) -> list[Example]:
     """The set called ``name``."""
     return find_examples(root, TEST) if name == TEST else held_out(find_examples(root, "train"), checkpoint)
+
+
+def keep(
+    answers: Mapping[str, np.ndarray], examples: list[Example], folder: Path, name: str, model: tuple[str, str]
+) -> None:
+    """Write the answers under each shift to files such as ``validation_blur_of_1.5_px.csv``."""
+    inside = [replace(example, path=Path(example.path.name)) for example in examples]
+    for shift, probabilities in answers.items():
+        words = "_".join(re.findall(r"[\w.]+", shift))
+        Predictions(inside, probabilities, model=model).write(folder / f"{name}_{words}.csv")
 
 
 if __name__ == "__main__":

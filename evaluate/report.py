@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from evaluate.arithmetic import ArithmeticFigures
+from evaluate.comparison import Difference
 from evaluate.figures import Figure
 from evaluate.metrics import BINS
 from evaluate.predictions import Predictions
@@ -192,6 +193,15 @@ def robustness_table(robustness: Robustness) -> str:
         )
         lines += ["", *_table(head, cells)]
     return "\n".join(lines)
+
+
+def comparison_table(differences: list[Difference], images: int) -> str:
+    """Two models side by side as Markdown."""
+    rows = (
+        [NAMES.get(d.name, d.name.replace("_", " ")), _value(d.first), _value(d.second), _signed(d.change)]
+        for d in differences
+    )
+    return "\n".join(_table([f"{images} answers", "first", "second", "difference"], rows))
 
 
 def trade_off_table(curve: TradeOff) -> str:

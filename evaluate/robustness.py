@@ -23,6 +23,9 @@ from handler.images import network_square
 
 BATCH = 32
 
+MEAN = "mean of all changes"
+"""Name of the row that has the mean of the others but :data:`evaluate.shifts.UNCHANGED`."""
+
 Answer = Callable[[np.ndarray], np.ndarray]
 """``uint8`` squares (N, 224, 224, 3) in, probabilities (N, classes) in the order of ``CLASSES`` out."""
 
@@ -31,7 +34,7 @@ class ShiftFigures(Struct, frozen=True):
     """A set of images under one shift.
 
     Attributes:
-        shift: its name in :data:`evaluate.shifts.SHIFTS`.
+        shift: its name in :data:`evaluate.shifts.SHIFTS`, or :data:`MEAN`.
         accuracy_change: difference from the unchanged images, with the interval of the paired difference.
         balanced_accuracy_change: likewise.
         agreement: share of the images whose most probable class stays the same.
@@ -94,26 +97,31 @@ def compare(
 ) -> list[ShiftFigures]:
     """Figures of each shift's ``answers`` beside those of :data:`evaluate.shifts.UNCHANGED`, which is among them.
 
-    Whole lesions are resampled, the same ones with and without the shift.
+    The last row, :data:`MEAN`, is the mean of all shifts. Whole lesions are resampled, the same ones with and without
+    the shift.
     """
     labels = np.array([e.label for e in examples])
     bootstrap = Bootstrap(clusters_of([e.lesion for e in examples]), resamples, seed)
     plain = answers[UNCHANGED]
 
-    def change(metric: Callable, shifted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return metric(shifted, labels, weights) - metric(plain, labels, weights)
+    def figures(name: str, of_shifts: Sequence[np.ndarray]) -> ShiftFigures:
+        def mean(metric: Callable, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+            return np.mean([metric(shifted, truth, weights) for shifted in of_shifts], axis=0)
 
-    def figures(name: str, shifted: np.ndarray) -> ShiftFigures:
+        def change(metric: Callable, weights: np.ndarray) -> np.ndarray:
+            return mean(metric, labels, weights) - metric(plain, labels, weights)
+
         functions: dict[str, Callable] = {
-            "accuracy": partial(metrics.accuracy, shifted, labels),
-            "balanced_accuracy": partial(metrics.balanced_accuracy, shifted, labels),
-            "accuracy_change": partial(change, metrics.accuracy, shifted),
-            "balanced_accuracy_change": partial(change, metrics.balanced_accuracy, shifted),
-            "agreement": partial(metrics.accuracy, shifted, plain.argmax(1)),
+            "accuracy": partial(mean, metrics.accuracy, labels),
+            "balanced_accuracy": partial(mean, metrics.balanced_accuracy, labels),
+            "accuracy_change": partial(change, metrics.accuracy),
+            "balanced_accuracy_change": partial(change, metrics.balanced_accuracy),
+            "agreement": partial(mean, metrics.accuracy, plain.argmax(1)),
         }
         return ShiftFigures(name, **{key: figure_of(bootstrap.estimate(f)) for key, f in functions.items()})
 
-    return [figures(name, shifted) for name, shifted in answers.items()]
+    changed = [shifted for name, shifted in answers.items() if name != UNCHANGED]
+    return [*(figures(name, [shifted]) for name, shifted in answers.items()), figures(MEAN, changed)]
 
 
 def write(robustness: Robustness, path: Path) -> None:

@@ -235,6 +235,17 @@ def group_members(examples: list[Example]) -> dict[str, dict[str, np.ndarray]]:
     return groups
 
 
+METRICS: dict[str, Callable] = {
+    "accuracy": metrics.accuracy,
+    "balanced_accuracy": metrics.balanced_accuracy,
+    "macro_auroc": lambda *given: metrics.mean_of_known(aurocs(*given)),
+    "macro_f1": metrics.macro_f1,
+    "expected_calibration_error": metrics.expected_calibration_error,
+    "brier_score": metrics.brier_score,
+    "log_loss": metrics.log_loss,
+}
+"""By the name of the field of :class:`Metrics`; arguments as in :mod:`evaluate.metrics`."""
+
 _READINGS: dict[str, Callable[[Roc], Point]] = {
     **{f"specificity {s:.2f}": partial(at_specificity, least=s) for s in SPECIFICITIES},
     **{f"sensitivity {s:.2f}": partial(at_sensitivity, least=s) for s in SENSITIVITIES},
@@ -250,17 +261,8 @@ def _reference(labels: np.ndarray) -> Reference:
 
 
 def _metrics(predictions: Predictions, bootstrap: Bootstrap) -> Metrics:
-    functions: dict[str, Callable] = {
-        "accuracy": metrics.accuracy,
-        "balanced_accuracy": metrics.balanced_accuracy,
-        "macro_auroc": lambda *given: metrics.mean_of_known(aurocs(*given)),
-        "macro_f1": metrics.macro_f1,
-        "expected_calibration_error": metrics.expected_calibration_error,
-        "brier_score": metrics.brier_score,
-        "log_loss": metrics.log_loss,
-    }
     given = predictions.probabilities, predictions.labels
-    return Metrics(**{name: figure_of(bootstrap.estimate(partial(f, *given))) for name, f in functions.items()})
+    return Metrics(**{name: figure_of(bootstrap.estimate(partial(f, *given))) for name, f in METRICS.items()})
 
 
 def _classes(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, ClassFigures]:

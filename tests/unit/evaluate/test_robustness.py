@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluate import robustness
-from evaluate.dataset import DataError, Example
+from api.classes import CLASSES
+from evaluate import main_robustness, robustness
+from evaluate.dataset import DataError, Example, find_examples, split_by_lesion
+from evaluate.predictions import Predictions
 from evaluate.report import robustness_table
 from evaluate.robustness import Robustness, answers_under, compare
 from evaluate.shifts import UNCHANGED, gamma
+from handler.checkpoint import Checkpoint
+from handler.graphs import sha256
+from tests.tiny_ham10000 import make_root
 from tests.unit.evaluate.sets import MEL, NV, confident, examples_of
 
 SHIFTS = {UNCHANGED: lambda photograph: photograph, "darker": gamma(1.4)}
@@ -40,7 +45,7 @@ def test_answers_are_in_the_order_of_the_images_under_each_shift(examples: list[
 
 
 def test_a_change_is_paired(examples: list[Example]):
-    plain, darker = compare(answers_under(SHIFTS, examples, by_brightness, "test"), examples, 200, 0)
+    plain, darker, _ = compare(answers_under(SHIFTS, examples, by_brightness, "test"), examples, 200, 0)
     assert plain.accuracy.value == plain.agreement.value == 1
     assert (plain.accuracy_change.low, plain.accuracy_change.high) == (0, 0)
     assert darker.accuracy.value == darker.agreement.value == 0.75
@@ -51,9 +56,20 @@ def test_a_change_is_paired(examples: list[Example]):
 def test_two_models_that_err_on_different_images_have_an_interval_although_they_are_equally_good():
     labels = [NV] * 40
     answers = {UNCHANGED: confident([NV, MEL] * 20), "darker": confident([MEL, NV] * 20)}
-    _, darker = compare(answers, examples_of(labels), 200, 0)
+    _, darker, _ = compare(answers, examples_of(labels), 200, 0)
     assert darker.accuracy_change.value == 0 and darker.agreement.value == 0
     assert darker.accuracy_change.low < -0.1 and darker.accuracy_change.high > 0.1
+
+
+def test_the_last_row_is_the_mean_of_the_changes():
+    labels = [NV, NV, MEL, MEL] * 10
+    right, half, wrong = labels, [NV] * 40, [MEL, MEL, NV, NV] * 10
+    answers = {UNCHANGED: confident(right), "a": confident(half), "b": confident(wrong), "c": confident(right)}
+    *_, mean = compare(answers, examples_of(labels), 200, 0)
+    assert mean.shift == robustness.MEAN
+    assert mean.accuracy.value == mean.agreement.value == mean.balanced_accuracy.value == 0.5
+    assert mean.accuracy_change.value == mean.balanced_accuracy_change.value == -0.5
+    assert mean.accuracy_change.low < -0.5 < mean.accuracy_change.high
 
 
 def test_the_table_is_kept_for_its_model_only(examples: list[Example], tmp_path: Path):
@@ -82,3 +98,53 @@ def test_a_file_that_is_no_photograph_is_named(examples: list[Example]):
     examples[3].path.write_text("no image")
     with pytest.raises(DataError, match=r"3\.png: not an image"):
         answers_under(SHIFTS, examples, by_brightness, "test")
+
+
+class Dark:
+    """A classifier that knows its classes in another order and answers by brightness."""
+
+    classes, arithmetic = list(reversed(CLASSES)), "float32"
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        pass
+
+    def probabilities(self, squares: np.ndarray) -> np.ndarray:
+        return by_brightness(squares)[:, ::-1]
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file in place of a checkpoint, of a network that learned from two of three lesions of the tiny set."""
+    root = make_root(tmp_path / "data")
+    learned, _ = split_by_lesion(find_examples(root, "train"), 0.1, 0)
+    monkeypatch.setattr(main_robustness, "Classifier", Dark)
+    monkeypatch.setattr(Checkpoint, "load", lambda path: Checkpoint({}, training={"images": len(learned)}))
+    path = tmp_path / "model.pth"
+    path.write_text("weights")
+    return path
+
+
+def run(model: Path, *options: object) -> int:
+    where = [model.parent / "data", "--modelname", model, "--output", model.parent / "card", "--resamples", 5]
+    return main_robustness.main([str(argument) for argument in (*where, *options)])
+
+
+def test_the_command_keeps_table_and_answers(model: Path, capsys):
+    answers = model.parent / "answers"
+    assert run(model, "--sets", "validation", "--answers", answers) == 0
+    kept = robustness.read(model.parent / "card/robustness.json", sha256(model)[:12])
+    assert kept is not None and robustness_table(kept) == capsys.readouterr().out.rstrip("\n")
+    assert [row.shift for row in kept.sets["validation"]] == [*main_robustness.SHIFTS, robustness.MEAN]
+    assert len(list(answers.iterdir())) == len(main_robustness.SHIFTS)
+    darker = Predictions.read(answers / "validation_gamma_1.4_darker.csv")
+    assert len(darker.examples) == kept.images["validation"] and darker.model == ("model.pth", sha256(model)[:12])
+    row = next(row for row in kept.sets["validation"] if row.shift == "gamma 1.4 (darker)")
+    right = darker.probabilities.argmax(1) == darker.labels
+    assert right.mean() == pytest.approx(row.accuracy.value, abs=1e-6)
+    assert set(darker.probabilities.argmax(1)) <= {MEL, NV}
+
+
+def test_a_folder_that_is_not_the_models_is_refused(model: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Checkpoint, "load", lambda path: Checkpoint({}, training={"images": 3}))
+    assert run(model, "--sets", "validation") == 2
+    assert "the model learned from 3 images" in capsys.readouterr().err
