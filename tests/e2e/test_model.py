@@ -178,8 +178,11 @@ def test_the_shipped_model_is_the_documented_one(checkpoint: Checkpoint):
     stored = torch.load(MODEL, weights_only=True)["state_dict"]
     assert stored["conv1.weight"].dtype == torch.float16
     facts = checkpoint.training
-    assert facts["epochs"] == 28 and facts["before"]["epochs"] == 15
-    assert facts["before"]["init"] == "resnet34_imagenet_init.safetensors"
+    before, cameras = (part["training"] for part in facts["mean"])
+    assert [part["weight"] for part in facts["mean"]] == pytest.approx([0.7, 0.3])
+    assert before["epochs"] == 28 and before["before"]["epochs"] == 15
+    assert before["before"]["init"] == "resnet34_imagenet_init.safetensors"
+    assert cameras["epochs"] == 15 and cameras["before"] == before and cameras["recipe"]["augmentation"]["cameras"]
     assert facts["validation"]["accuracy"] > 0.8
     assert checkpoint.novelty is not None and checkpoint.ranges is not None
     assert checkpoint.malignant_threshold is not None and checkpoint.malignant_threshold > 0
