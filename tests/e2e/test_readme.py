@@ -210,3 +210,11 @@ def test_figures_are_those_of_the_score_card():
     for text in ((ROOT / "docs/model.md").read_text(), (ROOT / "model_store/MODEL_CARD.md").read_text()):
         for figure in figures:
             assert "{value:.3f} ({low:.3f}–{high:.3f})".format(**figure) in text
+    *_, mean = card["robustness"]["sets"]["test"]
+    lost = {row["shift"]: -100 * row["balanced_accuracy_change"]["value"] for row in card["robustness"]["sets"]["test"]}
+    in_full = "{:.1f} points on average (−{:.3f} to −{:.3f}), and by {:.0f} where they are blurred"
+    ends = (-mean["balanced_accuracy_change"][end] for end in ("low", "high"))
+    expected = in_full.format(lost[mean["shift"]], *ends, lost["blur of 1.5 px"])
+    assert expected in " ".join((ROOT / "docs/model.md").read_text().split())
+    in_short = "costs it {:.0f} points of balanced accuracy on average, a strong blur {:.0f}."
+    assert in_short.format(lost[mean["shift"]], lost["blur of 1.5 px"]) in " ".join(README.split())
