@@ -217,4 +217,4 @@ def test_figures_are_those_of_the_score_card():
     expected = in_full.format(lost[mean["shift"]], *ends, lost["blur of 1.5 px"])
     assert expected in " ".join((ROOT / "docs/model.md").read_text().split())
     in_short = "costs it {:.0f} points of balanced accuracy on average, a strong blur {:.0f}."
-    assert in_short.format(lost[mean["shift"]], lost["blur of 1.5 px"]) in " ".join(README.split())
+    assert in_short.format(lost[mean["shift"]], lost["blur of 1.5 px"]) in " ".join(DOCUMENTS.split())
