@@ -7,9 +7,9 @@ for the same shard, which would end in the same way, for ever.
 from __future__ import annotations
 
 import contextlib
-import json
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import msgspec
 
 FAST = 2
 """Attempts at a shard in the usual way; after them each photograph is noted before it is read. A machine that was
@@ -19,45 +19,50 @@ GIVEN_UP = 2
 """A photograph that so many workers had in hand when they ended is not read again."""
 
 
-@dataclass
-class Attempts:
-    """The attempts at one shard so far, in a file of its own, which a process that ends leaves behind.
+class Notes(msgspec.Struct):
+    """What is known of the attempts at one shard.
 
     Attributes:
-        path: of the file.
         started: attempts, the present one included.
-        ended: for a photograph, how many attempts ended while it was in hand.
-        in_hand: the photograph that is being read, by its number in the shard.
+        ended: for a photograph, by its number in the shard, how many attempts ended while it was in hand.
+        in_hand: the photograph that is being read.
     """
 
-    path: Path
     started: int = 0
-    ended: dict[str, int] = field(default_factory=dict)
+    ended: dict[int, int] = msgspec.field(default_factory=dict)
     in_hand: int | None = None
+
+
+class Attempts:
+    """The attempts at one shard so far, in a file of its own, which a process that ends leaves behind."""
+
+    def __init__(self, path: Path, notes: Notes) -> None:
+        self.path, self.notes = path, notes
 
     @classmethod
     def of(cls, output: Path, shard: int) -> Attempts:
         """Those of ``shard``, with one more that begins now."""
-        made = cls(output / f".attempts-{shard:08d}.json")
-        with contextlib.suppress(FileNotFoundError, ValueError, TypeError):  # the last two: half a file
-            made = cls(made.path, **json.loads(made.path.read_text()))
-        made.started += 1
-        if made.in_hand is not None:
-            made.ended[str(made.in_hand)] = made.ended.get(str(made.in_hand), 0) + 1
-            made.in_hand = None
+        path, notes = output / f".attempts-{shard:08d}.json", Notes()
+        with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):  # the last: half a file
+            notes = msgspec.json.decode(path.read_bytes(), type=Notes)
+        notes.started += 1
+        if notes.in_hand is not None:
+            notes.ended[notes.in_hand] = notes.ended.get(notes.in_hand, 0) + 1
+            notes.in_hand = None
+        made = cls(path, notes)
         made._write()
         return made
 
     @property
     def one_by_one(self) -> bool:
         """Whether each photograph has to be noted before it is read."""
-        return self.started > FAST
+        return self.notes.started > FAST
 
     def take(self, number: int) -> bool:
         """Note that this photograph is being read; False if it is given up."""
-        if self.ended.get(str(number), 0) >= GIVEN_UP:
+        if self.notes.ended.get(number, 0) >= GIVEN_UP:
             return False
-        self.in_hand = number
+        self.notes.in_hand = number
         self._write()
         return True
 
@@ -67,5 +72,5 @@ class Attempts:
 
     def _write(self) -> None:
         partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps({k: v for k, v in asdict(self).items() if k != "path"}))
+        partial.write_bytes(msgspec.json.encode(self.notes))
         partial.replace(self.path)

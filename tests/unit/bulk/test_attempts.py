@@ -74,4 +74,4 @@ def test_without_one_nothing_stays(task: Task):
 
 def test_half_a_file_counts_as_none(tmp_path: Path):
     (tmp_path / ".attempts-00000003.json").write_text('{"started": 1')
-    assert Attempts.of(tmp_path, 3).started == 1
+    assert Attempts.of(tmp_path, 3).notes.started == 1
