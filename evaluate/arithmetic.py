@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from evaluate import metrics
 from evaluate.kept import read_json, write_json
-from evaluate.roc import aurocs
+from evaluate.roc import macro_auroc
 from handler.surrogate import log_odds
 
 DECIMALS = 4
@@ -47,7 +47,7 @@ def compare(name: str, probabilities: np.ndarray, reference: np.ndarray, labels:
         "largest_difference": np.abs(differences).max(),
         "log_odds_rmse": log_odds_rmse(probabilities, reference),
     }
-    auroc = float(metrics.mean_of_known(aurocs(probabilities, labels)))
+    auroc = float(macro_auroc(probabilities, labels))
     return ArithmeticFigures(
         name=name,
         macro_auroc=None if np.isnan(auroc) else round(auroc, DECIMALS),

@@ -11,7 +11,12 @@ FRACTION = 0.1
 
 
 def held_out(examples: list[Example], checkpoint: Checkpoint) -> list[Example]:
-    """The validation part of the training images ``examples``, split again as in the run that made ``checkpoint``.
+    """The validation part of :func:`split_again`."""
+    return split_again(examples, checkpoint)[1]
+
+
+def split_again(examples: list[Example], checkpoint: Checkpoint) -> tuple[list[Example], list[Example]]:
+    """``(train, validation)`` of the training images ``examples``, as in the run that made ``checkpoint``.
 
     Raises:
         DataError: the run had other images, or the checkpoint does not say how many it learned from.
@@ -29,4 +34,4 @@ def held_out(examples: list[Example], checkpoint: Checkpoint) -> list[Example]:
             f"the model learned from {learned} images, and these would give it {len(train)}: give the folder that it "
             "was trained on"
         )
-    return validation
+    return train, validation

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluate.metrics import ratio
+from evaluate.metrics import mean_of_known, ratio
 
 
 class Roc(NamedTuple):
@@ -55,6 +55,11 @@ def aurocs(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | 
     """AUROC of each class against the rest, (..., C)."""
     classes = range(probabilities.shape[1])
     return np.stack([area(roc(probabilities[:, c], labels == c, weights)) for c in classes], axis=-1)
+
+
+def macro_auroc(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Mean of :func:`aurocs` over the classes for which it is defined, shape (...)."""
+    return mean_of_known(aurocs(probabilities, labels, weights))
 
 
 class Point(NamedTuple):

@@ -23,7 +23,7 @@ from evaluate.dataset import Example
 from evaluate.figures import Figure, figure_of, number
 from evaluate.predictions import Predictions
 from evaluate.robustness import Robustness
-from evaluate.roc import Point, Roc, area, at_sensitivity, at_specificity, aurocs, roc
+from evaluate.roc import Point, Roc, area, at_sensitivity, at_specificity, aurocs, macro_auroc, roc
 from evaluate.trade_off import TradeOff, evaluate
 
 MELANOMA = "mel"
@@ -238,7 +238,7 @@ def group_members(examples: list[Example]) -> dict[str, dict[str, np.ndarray]]:
 METRICS: dict[str, Callable] = {
     "accuracy": metrics.accuracy,
     "balanced_accuracy": metrics.balanced_accuracy,
-    "macro_auroc": lambda *given: metrics.mean_of_known(aurocs(*given)),
+    "macro_auroc": macro_auroc,
     "macro_f1": metrics.macro_f1,
     "expected_calibration_error": metrics.expected_calibration_error,
     "brier_score": metrics.brier_score,

@@ -14,7 +14,7 @@ import torch
 
 from evaluate.arguments import UsageError
 from evaluate.dataset import DataError, Example
-from evaluate.held_out import held_out
+from evaluate.held_out import split_again
 from handler.checkpoint import Checkpoint
 
 SHARED_FACTS = ("images", "images_sha256", "recipe", "fold")
@@ -51,13 +51,13 @@ def mean_of(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> Chec
     return Checkpoint(state, list(first.classes), training=training | {"torch": str(torch.__version__), "mean": parts})
 
 
-def held_out_of_all(examples: list[Example], checkpoints: Sequence[Checkpoint]) -> list[Example]:
-    """The images among ``examples`` that no network learned from, which have to be the same for all.
+def split_of_all(examples: list[Example], checkpoints: Sequence[Checkpoint]) -> tuple[list[Example], list[Example]]:
+    """``(train, validation)``, which have to be the same for all networks.
 
     Raises:
         DataError: they are not, or a network was trained on other images.
     """
-    unseen, *others = (held_out(examples, checkpoint) for checkpoint in checkpoints)
-    if any({e.path for e in other} != {e.path for e in unseen} for other in others):
+    first, *others = (split_again(examples, checkpoint) for checkpoint in checkpoints)
+    if any(other != first for other in others):
         raise DataError("the models have different validation images, so none are left to fit the mean to")
-    return unseen
+    return first

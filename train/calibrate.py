@@ -116,18 +116,22 @@ def fit_bias(logits: np.ndarray, labels: np.ndarray) -> list[float]:
     :data:`evaluate.trade_off.LEAST_ACCURACY`, or where none is as accurate the one with the best
     :func:`selection_score`; the smallest of equals.
     """
-    rarity = rarities(labels, logits.shape[1])
-    biased = {strength: logits + strength * rarity for strength in STRENGTHS}
+    biased = biased_logits(logits, labels)
     accurate = [strength for strength in STRENGTHS if accuracy(biased[strength], labels) >= LEAST_ACCURACY]
     score = balanced_accuracy if accurate else selection_score
     best = max(accurate or STRENGTHS, key=lambda strength: score(biased[strength], labels))
-    return [float(b) for b in best * rarity]
+    return [float(b) for b in best * rarities(labels, logits.shape[1])]
 
 
 def best_score(logits: np.ndarray, labels: np.ndarray) -> float:
     """The best :func:`selection_score` that ``logits`` (N, C) reach with a bias: epochs are selected by it."""
+    return max(selection_score(biased, labels) for biased in biased_logits(logits, labels).values())
+
+
+def biased_logits(logits: np.ndarray, labels: np.ndarray) -> dict[float, np.ndarray]:
+    """``logits`` (N, C) with a bias of each of :data:`STRENGTHS`."""
     rarity = rarities(labels, logits.shape[1])
-    return max(selection_score(logits + strength * rarity, labels) for strength in STRENGTHS)
+    return {strength: logits + strength * rarity for strength in STRENGTHS}
 
 
 def rarities(labels: np.ndarray, classes: int = len(CLASSES)) -> np.ndarray:

@@ -20,10 +20,10 @@ from scipy.special import softmax
 
 from evaluate.arguments import UsageError, ensure_writable
 from evaluate.dataset import FOLDERS, METADATA, DataError, find_examples, load_squares
-from evaluate.metrics import accuracy, balanced_accuracy, mean_of_known
-from evaluate.roc import aurocs
+from evaluate.metrics import accuracy, balanced_accuracy
+from evaluate.roc import macro_auroc
 from handler.checkpoint import Checkpoint, CheckpointError
-from train.average import held_out_of_all, mean_of
+from train.average import mean_of, split_of_all
 from train.calibrate import complete, fit_bias, predict
 from train.processes import Processes
 from train.validation import squares_for_novelty, validation_facts
@@ -36,15 +36,13 @@ def main(argv: list[str] | None = None) -> int:
         ensure_writable(arguments.output, "--output")
         checkpoints = [Checkpoint.load(path) for path in arguments.models]
         mean = mean_of(checkpoints, arguments.weights or [1.0] * len(checkpoints))
-        examples = find_examples(arguments.root, "train")
-        held_out = held_out_of_all(examples, checkpoints)
+        learned, held_out = split_of_all(find_examples(arguments.root, "train"), checkpoints)
         device = Processes().device(arguments.device)
         squares = load_squares(held_out, os.cpu_count() or 1, "decoding validation images")
         labels = np.array([example.label for example in held_out])
         for name, checkpoint in zip([*map(str, arguments.models), "mean"], [*checkpoints, mean], strict=True):
             print(f"{name}: {line_of(checkpoint, squares, labels, device)}", flush=True)
-        unseen = {example.path for example in held_out}
-        familiar = squares_for_novelty([example for example in examples if example.path not in unseen])
+        familiar = squares_for_novelty(learned)
         mean.training["validation"] = validation_facts(complete(mean, familiar, squares, labels, device), labels)
         mean.save(arguments.output)
     except (UsageError, DataError, CheckpointError, OSError) as error:
@@ -83,8 +81,7 @@ def line_of(checkpoint: Checkpoint, squares: np.ndarray, labels: np.ndarray, dev
     probabilities = softmax(logits + fit_bias(logits, labels), axis=1)
     return (
         f"accuracy {accuracy(probabilities, labels):.3f}, balanced accuracy "
-        f"{balanced_accuracy(probabilities, labels):.3f}, macro AUROC "
-        f"{float(mean_of_known(aurocs(probabilities, labels))):.3f}"
+        f"{balanced_accuracy(probabilities, labels):.3f}, macro AUROC {macro_auroc(probabilities, labels):.3f}"
     )
 
 

@@ -84,8 +84,9 @@ def all_ended(family: list[psutil.Process], seconds: float = 10) -> bool:
 
 def takes_nothing_new(service: Service) -> bool:
     """Whether connections are refused."""
+    at = urlsplit(service.url)
     try:
-        socket.create_connection((urlsplit(service.url).hostname, urlsplit(service.url).port), timeout=5).close()
+        socket.create_connection((at.hostname, at.port), timeout=5).close()
     except ConnectionRefusedError:
         return True
     return False
