@@ -98,7 +98,12 @@ def photograph(example_images: list[Path]) -> str:
 
 
 class Load:
-    """Two clients that classify without a pause, and the versions that answered them."""
+    """Two clients that classify, and the versions that answered them.
+
+    They leave some of two cores to what is tested, and to the other tests' processes.
+    """
+
+    PAUSE = 0.1  # seconds
 
     def __init__(self, promoting: Promoting, photograph: str) -> None:
         self.versions: Counter[str] = Counter()
@@ -108,7 +113,7 @@ class Load:
         self._threads = [threading.Thread(target=self._ask) for _ in range(2)]
 
     def _ask(self) -> None:
-        while not self._ends.is_set():
+        while not self._ends.wait(self.PAUSE):
             try:
                 answer = self._promoting.service.predict({"image": self._photograph, "details": True})
                 if answer.status_code == 200:
