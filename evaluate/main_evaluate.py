@@ -21,12 +21,11 @@ from evaluate import arithmetic, report, robustness, trade_off
 from evaluate.arguments import UsageError, add_bootstrap_options, ensure_writable_folder
 from evaluate.arithmetic import ArithmeticFigures
 from evaluate.dataset import FOLDERS, METADATA, DataError, find_examples, find_labelled, load_squares
-from evaluate.predictions import Predictions, in_known_order
+from evaluate.predictions import Predictions, in_known_order, model_of
 from evaluate.score_card import ScoreCard, as_json, score_card
 from handler.checkpoint import Checkpoint, CheckpointError
 from handler.convert import convert
 from handler.engines import Classifier, has_bfloat16
-from handler.graphs import sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "model_store/score_card"
@@ -125,7 +124,7 @@ def predict(arguments: argparse.Namespace, output: Path) -> tuple[Predictions, l
     checkpoint = Checkpoint.load(arguments.modelname)
     graphs = convert(checkpoint)
     exact = Classifier(graphs, arithmetic="float32", classes=checkpoint.classes)
-    model = (arguments.modelname.name, sha256(arguments.modelname)[:12])
+    model = model_of(arguments.modelname)
     ensure_writable_folder(output, "--output")
     squares = load_squares(examples, os.cpu_count() or 1, "decoding images")
     inside = [replace(e, path=e.path.relative_to(folder)) for e in examples]

@@ -23,13 +23,12 @@ from evaluate.arguments import UsageError, add_bootstrap_options, ensure_writabl
 from evaluate.dataset import FOLDERS, METADATA, DataError, Example, find_examples
 from evaluate.held_out import held_out
 from evaluate.main_evaluate import OUTPUT, ROBUSTNESS, ROOT
-from evaluate.predictions import Predictions, in_known_order
+from evaluate.predictions import Predictions, in_known_order, model_of
 from evaluate.report import robustness_table
 from evaluate.robustness import Robustness
 from evaluate.shifts import SHIFTS
 from handler.checkpoint import Checkpoint, CheckpointError
 from handler.engines import Classifier
-from handler.graphs import sha256
 
 VALIDATION, TEST = "validation", "test"
 
@@ -52,9 +51,9 @@ def main(argv: list[str] | None = None) -> int:
             name: robustness.answers_under(SHIFTS, examples, answer, f"{name} images, shifted")
             for name, examples in sets.items()
         }
-        digest = sha256(arguments.modelname)[:12]
+        model = model_of(arguments.modelname)
         made = Robustness(
-            sha256=digest,
+            sha256=model[1],
             arithmetic=classifier.arithmetic,
             images={name: len(examples) for name, examples in sets.items()},
             sets={
@@ -64,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         if arguments.answers:
             for name, examples in sets.items():
-                keep(answers[name], examples, arguments.answers, name, (arguments.modelname.name, digest))
+                keep(answers[name], examples, arguments.answers, name, model)
         robustness.write(made, arguments.output / ROBUSTNESS)
     except (UsageError, DataError, CheckpointError, OSError) as error:
         print(f"main_robustness.py: error: {error}", file=sys.stderr)

@@ -11,6 +11,7 @@ import numpy as np
 
 from api.classes import CLASSES, class_indices
 from evaluate.dataset import DataError, Example, patient_fields, read_rows
+from handler.graphs import sha256
 
 PATIENT = ("age", "sex", "localization")
 MODEL = ("model", "sha256")
@@ -92,6 +93,11 @@ def in_known_order(probabilities: np.ndarray, classes: list[str]) -> np.ndarray:
     known = np.zeros((len(probabilities), len(CLASSES)), np.float32)
     known[:, class_indices(classes)] = probabilities
     return known
+
+
+def model_of(checkpoint: Path) -> tuple[str, str]:
+    """The :attr:`Predictions.model` of a checkpoint's file."""
+    return checkpoint.name, sha256(checkpoint)[:12]
 
 
 def _digits(value: float) -> str:

@@ -19,7 +19,7 @@ from evaluate.kept import read_json, write_json
 from handler.bias import BiasSetting
 
 LEAST_ACCURACY = 0.80
-"""That :func:`best` keeps."""
+"""That :func:`best_index` keeps."""
 
 
 class BiasFigures(Struct, frozen=True):
@@ -61,7 +61,7 @@ class TradeOff(Struct, frozen=True):
         answers: what the held-out answers are, in words.
         images: how many there are.
         own: strength of the checkpoint's own bias.
-        best: strength that :func:`best` finds.
+        best: strength of the point that :func:`best` finds.
         points: by rising strength.
     """
 
@@ -111,14 +111,22 @@ def evaluate(
 
 
 def best(points: Sequence[BiasPoint]) -> BiasPoint:
-    """The highest balanced accuracy on held-out images whose accuracy is at least :data:`LEAST_ACCURACY`.
+    """The one of :func:`best_index` on held-out images; the weakest bias of equals."""
+    held_out = [point.held_out for point in points]
+    return points[
+        best_index([f.accuracy.value or 0 for f in held_out], [f.balanced_accuracy.value or 0 for f in held_out])
+    ]
 
-    The weakest bias of equals. If none is accurate enough, the most accurate.
+
+def best_index(accuracies: Sequence[float], balanced_accuracies: Sequence[float]) -> int:
+    """Where balanced accuracy is highest while accuracy is at least :data:`LEAST_ACCURACY`; the first of equals.
+
+    If no accuracy is, where the mean of both is highest.
     """
-    accurate = [p for p in points if (p.held_out.accuracy.value or 0) >= LEAST_ACCURACY]
-    if not accurate:
-        return max(points, key=lambda p: p.held_out.accuracy.value or 0)
-    return max(accurate, key=lambda p: p.held_out.balanced_accuracy.value or 0)
+    accurate = [i for i, accuracy in enumerate(accuracies) if accuracy >= LEAST_ACCURACY]
+    if accurate:
+        return max(accurate, key=lambda i: balanced_accuracies[i])
+    return max(range(len(accuracies)), key=lambda i: accuracies[i] + balanced_accuracies[i])
 
 
 def write(trade_off: TradeOff, path: Path) -> None:

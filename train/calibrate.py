@@ -12,7 +12,7 @@ from torch import nn
 
 from api.classes import CLASSES, MALIGNANT, class_indices
 from evaluate.metrics import accuracy, balanced_accuracy
-from evaluate.trade_off import LEAST_ACCURACY
+from evaluate.trade_off import best_index
 from handler.checkpoint import Checkpoint
 from handler.network import Normalise, features_and_logits
 from handler.novelty import Novelty
@@ -112,14 +112,11 @@ def fit_bias(logits: np.ndarray, labels: np.ndarray) -> list[float]:
     """A bias for each column of ``logits`` (N, C) that raises rare classes.
 
     It is proportional to the logarithm of a class's rarity among ``labels`` (logit adjustment: Menon et al., ICLR
-    2021). Of :data:`STRENGTHS` the one with the best balanced accuracy is taken whose accuracy is at least
-    :data:`evaluate.trade_off.LEAST_ACCURACY`, or where none is as accurate the one with the best
-    :func:`selection_score`; the smallest of equals.
+    2021): the one of :data:`STRENGTHS` that :func:`evaluate.trade_off.best_index` finds.
     """
     biased = biased_logits(logits, labels)
-    accurate = [strength for strength in STRENGTHS if accuracy(biased[strength], labels) >= LEAST_ACCURACY]
-    score = balanced_accuracy if accurate else selection_score
-    best = max(accurate or STRENGTHS, key=lambda strength: score(biased[strength], labels))
+    scores = [(float(accuracy(b, labels)), float(balanced_accuracy(b, labels))) for b in biased.values()]
+    best = STRENGTHS[best_index(*zip(*scores, strict=True))]
     return [float(b) for b in best * rarities(labels, logits.shape[1])]
 
 

@@ -24,10 +24,9 @@ from evaluate.arguments import UsageError, add_bootstrap_options, ensure_writabl
 from evaluate.dataset import FOLDERS, METADATA, DataError, Example, find_examples, load_squares
 from evaluate.held_out import held_out
 from evaluate.main_evaluate import OUTPUT, ROOT, TRADE_OFF
-from evaluate.predictions import Predictions
+from evaluate.predictions import Predictions, model_of
 from evaluate.report import trade_off_table
 from handler.checkpoint import Checkpoint, CheckpointError
-from handler.graphs import sha256
 from train.calibrate import predict
 from train.trade_off import fit_trade_off
 
@@ -47,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
             examples = held_out(find_examples(arguments.root, "train"), checkpoint)
             logits, words = logits_of(checkpoint, examples), "validation images of this model"
         made = fit_trade_off(
-            checkpoint, sha256(arguments.modelname)[:12], logits, examples, words, arguments.resamples, arguments.seed
+            checkpoint, model_of(arguments.modelname)[1], logits, examples, words, arguments.resamples, arguments.seed
         )
         trade_off.write(made, arguments.output / TRADE_OFF)
     except (UsageError, DataError, CheckpointError, OSError) as error:

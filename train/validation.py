@@ -17,9 +17,8 @@ from torch import nn
 from api.classes import CLASSES
 from evaluate.dataset import Example, load_squares
 from evaluate.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
-from evaluate.predictions import Predictions
+from evaluate.predictions import Predictions, model_of
 from handler.checkpoint import Checkpoint
-from handler.graphs import sha256
 from train.calibrate import best_score, calibrate, complete, predict
 
 NOVELTY_IMAGES = 4000
@@ -95,8 +94,7 @@ class Validation:
     def keep_answers(self, path: Path, folder: Path) -> None:
         """Write the completed network's answers, without bias and temperature; image paths are inside ``folder``."""
         inside = [replace(example, path=example.path.relative_to(folder)) for example in self.examples]
-        model = (self.path.name, sha256(self.path)[:12])
-        Predictions(inside, self.answers.astype(np.float32), model=model).write(path)
+        Predictions(inside, self.answers.astype(np.float32), model=model_of(self.path)).write(path)
 
     def state_dict(self) -> dict[str, Any]:
         """What :meth:`load_state_dict` needs to go on after the last epoch."""

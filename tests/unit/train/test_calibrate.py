@@ -9,6 +9,7 @@ from scipy.special import softmax
 from torchvision.models import resnet34
 
 from api.classes import CLASSES, MALIGNANT
+from evaluate import trade_off
 from handler.checkpoint import Checkpoint
 from handler.network import features_and_logits
 from train import calibrate
@@ -75,7 +76,7 @@ def sample(classes: list[int], spread: float, seed: int = 0) -> tuple[np.ndarray
 
 @pytest.mark.parametrize("least, score", [(0.9, "balanced_accuracy"), (0.999, "selection_score")])
 def test_the_bias_raises_rare_classes_while_enough_answers_stay_right(monkeypatch, least: float, score: str):
-    monkeypatch.setattr(calibrate, "LEAST_ACCURACY", least)
+    monkeypatch.setattr(trade_off, "LEAST_ACCURACY", least)
     logits, labels = sample([40, 40, 40, 40, 40, 4000, 40], 1.6)
     bias = np.array(calibrate.fit_bias(logits, labels))
     assert (np.delete(bias, 5) > bias[5]).all() and bias[5] >= 0
