@@ -341,6 +341,7 @@ class ExplanationFigures(Struct, frozen=True):
     r2_with_pairs: Annotated[
         float, Meta(description="R² of the local model with interactions of pairs of regions, on samples left out.")
     ]
+    r2_with_triples: Annotated[float, Meta(description="The same with interactions of three regions, too.")]
     completeness: Annotated[
         float | None,
         Meta(

@@ -66,12 +66,17 @@ BATCHES = (8, 16, 32, 64)
 BUDGETS = (32, 64, 96, 128, 192, 256, 384, 512, 1024)
 RANDOMISED_SAMPLES = 128
 
+WORST = ("r2_with_pairs", "r2_with_triples")
+"""Figures that are also given for the worst photograph."""
+
 TITLES = {
     "samples": "samples",
     "reached": "share of the explanations that reach their target",
     "r2": "R² of the linear local model",
     "r2_with_pairs": "R² with pairs of regions, on samples left out",
     "worst_r2_with_pairs": "… of the worst photograph",
+    "r2_with_triples": "R² with pairs and triples",
+    "worst_r2_with_triples": "… of the worst photograph",
     "jaccard": "Jaccard of the top 5 regions between seeds",
     "estimated": "… as the explanation itself estimates it",
     "distance": "distance to the converged explanation",
@@ -219,6 +224,7 @@ def _row(runs: list[Explained]) -> dict[str, float]:
     for key, attribute in (
         ("r2", "r2"),
         ("r2_with_pairs", "r2_with_pairs"),
+        ("r2_with_triples", "r2_with_triples"),
         ("estimated", "stability"),
         ("reached", "reached"),
     ):
@@ -236,11 +242,9 @@ def _faithfulness(
 
 
 def means(rows: list[dict]) -> dict[str, float]:
-    """Means over the photographs, and the worst fit."""
-    row = {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]}
-    if "r2_with_pairs" in row:
-        row["worst_r2_with_pairs"] = min(row["r2_with_pairs"] for row in rows)
-    return row
+    """Means over the photographs, and the worst fits."""
+    worst = {f"worst_{key}": min(row[key] for row in rows) for key in WORST if key in rows[0]}
+    return {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]} | worst
 
 
 def intervals(rows: list[dict]) -> dict[str, list[float]]:
@@ -289,9 +293,13 @@ def report(figures: dict) -> None:
             for name, row in quality.items()
         ]
         print(f"| {title} | " + " | ".join(cells) + " |")
-    print("\n| samples | distance | stability estimated | found | R² with pairs | worst |\n" + "| --- " * 6 + "|")
+    print(
+        "\n| samples | distance | stability estimated | found | R² with pairs | worst | R² with triples | worst |\n"
+        + "| --- " * 8
+        + "|"
+    )
     for samples, row in figures["by samples"].items():
-        keys = ("distance", "estimated", "jaccard", "r2_with_pairs", "worst_r2_with_pairs")
+        keys = ("distance", "estimated", "jaccard", *(f"{worst}{key}" for key in WORST for worst in ("", "worst_")))
         print(f"| {samples} | " + " | ".join(f"{row[key]:.3f}" for key in keys) + " |")
     print_calibration(figures["calibration of the stability"])
     seconds, best = speed["seconds"], max(speed["raw images/s"].values())

@@ -43,7 +43,7 @@ RESAMPLES = 2000
 FEATHER = 3.0
 """Standard deviation in pixels of the blur that softens the borders of hidden regions."""
 
-FIGURES = ("regions", "R²", "R² with pairs", "spread", "Jaccard", "deletion", "insertion", "overlap")
+FIGURES = ("regions", "R²", "R² with pairs", "R² with triples", "spread", "Jaccard", "deletion", "insertion", "overlap")
 
 Array = np.ndarray
 
@@ -209,7 +209,7 @@ def row(name: str, figures: Array, ours: Array) -> str:
 
 
 def measure(classifier: Classifier, variant: Variant, square: Array, lesion: Array, count: int) -> tuple[float, ...]:
-    """The :data:`FIGURES` of one photograph; R² with pairs is NaN without complementary masks."""
+    """The :data:`FIGURES` of one photograph; R² with interactions is NaN without complementary masks."""
     label = int(classifier.probabilities(square[None])[0].argmax())
     segments = variant.regions(square)
     hidden, regions = variant.hidden(square, segments), int(segments.max()) + 1
@@ -222,12 +222,22 @@ def measure(classifier: Classifier, variant: Variant, square: Array, lesion: Arr
     runs = [fit(masks[i : i + RUN], outcomes[i : i + RUN]).weights[label] for i in range(0, count, RUN)]
     whole = fit(masks, outcomes)
     complementary = (masks[::2] != masks[1::2]).all()
-    with_pairs = fit_interactions(masks, outcomes[:, label]).r2 if complementary else np.nan
+    higher = fit_interactions(masks, outcomes[:, label]) if complementary else None
+    with_interactions = (higher.r2, higher.r2_with_triples) if higher else (np.nan, np.nan)
     explained = Explained(whole.weights[label], segments, count, 0.0)
     spread = np.sqrt(np.var(runs, axis=0, ddof=1).sum()) / np.linalg.norm(explained.weights)
     agreement = jaccard([Explained(weights, segments, RUN, 0.0) for weights in runs])
     deletion, insertion = deletion_and_insertion(classifier.probabilities, square, label, explained)
-    return regions, whole.r2[label], with_pairs, spread, agreement, deletion, insertion, overlap(explained, lesion)
+    return (
+        regions,
+        whole.r2[label],
+        *with_interactions,
+        spread,
+        agreement,
+        deletion,
+        insertion,
+        overlap(explained, lesion),
+    )
 
 
 if __name__ == "__main__":

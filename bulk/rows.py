@@ -40,6 +40,7 @@ EXPLAINED = pa.schema(
         ("reached", pa.bool_()),
         ("r2", pa.float64()),
         ("r2_with_pairs", pa.float64()),
+        ("r2_with_triples", pa.float64()),
         ("samples", pa.int64()),
         ("seconds", pa.float64()),
         ("weights", pa.list_(pa.float64())),  # of each region, in log-odds
@@ -80,6 +81,7 @@ def row(file: str, answer: Answer) -> dict[str, Any]:
             "reached": found.reached,
             "r2": found.r2,
             "r2_with_pairs": found.r2_with_pairs,
+            "r2_with_triples": found.r2_with_triples,
             "samples": found.samples,
             "seconds": found.seconds,
             "weights": list(found.regions.weights),

@@ -84,6 +84,7 @@ TEXTS: dict[str, str] = {
     "Seconds": "Secondes",
     "R² of the regions alone": "R² des régions seules",
     "R² with pairs of regions": "R² avec les paires de régions",
+    "R² with triples of regions": "R² avec les triplets de régions",
     "Completeness (1 is best)": "Complétude (1 est l'idéal)",
     "Its target": "Son objectif",
     "Ended by": "Arrêtée par",

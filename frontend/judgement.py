@@ -1,8 +1,8 @@
 """How far to trust an explanation, in words.
 
-The limits come from README's tables in "How far to trust an explanation". Fifty explanations had an R² with pairs of
-0.85 to 0.87 on average, 0.82 at the lower end of its interval, and 0.50 to 0.68 for the worst photograph. Those with a
-stability of 0.92 agreed to 0.98 with a second run, those with 0.85 to 0.88, and those with 0.75 to 0.82.
+The limits come from the tables in docs/explanations.md. Fifty explanations had an R² with pairs of 0.87 to 0.88 on
+average, 0.84 at the lower end of its interval, and 0.56 to 0.63 for the worst photograph. Those with a stability of 0.92
+agreed to 0.97 with a second run, those with 0.85 to 0.84, and those with 0.75 to 0.82.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def rows(figures: ExplanationFigures, say: Say) -> list[tuple[str, str]]:
         (say("Seconds"), number(figures.seconds, 1, say)),
         (say("R² of the regions alone"), number(figures.r2, 2, say)),
         (say("R² with pairs of regions"), number(figures.r2_with_pairs, 2, say)),
+        (say("R² with triples of regions"), number(figures.r2_with_triples, 2, say)),
         (say("Completeness (1 is best)"), completeness),
         (say("Stability"), number(figures.stability, 2, say)),
         (say("Its target"), number(figures.target, 2, say)),

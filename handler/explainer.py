@@ -3,7 +3,7 @@
 Ribeiro, Singh, Guestrin: "'Why Should I Trust You?': Explaining the Predictions of Any Classifier", KDD 2016. Kernel,
 ridge regression and ``ImageExplanation`` are those of the lime package. It differs in four ways: masks come from a
 factorial design (:mod:`handler.masks`), perturbed photographs are painted and classified in batches, a single
-regression of log-odds serves all classes (:mod:`handler.surrogate`), with interactions of pairs of regions beside it
+regression of log-odds serves all classes (:mod:`handler.surrogate`), with interactions of regions beside it
 (:mod:`handler.interactions`), and sampling stops once the ranking of the regions is stable.
 """
 
@@ -87,7 +87,7 @@ class Explanation:
         samples: perturbed photographs that were classified.
         seconds: wall-clock time.
         r2: weighted coefficient of determination of the linear local model.
-        interactions: of pairs of regions.
+        interactions: of regions, and how well models with them fit.
         completeness: sum of the weights over the change of the log-odds from a photograph with every region hidden to
             the whole one; None if it hardly changes.
         stability: see :meth:`handler.surrogate.Fit.stability`.

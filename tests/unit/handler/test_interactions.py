@@ -1,14 +1,15 @@
-"""The local model with pairs, on games whose interactions are known."""
+"""The local models with interactions, on games whose interactions are known."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 from math import comb
 
 import numpy as np
 import pytest
 
-from handler.interactions import fit_interactions
+from handler.interactions import SURPRISE, fit_interactions
 from handler.masks import blocks
 from handler.surrogate import fit
 
@@ -69,28 +70,59 @@ def test_r2_is_that_of_samples_left_out():
     """Noise alone is not explained, however many parameters there are."""
     masks = designed(256, 18)
     noise = np.random.default_rng(0).normal(size=256)
-    assert fit_interactions(masks, noise).r2 < 0.1
-    fresh = designed(512, 18, seed=1)
-    rng = np.random.default_rng(2)
-    coefficients = rng.normal(size=(18, 18))
-
-    def noisy(masks: np.ndarray) -> np.ndarray:
-        signs = np.where(masks, 1.0, -1.0)
-        return np.einsum("ni,nj,ij->n", signs, signs, coefficients) / 3 + rng.normal(size=len(masks))
-
-    found = fit_interactions(fresh, noisy(fresh))
+    found = fit_interactions(masks, noise)
+    assert found.r2 < 0.1 and found.r2_with_triples < 0.1
+    fresh, outcomes = designed(512, 18, seed=1), strong_and_weak(18)
+    found = fit_interactions(fresh, outcomes(fresh))
     other = designed(2048, 18, seed=3)
     signs = np.where(other, 1.0, -1.0)
-    predicted = np.einsum("ni,nj,ij->n", signs, signs, found.pairs) / 8
-    outcomes = noisy(other)
-    residual = outcomes - predicted
-    assert found.r2 == pytest.approx(1 - residual.var() / outcomes.var(), abs=0.06)
+    weights = fit(fresh, outcomes(fresh)[:, None]).weights[0]
+    predicted = signs @ weights / 2 + np.einsum("ni,nj,ij->n", signs, signs, found.pairs) / 8
+    truth = outcomes(other)
+    assert found.r2 == pytest.approx(1 - (truth - predicted).var() / truth.var(), abs=0.06)
+
+
+def test_interactions_of_three_are_a_third_order():
+    masks = designed(512)
+    z = np.where(masks, 1.0, -1.0)
+    outcomes = z[:, 0] + 0.5 * z[:, 1] * z[:, 2] + z[:, 0] * z[:, 1] * z[:, 3]
+    found = fit_interactions(masks, outcomes)
+    assert found.r2 == pytest.approx(1.25 / 2.25, abs=0.03) and found.r2_with_triples > 0.999
+    pairs_only = fit_interactions(masks, game(masks))
+    assert pairs_only.r2_with_triples > 0.999
+
+
+def test_the_regions_that_matter_tell_confounded_pairs_apart():
+    """With 128 masks, equal prior deviations find fewer of the strongest interactions."""
+    outcomes, upper = strong_and_weak(18), np.triu_indices(18, 1)
+    few, many = designed(128, 18, seed=5), designed(4096, 18, seed=6)
+    true = fit_interactions(many, outcomes(many)).pairs[upper]
+    ours, equal = (
+        np.corrcoef(fit_interactions(few, outcomes(few), surprise).pairs[upper], true)[0, 1]
+        for surprise in (SURPRISE, 1e6)
+    )
+    assert ours > 0.7 and ours > equal + 0.2
+
+
+def strong_and_weak(regions: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A noisy outcome of masks; the few regions with large effects also have the large interactions."""
+    rng = np.random.default_rng(2)
+    effects = rng.exponential(size=regions) ** 2
+    interaction = np.triu(rng.normal(size=(regions, regions)), 1) * np.outer(effects, effects) / 2
+
+    def outcomes(masks: np.ndarray) -> np.ndarray:
+        signs = np.where(masks, 1.0, -1.0)
+        noise = np.random.default_rng(len(masks)).normal(0, 0.5, len(masks))
+        return signs @ effects + np.einsum("ni,nj,ij->n", signs, signs, interaction) + noise
+
+    return outcomes
 
 
 def test_a_constant_outcome_and_few_regions_can_be_fitted():
     masks = designed(64)
     constant = fit_interactions(masks, np.full(64, 0.5))
-    assert constant.r2 == 1 and np.abs(constant.pairs).max() < 1e-9
+    assert constant.r2 == constant.r2_with_triples == 1 and np.abs(constant.pairs).max() < 1e-9
     for regions in (1, 2, 3):
         few = designed(64, regions)[:33]
-        assert np.isfinite(fit_interactions(few, few.sum(1).astype(float)).r2)
+        found = fit_interactions(few, few.sum(1).astype(float))
+        assert np.isfinite(found.r2) and np.isfinite(found.r2_with_triples)
