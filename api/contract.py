@@ -341,7 +341,6 @@ class ExplanationFigures(Struct, frozen=True):
     r2_with_pairs: Annotated[
         float, Meta(description="R² of the local model with interactions of pairs of regions, on samples left out.")
     ]
-    r2_with_triples: Annotated[float, Meta(description="The same with interactions of three regions, too.")]
     completeness: Annotated[
         float | None,
         Meta(
@@ -363,6 +362,13 @@ class ExplanationFigures(Struct, frozen=True):
         Meta(description="Why sampling ended; after a deadline the explanation is the best so far."),
     ]
     regions: Regions
+    r2_with_triples: Annotated[
+        float | None,
+        Meta(
+            description="As r2_with_pairs, of a local model that has interactions of three regions, too. Null if the "
+            "model's archive is of a version before this figure."
+        ),
+    ] = None
 
 
 class Details(Struct, frozen=True):

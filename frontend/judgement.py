@@ -64,14 +64,17 @@ def rows(figures: ExplanationFigures, say: Say) -> list[tuple[str, str]]:
         "budget": say("the precision's limit"),
         "deadline": say("the time limit"),
     }[figures.stopped]
-    completeness = say("unknown") if figures.completeness is None else number(figures.completeness, 2, say)
+
+    def known(figure: float | None) -> str:
+        return say("unknown") if figure is None else number(figure, 2, say)
+
     return [
         (say("Perturbed photographs"), str(figures.samples)),
         (say("Seconds"), number(figures.seconds, 1, say)),
         (say("R² of the regions alone"), number(figures.r2, 2, say)),
         (say("R² with pairs of regions"), number(figures.r2_with_pairs, 2, say)),
-        (say("R² with triples of regions"), number(figures.r2_with_triples, 2, say)),
-        (say("Completeness (1 is best)"), completeness),
+        (say("R² with triples of regions"), known(figures.r2_with_triples)),
+        (say("Completeness (1 is best)"), known(figures.completeness)),
         (say("Stability"), number(figures.stability, 2, say)),
         (say("Its target"), number(figures.target, 2, say)),
         (say("Ended by"), stopped),

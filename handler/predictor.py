@@ -240,7 +240,6 @@ def _figures(explanation: Explanation, precision: Precision) -> ExplanationFigur
         seconds=_rounded(explanation.seconds, 3),
         r2=_rounded(explanation.r2),
         r2_with_pairs=_rounded(explanation.interactions.r2),
-        r2_with_triples=_rounded(explanation.interactions.r2_with_triples),
         completeness=None if explanation.completeness is None else _rounded(explanation.completeness),
         stability=_rounded(explanation.stability),
         target=explanation.target,
@@ -255,6 +254,7 @@ def _figures(explanation: Explanation, precision: Precision) -> ExplanationFigur
                 for first, second, value in explanation.interactions.strongest(PAIRS)
             ],
         ),
+        r2_with_triples=_rounded(explanation.interactions.r2_with_triples),
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from api.contract import ExplanationFigures
 from frontend.judgement import judge, rows
 from frontend.language import speaker
 from tests.unit.frontend.answers import figures
@@ -45,5 +47,13 @@ def test_a_deadline_and_pairs_that_matter_are_told():
 def test_every_figure_stands_behind_it():
     told = dict(rows(figures(completeness=None), ENGLISH))
     assert told["Perturbed photographs"] == "512" and told["R² with pairs of regions"] == "0.87"
-    assert told["Completeness (1 is best)"] == "unknown"
+    assert told["R² with triples of regions"] == "0.92" and told["Completeness (1 is best)"] == "unknown"
     assert told["Ended by"] == "the strongest regions were stable"
+
+
+def test_an_archive_from_before_a_figure_is_understood():
+    """``make rollback`` may go back to one."""
+    content = msgspec.to_builtins(figures())
+    del content["r2_with_triples"]
+    older = msgspec.convert(content, ExplanationFigures)
+    assert dict(rows(older, ENGLISH))["R² with triples of regions"] == "unknown"
