@@ -8,6 +8,7 @@ PRECISION ?= Moyenne
 ## ROOT       the folder of HAM10000, for make evaluate
 ROOT ?= ../shared/ham10000
 ## MODEL      the checkpoint, for make promote, with its score card in score_card/ beside it
+## CUDA       1 or 0: with CUDA's libraries or without, for the first set-up (with them if there is an NVIDIA GPU)
 ## PYTHON     Python 3.11, for the first set-up, if it is not on the path
 
 # As it was given: the shell gets it in a variable, whatever characters a file's name has.

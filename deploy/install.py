@@ -3,12 +3,17 @@
     python3.11 deploy/install.py requirements.txt [--editable]
 
 Run by `make setup` in the repository's root, before any package is there: it uses only the standard library.
+
+PyPI's torch for Linux requires CUDA's libraries, 5 GB. Where there is no NVIDIA GPU, torch is installed first and
+slimmed (deploy/slim.py), so that pip leaves them out. CUDA=1 in the environment installs them all the same, and CUDA=0
+never does.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import platform
 import queue
 import re
 import shutil
@@ -21,11 +26,16 @@ from pathlib import Path
 from typing import IO
 
 VENV = Path(".venv")
+PYTHON = str(VENV / "bin/python")
 LOG = VENV / "pip.log"
 
-HEAVY = "torch"
-VENV_BYTES, DOWNLOAD_BYTES = 7_000_000_000, 3_000_000_000
-"""Needed until :data:`HEAVY` is there: by .venv, and by the temporary folder into which pip downloads."""
+TORCH = ("torch", "torchvision")
+VENV_BYTES, DOWNLOAD_BYTES = 2_500_000_000, 1_000_000_000
+"""Needed until torch is there: by .venv, and by the temporary folder into which pip downloads."""
+CUDA_VENV_BYTES, CUDA_DOWNLOAD_BYTES = 7_000_000_000, 3_000_000_000
+"""Likewise, with CUDA's libraries."""
+
+NVIDIA_DRIVER = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")  # the last one in WSL
 
 REFRESH_SECONDS, PLAIN_SECONDS = 0.5, 30.0
 """How often the line moves in a terminal, and how often there is another one elsewhere."""
@@ -70,17 +80,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def refuse_full_disk() -> None:
     """Raise :class:`InstallError` unless .venv and pip's downloads have room."""
-    if any(VENV.glob(f"lib/python*/site-packages/{HEAVY}-*.dist-info")):
+    if in_venv("torch-*.dist-info"):
         return
     needed: dict[int, tuple[Path, int]] = {}
-    for folder, size in ((Path.cwd(), VENV_BYTES), (Path(tempfile.gettempdir()), DOWNLOAD_BYTES)):
+    venv, download = (CUDA_VENV_BYTES, CUDA_DOWNLOAD_BYTES) if wants_cuda() else (VENV_BYTES, DOWNLOAD_BYTES)
+    for folder, size in ((Path.cwd(), venv), (Path(tempfile.gettempdir()), download)):
         first, others = needed.get(folder.stat().st_dev, (folder, 0))
         needed[folder.stat().st_dev] = first, others + size
     for folder, size in needed.values():
         free = shutil.disk_usage(folder).free
         if free < size:
             raise InstallError(
-                f"{folder} has {free / 1e9:.1f} GB left and the packages need {size / 1e9:.0f} GB there: make room, or "
+                f"{folder} has {free / 1e9:.1f} GB left and the packages need {size / 1e9:g} GB there: make room, or "
                 + ("work in a folder of a larger disk" if folder == Path.cwd() else "set TMPDIR to a larger disk")
             )
 
@@ -105,22 +116,62 @@ def make_venv() -> None:
         raise InstallError(f".venv cannot be made: {last_line(said)}")
 
 
+def wants_cuda() -> bool:
+    """Whether torch needs its libraries of CUDA, or is one that has none."""
+    told = os.environ.get("CUDA")
+    if told in ("0", "1"):
+        return told == "1"
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        return True
+    return any(Path(file).exists() for file in NVIDIA_DRIVER) or shutil.which("nvidia-smi") is not None
+
+
+def in_venv(pattern: str) -> list[Path]:
+    """What matches ``pattern`` among the packages of .venv."""
+    return list(VENV.glob(f"lib/python*/site-packages/{pattern}"))
+
+
 def install(requirements: Path, log: IO[str]) -> None:
     """Install a file of pinned packages; errors as :func:`run_pip`."""
-    progress = Progress(pinned(requirements))
-    run_pip(["--requirement", str(requirements)], progress, log)
+    versions = pinned(requirements)
+    progress = Progress(set(versions))
+    everything = ["--requirement", str(requirements)]
+    slim = "torch" in versions and not wants_cuda() and not in_venv("nvidia")
+    if slim and not slimmed(versions["torch"]):
+        remove_torch()
+        run_pip(["--no-deps", "--constraint", str(requirements), *TORCH], progress, log)
+        subprocess.run([PYTHON, "deploy/slim.py", "--no-gpu"], stdout=log, stderr=log, check=False)
+    run_pip(everything, progress, log)
+    if slim and subprocess.run([PYTHON, "-c", f"import {', '.join(TORCH)}"], stderr=log, check=False).returncode:
+        log.write("torch cannot be imported without CUDA's libraries here: it is installed again, with them\n")
+        remove_torch()
+        run_pip(everything, progress, log)
     progress.end()
 
 
-def pinned(requirements: Path) -> set[str]:
-    """Normalised names of the packages that a file pins, with those of the files that it includes."""
-    names: set[str] = set()
+def slimmed(version: str) -> bool:
+    """Whether .venv has this torch, and it no longer requires CUDA's libraries: the last thing that slim.py does."""
+    return any(
+        "Requires-Dist: nvidia" not in path.read_text() for path in in_venv(f"torch-{version}*.dist-info/METADATA")
+    )
+
+
+def remove_torch() -> None:
+    """Take torch out of .venv, with what pip does not know of."""
+    for folder in in_venv("torch") + in_venv("torch-*.dist-info"):
+        shutil.rmtree(folder)
+
+
+def pinned(requirements: Path) -> dict[str, str]:
+    """Versions of the packages that a file pins, with those of the files that it includes, by normalised name."""
+    versions: dict[str, str] = {}
     for line in requirements.read_text().splitlines():
         if line.startswith("-r "):
-            names |= pinned(requirements.parent / line.removeprefix("-r ").strip())
+            versions |= pinned(requirements.parent / line.removeprefix("-r ").strip())
         elif "==" in line and not line.startswith("#"):
-            names.add(normalised(line.partition("==")[0]))
-    return names
+            name, _, version = line.partition("==")
+            versions[normalised(name)] = version.strip()
+    return versions
 
 
 def run_pip(options: list[str], progress: Progress, log: IO[str]) -> None:
@@ -129,7 +180,7 @@ def run_pip(options: list[str], progress: Progress, log: IO[str]) -> None:
     Raises:
         InstallError: it failed.
     """
-    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
     process = subprocess.Popen(
         [*pip, *options],
         env=PIP_DEFAULTS | dict(os.environ) | {"PYTHONUNBUFFERED": "1"},
@@ -186,6 +237,7 @@ class Progress:
         self._now = ""
         self._installing = 0
         self._before = 0
+        self._installed = 0
         self._trouble = False
         self._started = time.monotonic()
         self._printed: float | None = None
@@ -211,6 +263,9 @@ class Progress:
         elif line.startswith("Installing collected packages: "):
             self._installing = line.count(",") + 1
             self._before = self._count()
+        elif line.startswith("Successfully installed "):
+            self._installed += self._installing
+            self._installing = 0
         self._trouble = False
 
     def text(self) -> str:
@@ -247,8 +302,8 @@ class Progress:
 
     def end(self) -> None:
         """Say what was done."""
-        if self._installing:
-            print(f"installed {self._installing} packages in {duration(time.monotonic() - self._started)}", flush=True)
+        if self._installed:
+            print(f"installed {self._installed} packages in {duration(time.monotonic() - self._started)}", flush=True)
 
     def _count(self) -> int:
         return len(list(VENV.glob("lib/python*/site-packages/*.dist-info")))

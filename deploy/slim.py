@@ -1,6 +1,9 @@
-"""Delete from the installed packages what a container never opens: tests and C headers.
+"""Delete from the installed packages what nothing here opens.
 
-With ``--no-gpu`` also the code for GPUs, CUDA's libraries among it. A build of torch that is linked to them cannot be
+    python deploy/slim.py [--container] [--no-gpu]
+
+``--container`` deletes what a container never opens: tests, C headers, readers of other programs' models. ``--no-gpu``
+deletes the code for GPUs, CUDA's libraries among it (x86-64 alone). A build of torch that is linked to them cannot be
 imported without them, so empty libraries (:func:`elf.empty_library`) take their place: torch asks one of them how many
 GPUs there are, is told that there is no device, and never calls another.
 """
@@ -17,7 +20,15 @@ from pathlib import Path
 
 import elf
 
-NEVER_IMPORTED = ("**/tests", "**/include")
+NOT_IN_A_CONTAINER = (
+    "**/tests",
+    "**/include",
+    "torch/bin/protoc*",
+    *(
+        f"openvino/libs/libopenvino_{name}_frontend.so*"
+        for name in ("onnx", "tensorflow", "tensorflow_lite", "paddle", "gguf")
+    ),
+)
 ONLY_WITH_A_GPU = (
     "nvidia",
     "nvidia_*.dist-info",
@@ -29,25 +40,17 @@ ONLY_WITH_A_GPU = (
     "openvino/libs/libopenvino_intel_[gn]pu_plugin.so",  # Intel's GPUs and NPUs
 )
 LINKED_TO_CUDA = ("torch/lib/*.so*", "torch/_C*.so", "torchvision/_C*.so")
-NEVER_RUN = (
-    "torch/bin/protoc*",
-    *(
-        f"openvino/libs/libopenvino_{name}_frontend.so*"
-        for name in ("onnx", "tensorflow", "tensorflow_lite", "paddle", "gguf")
-    ),
-)
 GPU_REQUIREMENT = re.compile(r"^Requires-Dist: (nvidia|cuda|triton)[^\n]*\n", re.MULTILINE)
 
 
 def main(arguments: list[str]) -> int:
     """The command line; returns the exit code."""
     packages = Path(sysconfig.get_path("purelib"))
-    patterns: tuple[str, ...] = NEVER_IMPORTED
-    if "--no-gpu" in arguments and platform.machine() == "x86_64":
-        patterns += ONLY_WITH_A_GPU + NEVER_RUN
+    no_gpu = "--no-gpu" in arguments and platform.machine() == "x86_64"
+    patterns = (NOT_IN_A_CONTAINER if "--container" in arguments else ()) + (ONLY_WITH_A_GPU if no_gpu else ())
     for path in [path for pattern in patterns for path in packages.glob(pattern)]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    if patterns != NEVER_IMPORTED:
+    if no_gpu:
         fill_in(packages)
         for path in packages.glob("torch/lib/*.so"):
             elf.strip(path)

@@ -13,6 +13,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from lime.lime_image import ImageExplanation
@@ -87,7 +88,8 @@ class Explanation:
         samples: perturbed photographs that were classified.
         seconds: wall-clock time.
         r2: weighted coefficient of determination of the linear local model.
-        interactions: of regions, and how well models with them fit.
+        masks: boolean (samples, regions), of the perturbed photographs.
+        outcomes: (samples,), the class's log-odds for each.
         completeness: sum of the weights over the change of the log-odds from a photograph with every region hidden to
             the whole one; None if it hardly changes.
         stability: see :meth:`handler.surrogate.Fit.stability`.
@@ -103,11 +105,17 @@ class Explanation:
     samples: int
     seconds: float
     r2: float
-    interactions: Interactions
+    masks: np.ndarray
+    outcomes: np.ndarray
     completeness: float | None
     stability: float
     target: float
     stopped: StopReason
+
+    @cached_property
+    def interactions(self) -> Interactions:
+        """Of regions, and how well models with them fit; computed when it is first asked for (up to 0.6 s)."""
+        return fit_interactions(self.masks, self.outcomes)
 
 
 class Explainer:
@@ -163,7 +171,6 @@ class Explainer:
                 break
         stopped: StopReason = "settled" if stability >= precision.stability else "deadline" if late else "budget"
         ends = log_odds(sample(np.array([[True] * regions, [False] * regions])))[:, label]
-        interactions = fit_interactions(shown, np.concatenate(outcomes)[:, label])
         explanation = as_lime(square, segments, model, label)
         return Explanation(
             lime=explanation,
@@ -174,7 +181,8 @@ class Explainer:
             samples=done,
             seconds=time.perf_counter() - started,
             r2=float(model.r2[label]),
-            interactions=interactions,
+            masks=shown,
+            outcomes=np.concatenate(outcomes)[:, label],
             completeness=_completeness(model.weights[label], *ends),
             stability=stability,
             target=precision.stability,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The first minutes of a new user: an empty home, a clone, README's two commands. Prints how long each takes.
 #
-#     tests/first_minutes.sh [REPOSITORY]         (10 GB of disk, several minutes; nothing of it stays)
+#     tests/first_minutes.sh [REPOSITORY]         (4 GB of disk, several minutes; nothing of it stays)
 #
 # The account is empty: no caches, no variables but those of a login. pip's index is the machine's (/etc/pip.conf).
 set -euo pipefail

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import pty
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def project(tmp_path: Path) -> Path:
     """A repository of which only the set-up is there, in a folder whose name has a space."""
     folder = tmp_path / "a project"
     (folder / "deploy").mkdir(parents=True)
-    for name in ("Makefile", "deploy/install.py"):
+    for name in ("Makefile", "deploy/install.py", "deploy/slim.py", "deploy/elf.py"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "requirements.txt").write_text("# pinned\n" + "".join(f"{name}==1.0\n" for name in NAMES))
     (folder / "pyproject.toml").write_text(
@@ -42,15 +43,21 @@ def wheels(tmp_path: Path) -> Path:
     folder = tmp_path / "wheels"
     folder.mkdir()
     for name in (n.replace("-", "_") for n in NAMES):
-        with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
-            info = f"{name}-1.0.dist-info"
-            wheel.writestr(f"{name}.py", "")
-            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-            wheel.writestr(
-                f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-            )
-            wheel.writestr(f"{info}/RECORD", "")
+        make_wheel(folder, name)
     return folder
+
+
+def make_wheel(folder: Path, name: str, code: str = "", requires: str = "") -> None:
+    """A wheel of one module."""
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        info = f"{name}-1.0.dist-info"
+        wheel.writestr(f"{name}/__init__.py", code)
+        needed = f"Requires-Dist: {requires}\n" if requires else ""
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needed}")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -83,8 +90,42 @@ def test_pinned_packages_are_counted_and_installed(project: Path, wheels: Path):
     assert lines[0].startswith("looking up: ") and re.fullmatch(r"installed 2 packages in \d:\d\d", lines[-1])
     assert "\r" not in finished.stdout
     packages = next((project / ".venv").glob("lib/python*/site-packages"))
-    assert (packages / "first_part.py").exists() and (packages / "second_part.py").exists()
+    assert (packages / "first_part").exists() and (packages / "second_part").exists()
     assert "setuptools" in (project / ".venv/pip.log").read_text()
+
+
+@pytest.fixture
+def with_torch(project: Path, wheels: Path) -> Callable[..., list[str]]:
+    """Sets a project up that pins a torch, which requires a library of CUDA; returns the names of the packages."""
+    pins = project / "requirements.txt"
+    pins.write_text(pins.read_text() + "torch==1.0\ntorchvision==1.0\n")
+    make_wheel(wheels, "torchvision")
+    make_wheel(wheels, "nvidia")
+
+    def set_up(code: str = "", **variables: str) -> list[str]:
+        make_wheel(wheels, "torch", code, requires="nvidia")
+        options = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} | variables
+        setup(project, **options)
+        return sorted(path.name for path in (project / ".venv").glob("lib/python*/site-packages/*"))
+
+    return set_up
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="PyPI's torch has CUDA on x86-64 alone")
+def test_without_a_gpu_torch_comes_without_cuda(with_torch: Callable[..., list[str]]):
+    """Also when the set-up goes on after it was interrupted."""
+    for _ in range(2):
+        packages = with_torch(CUDA="0")
+        assert {"torch", "torchvision", "first_part"} < set(packages) and "nvidia" not in packages
+
+
+def test_cuda_comes_where_it_is_asked_for(with_torch: Callable[..., list[str]]):
+    assert {"torch", "nvidia"} < set(with_torch(CUDA="1"))
+    assert "nvidia" in with_torch(CUDA="0"), "what is there stays"
+
+
+def test_a_torch_that_needs_cuda_to_be_imported_gets_it(with_torch: Callable[..., list[str]]):
+    assert {"torch", "nvidia"} < set(with_torch("import nvidia", CUDA="0"))
 
 
 def test_in_a_terminal_one_line_moves(project: Path, wheels: Path):
@@ -155,13 +196,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_small_disk_is_said_before_anything_is_made(project: Path, small_disk: Path):
     shutil.copytree(project, small_disk / "project")
-    line = the_line(setup(small_disk / "project"))
-    assert "has 0.0 GB left and the packages need 7 GB there" in line
+    line = the_line(setup(small_disk / "project", CUDA="0"))
+    assert "has 0.0 GB left and the packages need 2.5 GB there" in line
+    assert "need 7 GB there" in the_line(setup(small_disk / "project", CUDA="1"))
     assert not (small_disk / "project/.venv").exists()
 
 
 def test_a_small_temporary_folder_is_said_with_its_variable(project: Path, small_disk: Path):
-    line = the_line(setup(project, TMPDIR=str(small_disk)))
+    line = the_line(setup(project, TMPDIR=str(small_disk), CUDA="1"))
     assert str(small_disk) in line and "need 3 GB there" in line and "TMPDIR" in line
 
 
@@ -190,4 +232,4 @@ def test_downloads_are_counted_with_their_size():
 def test_included_files_are_counted(tmp_path: Path):
     (tmp_path / "a.txt").write_text("-r b.txt\nPy_YAML==1\n# none==1\n")
     (tmp_path / "b.txt").write_text("torch==2\n")
-    assert install.pinned(tmp_path / "a.txt") == {"py-yaml", "torch"}
+    assert install.pinned(tmp_path / "a.txt") == {"py-yaml": "1", "torch": "2"}

@@ -13,6 +13,7 @@ from api.classes import CLASSES
 from api.contract import ContractError, Request
 from handler.bias import BiasSetting, FlagFigures
 from handler.graphs import ModelFacts
+from handler.interactions import fit_interactions
 from handler.jobs import Cancelled, Job
 from handler.predictor import Predictor
 
@@ -99,6 +100,16 @@ def test_details_describe_the_photograph(predictor: Predictor, photograph: bytes
     assert (malignant["sensitivity"], malignant["false_alarm_rate"]) == (0.95, 0.32)
     assert answer["details"]["out_of_distribution"] == {"score": 0.5, "flagged": False}
     assert answer["details"]["explanation"] is None
+
+
+def test_interactions_are_computed_for_those_who_ask_for_details(
+    loaded: Predictor, photograph: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    fitted = []
+    monkeypatch.setattr("handler.explainer.fit_interactions", lambda *_: fitted.append(1) or fit_interactions(*_))
+    for details in (False, True):
+        loaded.answer([Request(photograph, explain=True, precision="Faible", details=details)])
+        assert len(fitted) == details
 
 
 def test_details_say_that_the_bias_is_not_the_models_own(loaded: Predictor, photograph: bytes):
