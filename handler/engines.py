@@ -1,4 +1,4 @@
-"""Inference engines: OpenVINO on CPUs, torch on CUDA."""
+"""Inference engines: OpenVINO on CPUs; torch on GPUs (:mod:`handler.cuda`)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from handler.images import SIZE
 
 if TYPE_CHECKING:
     from handler.checkpoint import Checkpoint
+    from handler.cuda import Cuda
 
 Engine = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Contiguous ``uint8`` (N, 224, 224, 3) in, float32 (N, classes) and (N,) out: probabilities and novelty scores."""
@@ -47,6 +48,7 @@ class Classifier:
 
     Attributes:
         arithmetic: of answers.
+        batch: how many masks a sampler is best given at once.
     """
 
     def __init__(
@@ -60,19 +62,22 @@ class Classifier:
     ) -> None:
         self.device = device
         self.bias = bias
-        engines: _OpenVino | _Cuda
+        engines: _OpenVino | Cuda
         if isinstance(model, Graphs):
             self.classes = classes or []
             engines = _OpenVino(model, threads, arithmetic)
         elif device.startswith("cuda"):
+            from handler.cuda import Cuda
+
             self.classes = model.classes
-            engines = _Cuda(model, device)
+            engines = Cuda(model, device)
         else:
             from handler.convert import convert
 
             self.classes = model.classes
             engines = _OpenVino(convert(model), threads, arithmetic)
         self.arithmetic: Arithmetic = engines.arithmetic
+        self.batch = engines.batch
         self._engines = engines
 
     def assess(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -116,6 +121,8 @@ class Classifier:
 
 class _OpenVino:
     """Compiled graphs."""
+
+    batch = 32
 
     def __init__(self, graphs: Graphs, threads: int | None, arithmetic: Arithmetic | None) -> None:
         hint = ov.properties.hint
@@ -198,39 +205,3 @@ def _with_painting(graph: ov.Model) -> ov.Model:
 
 def _floats(outputs: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.array(outputs[0], np.float32), np.array(outputs[1], np.float32)
-
-
-class _Cuda:
-    """The torch network on a GPU."""
-
-    arithmetic: Arithmetic = "float32"
-
-    def __init__(self, checkpoint: Checkpoint, device: str) -> None:
-        import torch
-
-        from handler.network import PixelsToProbabilities
-
-        self.device = device
-        self._torch = torch
-        self._module = PixelsToProbabilities(checkpoint).eval().to(device).to(memory_format=torch.channels_last)
-
-    def answers(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._run(self._torch.from_numpy(pixels).to(self.device), half=False)
-
-    def samples(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._run(self._torch.from_numpy(pixels).to(self.device), half=True)
-
-    def sampler(self, square: np.ndarray, hidden: np.ndarray, segments: np.ndarray) -> Sampler:
-        on_gpu = [self._torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for a in (square, hidden)]
-        regions = self._torch.from_numpy(segments.astype(np.int64)).to(self.device)
-
-        def run(masks: np.ndarray) -> np.ndarray:
-            shown = self._torch.from_numpy(masks).to(self.device)[:, regions, None]
-            return self._run(self._torch.where(shown, *on_gpu), half=True)[0]
-
-        return run
-
-    def _run(self, pixels: Any, half: bool) -> tuple[np.ndarray, np.ndarray]:
-        with self._torch.inference_mode(), self._torch.autocast("cuda", dtype=self._torch.float16, enabled=half):
-            outputs = self._module(pixels)
-        return outputs[0].float().cpu().numpy(), outputs[1].float().cpu().numpy()

@@ -46,6 +46,8 @@ PRECISIONS = {
 }
 
 BATCH = 32
+"""Masks that are made at once, a power of two."""
+
 MIN_SAMPLES = 128
 """With fewer, the standard errors are too uncertain to stop."""
 
@@ -119,10 +121,16 @@ class Explanation:
 
 
 class Explainer:
-    """Explains the output of a classifier; for one of pixels, see :func:`painting`."""
+    """Explains the output of a classifier; for one of pixels, see :func:`painting`.
 
-    def __init__(self, make_sampler: MakeSampler) -> None:
+    Args:
+        make_sampler: of the classifier.
+        batch: the most masks that a sampler is given at once, a multiple of :data:`BATCH`. It changes no explanation.
+    """
+
+    def __init__(self, make_sampler: MakeSampler, batch: int = BATCH) -> None:
         self.make_sampler = make_sampler
+        self.batch = batch
 
     def explain(
         self,
@@ -154,7 +162,7 @@ class Explainer:
         masks: list[np.ndarray] = []
         outcomes: list[np.ndarray] = []
         done, next_check = 0, MIN_SAMPLES
-        for batch in _batches(regions, rng, precision.samples):
+        for batch in _batches(regions, rng, precision.samples, self.batch):
             masks.append(batch)
             outcomes.append(log_odds(sample(batch)))
             done += len(batch)
@@ -232,9 +240,15 @@ def as_lime(square: np.ndarray, segments: np.ndarray, result: Fit, label: int) -
     return explanation
 
 
-def _batches(regions: int, rng: np.random.Generator, samples: int) -> Iterator[np.ndarray]:
-    for block, done in zip(blocks(regions, rng, BATCH), range(0, samples, BATCH), strict=False):
-        yield block[: samples - done]
+def _batches(regions: int, rng: np.random.Generator, samples: int, largest: int) -> Iterator[np.ndarray]:
+    """``samples`` masks, ``largest`` at once, but never across a number of them at which the stability is checked."""
+    made, done, due = blocks(regions, rng, BATCH), 0, MIN_SAMPLES
+    while done < samples:
+        size = min(largest, due - done, samples - done)
+        yield np.concatenate([next(made) for _ in range(-(-size // BATCH))])[:size]
+        done += size
+        if done == due:
+            due = _next_check(due)
 
 
 def _next_check(due: int) -> int:

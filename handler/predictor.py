@@ -112,7 +112,7 @@ class Predictor:
         """Made when it is first used: what it imports (lime, scikit-learn) takes seconds and 150 MB."""
         from handler.explainer import Explainer
 
-        return Explainer(self.classifier.sampler)
+        return Explainer(self.classifier.sampler, self.classifier.batch)
 
     def answer(self, requests: Sequence[Request | ContractError], jobs: list[Job] | None = None) -> list[Answer]:
         """Answer each request, in order. A request that fails does not affect the others.

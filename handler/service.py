@@ -39,10 +39,10 @@ class SkinLesionHandler:
         gpu = properties.get("gpu_id")
         folder = Path(properties["model_dir"])
         checkpoint = folder / context.manifest["model"]["serializedFile"]
-        if gpu is None:
-            self.predictor = Predictor.from_graphs(folder, checkpoint)
-        else:
+        if gpu is not None and _usable(f"cuda:{gpu}"):
             self.predictor = Predictor.from_checkpoint(checkpoint, f"cuda:{gpu}")
+        else:
+            self.predictor = Predictor.from_graphs(folder, checkpoint)
         return_free_memory()
         if context.model_name == EXPLAIN_POOL:
             import_explainer(self.predictor)
@@ -80,6 +80,12 @@ class SkinLesionHandler:
             bodies.append(_lines(answer, job) if streams else answer.body)
             log_answer(answer, job, len(data), seconds)
         return bodies
+
+
+def _usable(device: str) -> bool:
+    from handler.cuda import usable  # torch, which a CPU does without
+
+    return usable(device)
 
 
 def _lines(answer: Answer, job: Job) -> bytes:

@@ -72,6 +72,22 @@ def test_the_decisive_part_is_outlined(rows: slice, columns: slice):
     assert explanation.r2 > 0.9
 
 
+def test_larger_batches_give_the_same_explanation_with_fewer_calls():
+    """Batches end where the stability is checked, whatever their size."""
+    image, sizes = picture(), {32: [], 128: []}
+
+    def explained(batch: int, precision: Precision):
+        dark = darkness_of(slice(8, 32), slice(8, 32))
+        return Explainer(painting(lambda x: sizes[batch].append(len(x)) or dark(x)), batch).explain(image, 1, precision)
+
+    for precision in (Precision(400, 1.1), Precision(1024, 0.5)):
+        small, large = (explained(batch, precision) for batch in sizes)
+        assert small.samples == large.samples
+        np.testing.assert_allclose(small.weights, large.weights, atol=1e-9)
+    assert sizes[128] == [128, 64, 64, 128, 16, 2, 128, 2]
+    assert sizes[32] == [32] * 12 + [16, 2] + [32] * 4 + [2]
+
+
 def test_nothing_is_outlined_if_no_region_supports_the_class():
     image = picture()
     explanation = Explainer(painting(lambda x: np.full((len(x), 2), 0.5))).explain(image, 1, Precision(64, 1.1))

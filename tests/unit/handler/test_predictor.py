@@ -23,6 +23,7 @@ class StubClassifier:
 
     def __init__(self) -> None:
         self.classes = list(CLASSES)
+        self.batch = 32
 
     def assess(self, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.full((len(squares), 7), 1 / 7, np.float32), np.zeros(len(squares), np.float32)

@@ -9,6 +9,7 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 
 from api.classes import CLASSES
 from api.contract import Effort
@@ -24,8 +25,8 @@ class Context:
 
     model_name = "mlbio"
 
-    def __init__(self, size: int, folder: Path | None = None) -> None:
-        self.system_properties = {"model_dir": str(folder), "gpu_id": None}
+    def __init__(self, size: int, folder: Path | None = None, gpu: int | None = None) -> None:
+        self.system_properties = {"model_dir": str(folder), "gpu_id": gpu}
         self.manifest = {"model": {"serializedFile": "model_mlbio.pth"}}
         self.statuses = [None] * size
         self.headers: list[dict[str, str]] = [{} for _ in range(size)]
@@ -46,13 +47,30 @@ class Context:
 
 
 @pytest.fixture(scope="module")
-def handler(saved: Path, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> SkinLesionHandler:
-    unpacked = tmp_path_factory.mktemp("archive")
+def unpacked(saved: Path, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of an archive."""
+    folder = tmp_path_factory.mktemp("archive")
     for file in (saved, *exported.iterdir()):
-        shutil.copy(file, unpacked)
+        shutil.copy(file, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def handler(unpacked: Path) -> SkinLesionHandler:
     made = SkinLesionHandler()
     made.initialize(Context(0, unpacked))
     return made
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA device")
+def test_where_torch_cannot_use_the_gpu_the_cpu_answers(
+    unpacked: Path, example_images: list[Path], caplog: pytest.LogCaptureFixture
+):
+    made, context = SkinLesionHandler(), Context(1)
+    made.initialize(Context(0, unpacked, gpu=0))
+    made.handle([{"body": bytearray(example_images[0].read_bytes())}], context)
+    assert context.statuses == [200]
+    assert "torch cannot use cuda:0" in caplog.text
 
 
 def test_a_batch_is_one_forward_pass(handler: SkinLesionHandler, example_images: list[Path], monkeypatch):
