@@ -15,7 +15,7 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4saAHAAQoAfU
 
 _ERRORS = {
     "400": ("The request or its photograph cannot be used; the text says what to change.",
-            'the field "image" is missing: it holds the photograph in base64'),
+            'the field "image" is missing: it must be text, the photograph in base64'),
     "404": ("The model server does not know the model, or there is no such path.",
             "the model server has no model of that name: start it with mlbio.mar"),
     "408": ("The request arrives too slowly.",

@@ -3,7 +3,7 @@
 python -m cluster.loopback --head --port=6379 --num-cpus=2 --block          the first node
 python -m cluster.loopback --address=127.0.0.1:6379 --num-cpus=2 --block    another one
 
-This is ``ray start``, whose options it takes. Ray puts this machine's outer address in the place of 127.0.0.1, and then
+This is ``ray start``, whose options it takes. Ray puts this machine's outer address in place of 127.0.0.1, and then
 listens on all interfaces: here it does not.
 """
 

@@ -32,7 +32,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What comes back: any number of ``said``, and at last ``error`` or ``done``."""
+    """What comes back: any number of ``said``, and finally ``error`` or ``done``."""
 
     said: str = ""
     error: str = ""

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
+from typing import Annotated, get_type_hints
 
 import msgspec
+from msgspec import Meta
 
 MAX_BODY = 32 * 1024 * 1024
 """Largest request body in bytes; a 24 MB photograph in base64 fits. TorchServe's own limit is a little above."""
+
+
+Port = Annotated[int, Meta(ge=1, le=65535, description="a whole number from 1 to 65535")]
+Number = Annotated[int, Meta(ge=1, description="a whole number above 0")]
+Limit = Annotated[int, Meta(ge=0, description="a whole number, or 0 for no limit")]
+Rate = Annotated[float, Meta(ge=0, le=1e9, description="a number, or 0 for no limit")]
+Seconds = Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds above 0, at most a day")]
+Patience = Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds, 0 or more, at most a day")]
 
 
 @dataclass(frozen=True)
@@ -16,46 +26,48 @@ class Settings:
     """Each is set by the environment variable of its name: ``MLBIO_PORT``, ``MLBIO_TORCHSERVE_URL`` and so on."""
 
     host: str = "127.0.0.1"
-    port: int = 8089
-    page_port: int = 8501
+    port: Port = 8089
+    page_port: Port = 8501
     """Of the web page, where it is started together with the service (``make app``)."""
     torchserve_url: str = "http://127.0.0.1:8080"
     torchserve_file: str = ""
     """File with the address that counts instead, which may change (:mod:`gateway.handover`); `make serve` has one."""
-    predict_seconds: float = 30.0
-    explain_seconds: float = 180.0
-    predict_queue: int = 96
+    predict_seconds: Seconds = 30.0
+    explain_seconds: Seconds = 180.0
+    predict_queue: Number = 96
     """Most classifications running or waiting, a little below TorchServe's own queue (``config.properties``)."""
-    explain_queue: int = 8
+    explain_queue: Number = 8
     """Most explanations running or waiting; one more is refused at once rather than after minutes."""
-    queue_bytes: int = 256 * 1024 * 1024
+    queue_bytes: Number = 256 * 1024 * 1024
     """Most bytes held for bodies that arrive, for classifications, and for explanations, each."""
-    stop_seconds: float = 30.0
+    stop_seconds: Patience = 30.0
     """Seconds that requests get to finish when the gateway is stopped."""
     api_keys_file: str = ""
     """File of API keys (:mod:`gateway.keys`); without it, nobody needs one."""
-    key_requests_per_minute: float = 120.0
+    key_requests_per_minute: Rate = 120.0
     """Most predictions a minute with one API key; 0 for no limit."""
-    key_explanations: int = 4
+    key_explanations: Limit = 4
     """Most explanations running or waiting with one API key, so that one leaves room for others; 0 for no limit."""
     cors_origins: str = ""
     """Origins, separated by commas, whose pages may ask from a browser; none unless given."""
     log_file: str = ""
     """Where the gateway logs, in files that rotate; stderr unless given."""
-    log_bytes: int = 10_000_000
+    log_bytes: Number = 10_000_000
     """Size at which a log file rotates, TorchServe's too. Four older ones are kept."""
 
     @property
     def url(self) -> str:
         """Where the gateway answers."""
-        return f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host  # IPv6
+        return f"http://{host}:{self.port}"
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read the environment; what is not there keeps its default."""
+        """Read the environment; what is not there keeps its default. Exits with a line if one cannot be used."""
         texts = {field.name: text for field in fields(cls) if (text := os.environ.get(f"MLBIO_{field.name.upper()}"))}
         try:
             return msgspec.convert(texts, cls, strict=False)
         except msgspec.ValidationError as error:
             name = str(error).rpartition("$.")[2].rstrip("`")
-            raise SystemExit(f"MLBIO_{name.upper()}={texts.get(name)}: a number is needed") from None
+            needed = get_type_hints(cls, include_extras=True)[name].__metadata__[0].description
+            raise SystemExit(f"MLBIO_{name.upper()}={texts.get(name)}: it must be {needed}") from None

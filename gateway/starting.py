@@ -98,7 +98,8 @@ def _read(log: Path) -> str:
 def refuse_taken_port(url: str, variable: str) -> None:
     """Raise :class:`ServeError` if nothing can listen at ``url``, which the environment's ``variable`` changes."""
     parts = urlsplit(url)
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((parts.hostname, parts.port))

@@ -99,7 +99,7 @@ class TorchServe:
     async def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
         """A diagnosis and its explanation within ``seconds``.
 
-        Yields lines of progress if ``stream``, and the answer at last. Leaving early (closing the generator, or
+        Yields lines of progress if ``stream``, and finally the answer. Leaving early (closing the generator, or
         cancelling its task) cancels the work in TorchServe as well, if it has both pools: the one worker of a single
         pool hears of it when it has finished.
         """

@@ -24,6 +24,9 @@ logger = logging.getLogger("mlbio.handler")
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 """Of recorded batches; larger ones are split."""
 
+_lock = threading.Lock()
+"""Only one recording may be under way in a process, and a replay would disturb it."""
+
 WARM_UP = 3
 """Passes before the recording, in which cuDNN chooses its algorithms."""
 
@@ -35,7 +38,7 @@ def usable(device: str) -> bool:
     """Whether this torch can compute on ``device``, such as ``"cuda:0"``; the log says why not."""
     try:
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: a torch that was built without CUDA
+    except (RuntimeError, AssertionError, torch.cuda.DeferredCudaCallError) as error:  # Assertion: built without CUDA
         logger.warning("torch cannot use %s, so the CPU answers: %s", device, str(error).partition("\n")[0])
         return False
     return True
@@ -43,6 +46,8 @@ def usable(device: str) -> bool:
 
 class Cuda:
     """As :class:`handler.engines.Classifier` describes: float32 for answers, float16 for samples.
+
+    Convolutions in float32 round their inputs to TF32 where the GPU has it, as torch does unless told otherwise.
 
     Attributes:
         arithmetic: of answers.
@@ -100,12 +105,11 @@ class Recorded:
         self._module = module.eval().to(device).to(memory_format=torch.channels_last)
         self._device = device
         self._passes: dict[int, tuple[torch.Tensor, Callable[[], Outputs]]] = {}
-        self._lock = threading.Lock()
 
     @torch.inference_mode()
     def __call__(self, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities and novelty scores, float32, of ``uint8`` squares (N, 224, 224, 3) on the device."""
-        with self._lock:
+        with _lock:
             parts = [self._run(part) for part in pixels.split(SIZES[-1])]
         probabilities, novelty = zip(*parts, strict=True)
         return np.concatenate(probabilities), np.concatenate(novelty)
@@ -128,15 +132,16 @@ class Recorded:
         if self._device.type != "cuda":
             return plain
         try:
-            stream = torch.cuda.Stream(self._device)
-            stream.wait_stream(torch.cuda.current_stream(self._device))
-            with torch.cuda.stream(stream):
-                for _ in range(WARM_UP):
-                    plain()
-            torch.cuda.current_stream(self._device).wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                outputs = plain()
+            with torch.cuda.device(self._device):  # else the first GPU is waited for, too
+                stream = torch.cuda.Stream()
+                stream.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(stream):
+                    for _ in range(WARM_UP):
+                        plain()
+                torch.cuda.current_stream().wait_stream(stream)
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                    outputs = plain()
         except RuntimeError:
             logger.exception("batches of %d are not recorded: their kernels are launched one by one", len(inputs))
             return plain

@@ -109,11 +109,9 @@ def cancel(job_id: str) -> None:
     if not _JOB_ID.fullmatch(job_id):
         return
     for mark in _mark("*").parent.glob(_mark("*").name):
-        try:
+        with contextlib.suppress(OSError):  # gone by now, or another user's
             if time.time() - mark.stat().st_mtime > MARK_SECONDS:
                 mark.unlink()
-        except FileNotFoundError:
-            pass
     with contextlib.suppress(OSError):
         _mark(job_id).touch()
 

@@ -20,7 +20,7 @@ from tests.unit.deploy.test_grafana import EXPRESSIONS
 
 SCRAPE_SECONDS = 1
 RATE = "10s"
-"""What Grafana would put in the place of ``$__rate_interval``."""
+"""What Grafana would put in place of ``$__rate_interval``."""
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,26 @@ def test_every_field_has_a_variable(monkeypatch: pytest.MonkeyPatch):
     assert Settings.from_environment() == Settings(host="0.0.0.0", port=9000, predict_seconds=2.5)
 
 
-@pytest.mark.parametrize(("name", "text"), [("PORT", "http"), ("PORT", "8.5"), ("EXPLAIN_SECONDS", "long")])
-def test_a_word_where_a_number_belongs_is_named(monkeypatch: pytest.MonkeyPatch, name: str, text: str):
+@pytest.mark.parametrize(
+    ("name", "text", "needed"),
+    [
+        ("PORT", "http", "a whole number from 1 to 65535"),
+        ("PORT", "8.5", "a whole number from 1 to 65535"),
+        ("PAGE_PORT", "70000", "a whole number from 1 to 65535"),
+        ("EXPLAIN_SECONDS", "nan", "a number of seconds above 0, at most a day"),
+        ("PREDICT_SECONDS", "-1", "a number of seconds above 0, at most a day"),
+        ("STOP_SECONDS", "inf", "a number of seconds, 0 or more, at most a day"),
+        ("PREDICT_QUEUE", "-3", "a whole number above 0"),
+        ("KEY_EXPLANATIONS", "-1", "a whole number, or 0 for no limit"),
+        ("KEY_REQUESTS_PER_MINUTE", "many", "a number, or 0 for no limit"),
+    ],
+)
+def test_what_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, name: str, text: str, needed: str):
     monkeypatch.setenv(f"MLBIO_{name}", text)
-    with pytest.raises(SystemExit, match=f"MLBIO_{name}={text}: a number is needed"):
+    with pytest.raises(SystemExit) as exit:
         Settings.from_environment()
+    assert str(exit.value) == f"MLBIO_{name}={text}: it must be {needed}"
+
+
+def test_an_ipv6_host_is_in_brackets():
+    assert Settings(host="::1").url == "http://[::1]:8089"

@@ -20,6 +20,18 @@ def test_a_taken_port_is_named(variable: str):
             refuse_taken_port(f"http://127.0.0.1:{holder.getsockname()[1]}", variable)
 
 
+def test_an_ipv6_address_is_tried_as_one():
+    try:
+        holder = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("needs IPv6 on the loopback")
+    with holder:
+        url = f"http://[::1]:{holder.getsockname()[1]}"
+        with pytest.raises(ServeError, match="in use"):
+            refuse_taken_port(url, "MLBIO_PORT")
+    refuse_taken_port(url, "MLBIO_PORT")
+
+
 def test_a_port_that_cannot_be_is_said():
     with pytest.raises(ServeError, match="no such port"):
         refuse_taken_port("http://127.0.0.1:99999", "MLBIO_PORT")

@@ -74,3 +74,15 @@ def test_old_marks_are_deleted(own_folder: Path):
     os.utime(mark, (0, 0))
     cancel(new)
     assert [p.name.endswith(new) for p in own_folder.iterdir()] == [True]
+
+
+def test_an_old_mark_that_cannot_be_deleted_stays(own_folder: Path):
+    """As that of another user in /tmp; here it is a folder, which unlink refuses, too."""
+    old, new = uuid.uuid4().hex, uuid.uuid4().hex
+    cancel(old)
+    (mark,) = own_folder.iterdir()
+    mark.unlink()
+    mark.mkdir()
+    os.utime(mark, (0, 0))
+    cancel(new)
+    assert len(list(own_folder.iterdir())) == 2
