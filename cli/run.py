@@ -24,7 +24,10 @@ from cli.pictures import Names, save
 from cli.progress import Progress, is_terminal, printable
 
 BUSY_SECONDS = 60.0
-"""Longest time that one photograph waits for its turn."""
+"""Longest time that a photograph waits for its turn while the service answers none of the run."""
+
+LONGEST_PAUSE = 10.0
+"""Seconds: a busy service is tried again at least this often, unless it asks for more patience."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Run:
         self.progress = Progress(self._count())
         self._clients = threading.local()  # a client serves one thread
         self._unreachable = threading.Event()
+        self._answered = time.monotonic()
         self._failed = False
 
     def all(self) -> int:
@@ -137,7 +141,7 @@ class Run:
             self._clients.client = Client(self.options.url)
         name = task.photograph.name
         self.progress.show(task.number, name)
-        latest = time.monotonic() + BUSY_SECONDS
+        asked = time.monotonic()
         pause = 0.5
         while True:
             try:
@@ -148,10 +152,11 @@ class Run:
                     on_progress=lambda share: self.progress.show(task.number, name, share),
                     timeout=self.options.timeout,
                 )
+                self._answered = time.monotonic()
                 return answer
             except RequestRefused as error:
-                pause = max(pause * 2, error.retry_after or 0)
-                if not error.is_busy or time.monotonic() + pause > latest:
+                pause = max(min(pause * 2, LONGEST_PAUSE), error.retry_after or 0)
+                if not error.is_busy or time.monotonic() + pause > max(asked, self._answered) + BUSY_SECONDS:
                     raise
                 time.sleep(pause)
 

@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
 def refuse_missing_ray() -> None:
     """Raise :class:`ClusterError` without Ray."""
     if importlib.util.find_spec("ray") is None:
-        raise ClusterError('Ray is not installed: pip install ".[ray]"')
+        raise ClusterError("Ray is not installed: pip install -r requirements-ray.txt")
 
 
 def refuse_bad_address(address: str | None, needed: bool) -> None:

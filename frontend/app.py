@@ -18,7 +18,7 @@ from api.contract import DEFAULT_PRECISION, PRECISIONS, Precision
 from frontend import card, gallery, verdict
 from frontend.card import plain
 from frontend.language import LANGUAGES, Say, precision_name, preferred, speaker
-from frontend.photographs import ACCEPTED, examples, photograph
+from frontend.photographs import examples, photograph
 from frontend.style import STYLE, language_script, scroll_script
 from frontend.work import Work
 
@@ -48,7 +48,12 @@ def main() -> None:
             format_func=LANGUAGES.__getitem__,
             label_visibility="collapsed",
         )
-    st.write(say("Dermatoscopic photographs in; one of seven diagnoses, its probability and a picture of why out."))
+    st.write(
+        say(
+            "Upload a dermatoscopic photograph to get one of seven diagnoses, its probability and a picture that "
+            "explains it."
+        )
+    )
     show_status(say)
     take_photographs(work, say)
 
@@ -123,8 +128,8 @@ def take_photographs(work: Work, say: Say) -> None:
     generation = st.session_state.setdefault("generation", 0)
     uploads = list(
         st.file_uploader(
+            # Of any type: what the page refuses is forgotten with the next photograph, and a card stays.
             say("Photographs: they are classified as soon as they are dropped"),
-            type=list(ACCEPTED),
             accept_multiple_files=True,
             key=f"uploads_{generation}",
         )
@@ -191,12 +196,10 @@ def choose(work: Work, say: Say) -> Precision:
         )
         precision = precision or DEFAULT_PRECISION
         if len(entries) > 1:
-            tasks = [e.explanation for e in entries]
-            if any(t is not None and t.pending for t in tasks):
+            if any(e.explanation is not None and e.explanation.pending for e in entries):
                 st.button(say("Stop all"), on_click=work.stop, args=ids, key="stop_all")
-            else:
-                label = say("Continue all") if any(t and t.state == "stopped" for t in tasks) else say("Explain all")
-                st.button(label, on_click=work.explain, args=(precision, *ids), key="explain_all")
+            elif any(e.can_be_explained(precision) for e in entries):
+                st.button(say("Explain all"), on_click=work.explain, args=(precision, *ids), key="explain_all")
             st.button(say("Remove all"), on_click=work.remove, args=ids, key="remove_all", type="tertiary")
     if work.pending:
         waiting = sum(e.diagnosis.pending for e in entries)
@@ -232,4 +235,8 @@ try:
     main()
 except Exception:  # Streamlit's own signals, stop and rerun, are not Exceptions
     logging.getLogger("mlbio.frontend").exception("the page failed")
-    st.error("Something went wrong in the page itself. Reload it; the log of `streamlit run` says more.")
+    st.error(
+        speaker(st.session_state.get("language") or preferred(st.context.locale))(
+            "Something went wrong in the page itself. Reload it; the log of `streamlit run` says more."
+        )
+    )

@@ -51,7 +51,7 @@ def _verdict(entry: Entry, work: Work, say: Say) -> None:
                 say("Try again"), key=f"retry_{entry.photograph.id}", on_click=work.retry, args=(entry.photograph.id,)
             )
     else:
-        st.caption(say("Being classified …") if diagnosis.state == "running" else say("Waiting …"))
+        st.caption(say("Classifying…") if diagnosis.state == "running" else say("Waiting…"))
 
 
 def _photograph(entry: Entry, say: Say, language: str) -> None:
@@ -109,7 +109,7 @@ def _view(entry: Entry, kind: str, language: str, make: Callable[[Image.Image], 
 
 
 def _buttons(entry: Entry, work: Work, precision: Precision, say: Say, language: str) -> None:
-    """Explain, stop, continue, keep, remove; and how far an explanation is."""
+    """Explain, stop, keep, remove; and how far an explanation is."""
     id, task = entry.photograph.id, entry.explanation
     if task is not None and task.pending:
         _progress(entry, say)
@@ -118,13 +118,8 @@ def _buttons(entry: Entry, work: Work, precision: Precision, say: Say, language:
     with st.container(horizontal=True):
         if task is not None and task.pending:
             st.button(say("Stop"), key=f"stop_{id}", on_click=work.stop, args=(id,))
-        elif entry.answer is not None and (task is None or task.state != "done" or task.precision != precision):
-            if task is None:
-                label = say("Explain")
-            elif task.state == "stopped":
-                label = say("Continue")
-            else:
-                label = say("Explain again")
+        elif entry.answer is not None and entry.can_be_explained(precision):
+            label = say("Explain") if task is None or task.answer is None else say("Explain again")
             st.button(label, key=f"explain_{id}", on_click=work.explain, args=(precision, id))
         if entry.answer is not None:
             _downloads(entry, say, language)
@@ -159,7 +154,7 @@ def _progress(entry: Entry, say: Say) -> None:
     def draw() -> None:
         task = entry.explanation
         if task is not None and task.pending:
-            text = say("Being explained …") if task.state == "running" else say("Waiting to be explained …")
+            text = say("Explaining…") if task.state == "running" else say("Waiting to be explained…")
             st.progress(min(1.0, task.progress), text=text)
 
     st.fragment(draw, run_every=POLL_SECONDS, key=f"progress_{entry.photograph.id}")()

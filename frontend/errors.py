@@ -36,12 +36,13 @@ def _refusal(status: int, text: str, say: Say) -> str:
         return say("This photograph is damaged or incomplete. Copy it again, or save it as JPEG or PNG.")
     if size := re.search(r"has (\d+) x (\d+) pixels; at most (\S+)", text):
         width, height, most = size.groups()
+        most = most.replace(",", say(",")).replace(".", say("."))  # as the service writes it, in the person's language
         if "width or in height" in text:
             return say(
                 "This photograph has {width} × {height} pixels; neither side may exceed {most}. Make it smaller."
             ).format(width=width, height=height, most=most)
         return say(
-            "This photograph has {width} × {height} pixels; {most} million are the limit. "
+            "This photograph has {width} × {height} pixels; the limit is {most} million. "
             "Make it smaller, or save it as JPEG."
         ).format(width=width, height=height, most=most)
     if status == 413:
@@ -49,7 +50,7 @@ def _refusal(status: int, text: str, say: Say) -> str:
     if status == 401:
         return say("The service wants an API key. Set MLBIO_API_KEY where the page is started.")
     if status in (429, 503):
-        return say("The service is full. Try again in a moment.")
+        return say("The service is busy. Try again in a moment.")
     if status in (408, 504):
         return say("The service took too long. Try again in a moment.")
     return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 TEXTS: dict[str, str] = {
     # How figures are written; the space does not break.
     ".": ",",
+    ",": "\u202f",
     "{figure}%": "{figure}\u00a0%",
     # The names of the precisions: what is sent to the service is the same words, capital letters included.
     "Low": "Faible",
@@ -98,7 +99,7 @@ TEXTS: dict[str, str] = {
     "The photograph; what lies outside the square was not seen": (
         "La photographie\u00a0; ce qui est hors du carré n'a pas été vu"
     ),
-    "What speaks for and against {diagnosis}": "Ce qui parle pour et contre «\u00a0{diagnosis}\u00a0»",
+    "What speaks for and against {diagnosis}": "Ce qui plaide pour ou contre «\u00a0{diagnosis}\u00a0»",
     "Point at a region, or tap it, to see its weight.": "Pointez ou touchez une région pour voir son poids.",
     "View": "Vue",
     "Heat map": "Carte de chaleur",
@@ -116,10 +117,10 @@ TEXTS: dict[str, str] = {
     "Region": "Région",
     "Regions": "Régions",
     "Weight": "Poids",
-    "Speaks": "Parle",
+    "Speaks": "Plaide",
     "Strongest regions": "Régions les plus fortes",
     "Strongest pairs": "Paires les plus fortes",
-    "these two speak only together": "ces deux-là ne parlent qu'ensemble",
+    "these two speak only together": "ces deux-là ne comptent qu'ensemble",
     "one can stand in for the other": "l'une peut remplacer l'autre",
     "Interaction": "Interaction",
     "Meaning": "Sens",
@@ -133,7 +134,10 @@ TEXTS: dict[str, str] = {
     "MLBIO – skin lesions": "MLBIO – lésions cutanées",
     "Skin-lesion classifier": "Classification de lésions cutanées",
     "Language": "Langue",
-    "Dermatoscopic photographs in; one of seven diagnoses, its probability and a picture of why out.": (
+    (
+        "Upload a dermatoscopic photograph to get one of seven diagnoses, its probability and a picture that "
+        "explains it."
+    ): (
         "Donnez une photographie dermatoscopique\u00a0: vous obtenez un diagnostic parmi sept, sa probabilité"
         " et une image qui l'explique."
     ),
@@ -178,7 +182,6 @@ TEXTS: dict[str, str] = {
     ),
     "Explain all": "Tout expliquer",
     "Stop all": "Tout arrêter",
-    "Continue all": "Tout continuer",
     "Remove all": "Tout retirer",
     "{count} to classify": "{count} à classer",
     "{count} to explain": "{count} à expliquer",
@@ -186,7 +189,7 @@ TEXTS: dict[str, str] = {
     "Photographs": "Photographies",
     "Show": "Afficher",
     "All": "Toutes",
-    "Flagged as malignant": "Signalées malignes",
+    "Flagged as malignant": "Signalées comme malignes",
     "Unlike the training photographs": "Différentes de celles de l'entraînement",
     "Failed": "En échec",
     "There are none.": "Il n'y en a pas.",
@@ -208,32 +211,34 @@ TEXTS: dict[str, str] = {
     "Compare with the true diagnoses": "Comparer aux vrais diagnostics",
     "True diagnoses": "Vrais diagnostics",
     "A CSV file with the columns file and dx; dx is one of {known}.": (
-        "Un fichier CSV avec les colonnes file et dx\u00a0; dx est l'un de {known}."
+        "Un fichier CSV avec les colonnes file et dx\u00a0; dx est l'un des codes {known}."
     ),
-    "None of the files in it is here.": "Aucun des fichiers qu'il nomme n'est ici.",
+    "None of the files it lists has been uploaded.": "Aucun des fichiers qu'il nomme n'a été déposé.",
     "Accuracy": "Exactitude",
     "Balanced accuracy": "Exactitude équilibrée",
     "True ↓ Model →": "Vrai ↓ Modèle →",
-    "Page, of {count}": "Page, sur {count}",
+    "Page (of {count})": "Page (sur {count})",
     "The CSV file needs a header with the columns file and dx.": (
         "Il faut au fichier CSV un en-tête avec les colonnes file et dx."
     ),
     "This is not a CSV file in UTF-8.": "Ce n'est pas un fichier CSV en UTF-8.",
-    "Line {line}: {word} is none of {known}.": "Ligne {line}\u00a0: {word} n'est aucun de {known}.",
+    "Line {line}: {word} is none of {known}.": "Ligne {line}\u00a0: {word} n'est pas l'un des codes {known}.",
     "Photograph {name}": "Photographie {name}",
     "This file cannot be shown.": "Ce fichier ne peut pas être affiché.",
-    "Being classified …": "Classification en cours …",
-    "Waiting …": "En attente …",
-    "Being explained …": "Explication en cours …",
-    "Waiting to be explained …": "En attente d'explication …",
+    "Classifying…": "Classification en cours…",
+    "Waiting…": "En attente…",
+    "Explaining…": "Explication en cours…",
+    "Waiting to be explained…": "En attente d'explication…",
     "Explain": "Expliquer",
     "Explain again": "Expliquer à nouveau",
     "Stop": "Arrêter",
-    "Continue": "Continuer",
     "Remove": "Retirer",
     "Try again": "Réessayer",
     "Save as PNG": "Enregistrer en PNG",
     "Probability {share}": "Probabilité {share}",
+    "Something went wrong in the page itself. Reload it; the log of `streamlit run` says more.": (
+        "La page elle-même a rencontré une erreur. Rechargez-la\u00a0; le journal de `streamlit run` en dit plus."
+    ),
     "The service took too long. Try again in a moment.": "Le service a mis trop de temps. Réessayez dans un instant.",
     "The connection to the service broke. Try again.": "La connexion au service s'est rompue. Réessayez.",
     "This file is empty. Choose another one.": "Ce fichier est vide. Choisissez-en un autre.",
@@ -244,7 +249,7 @@ TEXTS: dict[str, str] = {
         "Cette photographie est abîmée ou incomplète. Copiez-la à nouveau, ou enregistrez-la en JPEG ou PNG."
     ),
     (
-        "This photograph has {width} × {height} pixels; {most} million are the limit. Make it smaller, or "
+        "This photograph has {width} × {height} pixels; the limit is {most} million. Make it smaller, or "
         "save it as JPEG."
     ): (
         "Cette photographie a {width} × {height} pixels\u00a0; la limite est de {most} millions. Réduisez-la,"
@@ -257,7 +262,7 @@ TEXTS: dict[str, str] = {
     "The service wants an API key. Set MLBIO_API_KEY where the page is started.": (
         "Le service demande une clé. Définissez MLBIO_API_KEY là où la page est lancée."
     ),
-    "The service is full. Try again in a moment.": "Le service est occupé. Réessayez dans un instant.",
+    "The service is busy. Try again in a moment.": "Le service est occupé. Réessayez dans un instant.",
 }
 
 STREAMLIT: dict[str, str] = {

@@ -126,7 +126,7 @@ def _truth(entries: Sequence[Entry], say: Say) -> None:
             st.error(plain(str(error)))
             return
         if comparison is None:
-            st.warning(say("None of the files in it is here."))
+            st.warning(say("None of the files it lists has been uploaded."))
             return
         _confusion(comparison, say)
 
@@ -148,5 +148,5 @@ def _page(entries: Sequence[Entry], say: Say) -> Sequence[Entry]:
     if pages == 1:
         return entries
     st.session_state.page = min(st.session_state.get("page", 1), pages)
-    page = st.number_input(say("Page, of {count}").format(count=pages), 1, pages, key="page", width=200)
+    page = st.number_input(say("Page (of {count})").format(count=pages), 1, pages, key="page", width=200)
     return entries[(page - 1) * PAGE : page * PAGE]

@@ -2,7 +2,7 @@
 
 The limits come from the tables in docs/explanations.md. Fifty explanations had an R² with pairs of 0.87 to 0.88 on
 average, 0.84 at the lower end of its interval, and 0.56 to 0.63 for the worst photograph. Those with a stability of
-0.92 agreed to 0.97 with a second run, those with 0.85 to 0.84, and those with 0.75 to 0.82.
+0.92 agreed to 0.97 with a second run, those with 0.84 to 0.84, and those with 0.75 to 0.82.
 """
 
 from __future__ import annotations

@@ -11,11 +11,6 @@ import pillow_heif
 from PIL import Image, ImageOps
 
 from api.limits import MAX_PIXELS
-from api.photograph import EXTENSIONS
-
-HEIC_EXTENSIONS = ("heic", "heif")
-ACCEPTED = (*EXTENSIONS, *HEIC_EXTENSIONS)
-"""Extensions for the file picker. The service itself takes no HEIC, which iPhones write."""
 
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
 

@@ -15,13 +15,14 @@ h3 { font-size: 1.05rem !important; padding: .2rem 0 .6rem !important; overflow-
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] *,
 [data-testid="stFileUploaderDropzone"] span, [data-testid="stFileUploaderDropzone"] small
   { color: inherit !important; opacity: 1 !important; }
-[class*="st-key-card_"] [data-testid="stImage"] img { max-height: 24rem; object-fit: contain; object-position: left; }
-/* Streamlit writes these with the limit in them; language_script() translates its other words. */
-:lang(fr) [data-testid="stFileUploaderDropzoneInstructions"] span { font-size: 0; }
-:lang(fr) .st-key-truth [data-testid="stFileUploaderDropzoneInstructions"] span::after
-  { content: "20 Mo au plus"; font-size: .875rem; }
+/* Instead of Streamlit's own words, which name its limit and not the service's. */
+[data-testid="stFileUploaderDropzoneInstructions"] span { font-size: 0; }
+[data-testid="stFileUploaderDropzoneInstructions"] span::after { font-size: .875rem; white-space: normal; }
+.st-key-truth [data-testid="stFileUploaderDropzoneInstructions"] span::after { content: "CSV"; }
+[class*="st-key-uploads"] [data-testid="stFileUploaderDropzoneInstructions"] span::after
+  { content: "JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC, at most 24 MB each"; }
 :lang(fr) [class*="st-key-uploads"] [data-testid="stFileUploaderDropzoneInstructions"] span::after
-  { content: "20 Mo par fichier : JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC"; font-size: .875rem; white-space: normal; }
+  { content: "JPEG, PNG, WebP, BMP, TIFF, GIF ou HEIC, 24 Mo au plus par fichier"; }
 /* A page on the internet, about the camera. */
 [data-testid="stCameraInput"] a[href^="http"] { display: none; }
 .mlbio-status { font-size: .9rem; display: flex; align-items: center; gap: .5rem; }

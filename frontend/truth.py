@@ -60,20 +60,25 @@ def read_truth(content: bytes, say: Say) -> dict[str, str]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise TruthError(say("This is not a CSV file in UTF-8.")) from None
-    first = text.partition("\n")[0]
-    rows = csv.DictReader(io.StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ",")
-    if not {"file", "dx"} <= set(rows.fieldnames or ()):
-        raise TruthError(say("The CSV file needs a header with the columns file and dx."))
+    lines = io.StringIO(text, newline=None)  # with any ends of lines, Excel's for the Macintosh among them
+    first = lines.readline()
+    lines.seek(0)
+    rows = csv.DictReader(lines, delimiter=";" if first.count(";") > first.count(",") else ",")
     truth = {}
-    for row in rows:
-        key = _KEYS.get((row["dx"] or "").strip().lower())
-        if key is None:
-            raise TruthError(
-                say("Line {line}: {word} is none of {known}.").format(
-                    line=rows.line_num, word=repr(row["dx"] or ""), known=", ".join(CLASSES)
+    try:
+        if not {"file", "dx"} <= set(rows.fieldnames or ()):
+            raise TruthError(say("The CSV file needs a header with the columns file and dx."))
+        for row in rows:
+            key = _KEYS.get((row["dx"] or "").strip().lower())
+            if key is None:
+                raise TruthError(
+                    say("Line {line}: {word} is none of {known}.").format(
+                        line=rows.line_num, word=repr(row["dx"] or ""), known=", ".join(CLASSES)
+                    )
                 )
-            )
-        truth[_stem(row["file"] or "")] = key
+            truth[_stem(row["file"] or "")] = key
+    except csv.Error:
+        raise TruthError(say("This is not a CSV file in UTF-8.")) from None
     return truth
 
 

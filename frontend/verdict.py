@@ -52,9 +52,8 @@ STYLE = f"""<style>
 .mlbio-classes dd > span {{ text-align: right; font-variant-numeric: tabular-nums; }}
 </style>"""
 
-GRADES = (-1.5, 0.0, 1.0, 2.5)
-"""Bounds of the words, in log-odds from the threshold: there evidence adds up, so that 0.5 % is as far below a
-threshold of 7 % as 50 % is above it. With that threshold they are 1.7 %, 7 %, 17 % and 49 %."""
+FAR_BELOW, ABOVE, FAR_ABOVE = -1.5, 1.0, 2.5
+"""Bounds of the words, in log-odds from the threshold, where evidence adds up: 2.3 %, 22 % and 56 % if it is 9.6 %."""
 
 
 def html(answer: Prediction, say: Say, level: int = 4) -> str:
@@ -87,12 +86,12 @@ def grade(malignant: Malignant, say: Say) -> str:
     """Where the malignant probability lies, in words."""
     distance = _log_odds(malignant.probability) - _log_odds(malignant.threshold)
     if not malignant.flagged:
-        if distance < GRADES[0]:
+        if distance < FAR_BELOW:
             return say("Far below the malignant threshold")
         return say("Below the malignant threshold")
-    if distance < GRADES[2]:
+    if distance < ABOVE:
         return say("Just above the malignant threshold")
-    if distance < GRADES[3]:
+    if distance < FAR_ABOVE:
         return say("Above the malignant threshold")
     return say("Far above the malignant threshold")
 

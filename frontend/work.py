@@ -34,7 +34,7 @@ class Task:
     Attributes:
         precision: of the explanation; None for a diagnosis alone.
         progress: finished share, 0 to 1.
-        answer: what the service answered, once ``state`` is done.
+        answer: what the service answered, once ``state`` is done; that of an earlier explanation until then.
         error: why there is no answer, once ``state`` is failed.
     """
 
@@ -74,6 +74,13 @@ class Entry:
         if self.explanation is not None and self.explanation.answer is not None:
             return self.explanation.answer
         return self.diagnosis.answer
+
+    def can_be_explained(self, precision: Precision) -> bool:
+        """Whether there is no explanation of this precision, none under way, and a diagnosis to be explained."""
+        task = self.explanation
+        if self.diagnosis.state == "failed" or (task is not None and task.pending):
+            return False
+        return task is None or task.state != "done" or task.precision != precision
 
 
 class _Stopped(Exception):
@@ -123,12 +130,12 @@ class Work:
             self._notify()
 
     def explain(self, precision: Precision, *ids: str) -> None:
-        """Explain photographs, also again: those that have no explanation of this precision and are not at it."""
+        """Explain photographs, also again; only those that :meth:`Entry.can_be_explained`."""
         with self._changed:
             for entry in filter(None, map(self.entries.get, ids)):
-                task = entry.explanation
-                if task is None or not (task.pending or (task.state == "done" and task.precision == precision)):
-                    entry.explanation = Task(precision)
+                if entry.can_be_explained(precision):
+                    before = entry.explanation.answer if entry.explanation is not None else None
+                    entry.explanation = Task(precision, answer=before)
             self._notify()
 
     def stop(self, *ids: str) -> None:
@@ -236,7 +243,7 @@ class Work:
             self._tell(reachable=True)
             if task.state != "running":
                 return
-            task.answer, task.error = answer, error
+            task.answer, task.error = answer or task.answer, error
             task.state = "failed" if answer is None else "done"
             self._notify()
 

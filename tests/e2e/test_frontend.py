@@ -101,7 +101,7 @@ def test_an_example_is_classified_and_explained_and_nothing_is_asked_of_the_inte
 
 def test_several_photographs_on_a_dark_page(browser, page, service, example_images, tmp_path):
     """Classified as they are dropped; explanations stop and go on; a click elsewhere ends nothing."""
-    broken = tmp_path / "notes.jpg"
+    broken = tmp_path / "notes.txt"  # of a type that no picture has, too
     broken.write_text("this is no photograph")
     noise = tmp_path / "noise *1*.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(noise)
@@ -121,9 +121,9 @@ def test_several_photographs_on_a_dark_page(browser, page, service, example_imag
     click(browser, "Medium")  # another setting: what runs goes on
     wait(browser).until(lambda b: shares(b))
     click(browser, "Stop all")
-    wait(browser).until(lambda b: "Continue all" in body(b) and shares(b) == [])
+    wait(browser).until(lambda b: "Explain all" in body(b) and shares(b) == [])
     click(browser, "Low")
-    click(browser, "Continue")
+    click(browser, "Explain")
     wait(browser).until(lambda b: b.find_elements("css selector", ".mlbio-x"))
 
     truth = tmp_path / "truth.csv"

@@ -70,7 +70,7 @@ def test_both_languages_have_the_same_commands_links_and_figures():
     assert blocks(README) == blocks(FRENCH)
     theirs = {"README.fr.md": "README.md"}
     assert [theirs.get(a, a) + b for a, b in links(README)] == [a + b for a, b in links(FRENCH)]
-    assert figures(README, ",", r"\.") == figures(FRENCH, " ", ",")
+    assert figures(README, ",", r"\.") == figures(FRENCH, "\u00a0", ",")
 
 
 def test_the_readmes_figures_are_those_of_the_documents():

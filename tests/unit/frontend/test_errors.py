@@ -25,10 +25,13 @@ REFUSALS = [
     (RequestRefused(NOT_AN_IMAGE, 400), "not a photograph that can be read"),
     (RequestRefused(DAMAGED, 400), "damaged or incomplete"),
     (RequestRefused(message(check_size, 13_000, 2, MAX_PIXELS), 400), "13000 × 2 pixels; neither side"),
-    (RequestRefused(message(check_size, 10_000, 9_000, MAX_PIXELS), 400), "10000 × 9000 pixels; 64 million"),
+    (
+        RequestRefused(message(check_size, 10_000, 9_000, MAX_PIXELS), 400),
+        "10000 × 9000 pixels; the limit is 64 million",
+    ),
     (RequestRefused("over 32 MiB", 413), "too large"),
     (RequestRefused(NEEDED, 401), "wants an API key"),
-    (RequestRefused("try again", 503), "is full"),
+    (RequestRefused("try again", 503), "is busy"),
     (RequestRefused("out of time", 504), "too long"),
     (ServiceTimeout("no answer"), "too long"),
     (AnswerInterrupted("broke off"), "connection to the service broke"),
@@ -40,6 +43,14 @@ def test_known_errors_are_in_a_persons_words_in_both_languages(error, words: str
     assert words in in_words(error, ENGLISH)
     assert str(error) not in in_words(error, ENGLISH)
     assert in_words(error, FRENCH) != in_words(error, ENGLISH)
+
+
+def test_numbers_are_written_as_the_language_does():
+    side = RequestRefused(message(check_size, 13_000, 2, MAX_PIXELS), 400)
+    assert "may exceed 12,000." in in_words(side, ENGLISH)
+    assert "dépasser 12\u202f000." in in_words(side, FRENCH)
+    part = RequestRefused("the image has 9000 x 9000 pixels; at most 12.5 million can be decoded", 400)
+    assert "12.5 million" in in_words(part, ENGLISH) and "12,5 millions" in in_words(part, FRENCH)
 
 
 @pytest.mark.parametrize("error", [RequestRefused("a new reason", 400), UnexpectedAnswer("another program")])

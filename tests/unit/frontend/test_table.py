@@ -77,6 +77,7 @@ def test_the_truth_is_compared_with_the_diagnoses():
 
 def test_a_spreadsheets_csv_is_read_too():
     assert read_truth("\ufefffile;dx\na.jpg;Melanoma\n".encode(), ENGLISH) == {"a": "mel"}
+    assert read_truth(b"file;dx\ra;mel\rb;nv\r", ENGLISH) == {"a": "mel", "b": "nv"}  # Excel's for the Macintosh
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,7 @@ def test_a_spreadsheets_csv_is_read_too():
         (b"file,dx\na,cat\n", "Line 2: 'cat'"),
         (b"file,dx\na\n", "Line 2: ''"),
         (b"\xff\xfe\x00", "UTF-8"),
+        (b'file,dx\n"a,mel\n' + b"b,mel\n" * 30_000, "not a CSV file"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_told_why(content: bytes, words: str):

@@ -134,7 +134,45 @@ def test_what_nobody_wants_any_more_is_cancelled_and_the_others_go_on(way: str):
     assert len(work.listed()) == (2 if way == "stop" else 1)
 
 
-def test_a_stopped_explanation_can_be_continued():
+def test_an_explanation_stays_until_the_next_one_is_there():
+    """Also where that is stopped, or fails."""
+    work = Work(service := Service())
+    work.add(photograph())
+    work.explain("Faible", "a")
+    settled(work)
+    service.behave = hold(release := threading.Event())
+    work.explain("Moyenne", "a")
+    (entry,) = work.listed()
+    assert entry.explanation.pending and entry.explanation.answer is ANSWER
+    work.stop("a")
+    assert entry.answer is ANSWER and entry.can_be_explained("Moyenne")
+
+    def fail(image: bytes, on_progress: Callable[[float], None]) -> None:
+        raise RequestRefused("a fault", 500)
+
+    release.set()
+    service.behave = fail
+    work.explain("Moyenne", "a")
+    settled(work)
+    assert (entry.explanation.state, entry.explanation.answer) == ("failed", ANSWER)
+
+
+def test_a_photograph_that_could_not_be_classified_is_not_explained():
+    def refuse(image: bytes, on_progress: Callable[[float], None]) -> None:
+        if image == b"b":
+            raise RequestRefused("not an image", 400)
+
+    work = Work(service := Service(refuse))
+    for name in "ab":
+        work.add(photograph(name))
+    settled(work)
+    work.explain("Faible", "a", "b")
+    assert [e.explanation is not None for e in settled(work)] == [True, False]
+    assert [image for image, explain, _ in service.asked if explain] == [b"a"]
+    assert not any(e.can_be_explained("Faible") for e in work.listed())
+
+
+def test_a_stopped_explanation_can_be_started_again():
     release = threading.Event()
     service = Service(hold(release))
     work = Work(service)
