@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from typing import Any
 
 import msgspec
@@ -52,7 +53,12 @@ EXPLAINED = pa.schema(
 
 def failed(file: str, reason: str) -> dict[str, Any]:
     """The row of a photograph without a diagnosis."""
-    return {"file": file, "error": reason}
+    return {"file": readable(file), "error": reason}
+
+
+def readable(file: str) -> str:
+    """A file's name as Parquet takes it: bytes of it that are not UTF-8 as ``\\xef``."""
+    return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
 def row(file: str, answer: Answer) -> dict[str, Any]:
@@ -63,7 +69,7 @@ def row(file: str, answer: Answer) -> dict[str, Any]:
     details = given.details
     assert not isinstance(details, msgspec.UnsetType)
     made: dict[str, Any] = {
-        "file": file,
+        "file": readable(file),
         "prediction": given.prediction,
         "dx": CODES[given.prediction],
         "probability": given.probability,

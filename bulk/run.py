@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import ray
@@ -52,15 +52,29 @@ def run(task: Task) -> Outcome:
     return Outcome(listing.count, list_errors(task.output))
 
 
+def divided(task: Task, nodes: list[float]) -> tuple[Task, float, int]:
+    """How workers are spread over machines with so many cores: the task with the threads of each, the cores that Ray
+    reserves for each, and how many there can be.
+
+    Raises:
+        RunError: no machine has so many cores.
+    """
+    cores = task.cores or min(n for n in nodes if n)
+    places = sum(math.floor(n / cores) for n in nodes)
+    if not places:
+        raise RunError(f"no machine of the cluster has {cores:g} cores: give fewer with --cores")
+    if len({*nodes} - {0.0}) > 1:  # a worker with all cores of a larger machine would have others beside it
+        task = replace(task, cores=max(1, int(cores)))
+    return task, cores, places
+
+
 def _finished(task: Task, shards: list[int]) -> Iterator[dict[str, int]]:
     """Do the shards; yields the numbers of each as it is finished, in any order."""
     if not shards:
         return
     nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    cores = task.cores or min(n for n in nodes if n)
-    workers = min(sum(math.floor(n / cores) for n in nodes), len(shards))
-    if not workers:
-        raise RunError(f"no machine of the cluster has {cores:g} cores: give fewer with --cores")
+    task, cores, places = divided(task, nodes)
+    workers = min(places, len(shards))
     data = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=min(len(shards), 10_000))
     done = data.map(
         cast(Any, Worker),  # Ray's types know functions alone

@@ -103,6 +103,7 @@ class Worker:
                 precision=self.task.explain or DEFAULT_PRECISION,
                 details=True,
             )
-        except OSError as error:
-            return Request(b""), refuse(400, f"cannot be read: {error.strerror}")
+        except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+            reason = error.strerror if isinstance(error, OSError) else error
+            return Request(b""), refuse(400, f"cannot be read: {reason}")
         return request, self.predictor.read(request)

@@ -45,7 +45,7 @@ class Plan:
         Raises:
             PlanError: ``least`` is below 1 or above ``most``.
         """
-        least = least if least is not None else min(2, nodes if most is None else most)
+        least = least if least is not None else min(2, nodes, nodes if most is None else most)
         most = most if most is not None else max(nodes, least)
         if not 1 <= least <= most:
             raise PlanError(f"between {least} and {most} replicas are not possible: at least 1, at most --max-replicas")

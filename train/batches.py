@@ -79,7 +79,29 @@ def augmented_batches(
             views = random_views(photographs[index], size, augmentation, rng)
             yield Batch(*mixup(views, soft[index], augmentation, rng), classes[index])
 
+    if photographs.device.type == "cuda":
+        return _beside_training(batches(), photographs.device)
     return in_background(batches())
+
+
+def _beside_training(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """As :func:`in_background`, in a stream of its own: else copies to the GPU would wait for training's kernels."""
+    ours, theirs = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    ours.wait_stream(theirs)  # what the batches are made of may be on its way yet
+
+    def made() -> Iterator[tuple[Batch, torch.cuda.Event]]:
+        while True:
+            with torch.cuda.stream(ours):
+                if (batch := next(batches, None)) is None:
+                    return
+                event = ours.record_event()
+            yield batch, event
+
+    for batch, event in in_background(made()):
+        theirs.wait_event(event)
+        for tensor in batch:
+            tensor.record_stream(theirs)  # so that its memory is not used again too early
+        yield batch
 
 
 def in_background(items: Iterable[T], ahead: int = 2) -> Iterator[T]:

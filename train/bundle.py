@@ -10,7 +10,6 @@ image. ``run.sh MINUTES`` runs ``train/main_stages.py``.
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import os
 import sys
@@ -24,9 +23,7 @@ from PIL import Image
 from api.photograph import ImageError
 from evaluate.arguments import UsageError, ensure_writable
 from evaluate.dataset import FOLDERS, METADATA, DataError, Example, find_examples
-from evaluate.folds import Fold, split_fold
 from handler.images import read_square
-from train.main_stages import FOLDS
 from train.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,13 +91,12 @@ def write(examples: list[Example], metadata: Path, init: Path | None, output: Pa
         _add(tar, f"data/{METADATA}", metadata.read_bytes())
         for name, content in small_images(examples):
             _add(tar, f"data/{FOLDERS['train']}/{name}.jpg", content)
-        _add(tar, "folds.csv", folds_table(examples).encode())
         for package in PACKAGES:
             for path in sorted((ROOT / package).glob("*.py")):
                 _add(tar, f"{package}/{path.name}", path.read_bytes())
         if init:
             _add(tar, INIT, init.read_bytes())
-        _add(tar, "requirements.txt", "".join(f"{name}\n" for name in REQUIREMENTS).encode())
+        _add(tar, "requirements.txt", REQUIREMENTS.encode())
         _add(tar, "run.sh", RUN.encode())
     partial.replace(output)
 
@@ -124,17 +120,6 @@ def small_images(examples: list[Example]) -> Iterator[tuple[str, bytes]]:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(small, examples)
-
-
-def folds_table(examples: list[Example]) -> str:
-    """CSV of each image's fold, as ``main_train.py --fold`` holds it out."""
-    buffer = io.StringIO()
-    table = csv.writer(buffer, lineterminator="\n")
-    table.writerow(["image_id", "lesion_id", "fold"])
-    for number in range(1, FOLDS + 1):
-        for example in split_fold(examples, Fold(number, FOLDS), Recipe().split_seed)[1]:
-            table.writerow([example.path.stem, example.lesion, number])
-    return buffer.getvalue()
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

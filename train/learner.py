@@ -28,7 +28,7 @@ class Learner:
 
     network: nn.Module
     core: ResNet
-    average: AveragedModel
+    average: MovingAverage
     optimizer: torch.optim.Optimizer
 
     @classmethod
@@ -37,7 +37,7 @@ class Learner:
         network = processes.wrap(core, device)
         if isinstance(network, nn.parallel.DistributedDataParallel):
             core = network.module
-        return cls(network, core, moving_average(core, recipe.ema_decay), make_optimizer(core, recipe))
+        return cls(network, core, MovingAverage(core, recipe.ema_decay), make_optimizer(core, recipe))
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs to go on with training."""
@@ -49,7 +49,7 @@ class Learner:
             getattr(self, name).load_state_dict(value)
 
 
-def moving_average(network: nn.Module, decay: float) -> AveragedModel:
+class MovingAverage(AveragedModel):
     """Exponential moving average of a network's weights and batch-norm statistics, in evaluation mode.
 
     It starts as ``network`` is now; ``update_parameters(network)`` follows each step. Update n weighs the average by
@@ -57,18 +57,23 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
     with num_updates). Integer buffers are copied.
     """
 
-    @torch.no_grad()
-    def update(average: Any, current: Any, updates: torch.Tensor | int) -> None:
-        """Update tensors of one device and dtype in place."""
-        if average[0].is_floating_point():
-            n = int(updates)
-            torch._foreach_lerp_(average, current, 1 - min(decay, n / (n + 9)))
-        else:
-            torch._foreach_copy_(average, current)
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network, use_buffers=True)
+        self.decay = decay
+        self.eval()
+        self.n_averaged += 1
 
-    averaged = AveragedModel(network, multi_avg_fn=update, use_buffers=True).eval()
-    averaged.update_parameters(network)  # the first call copies, so n starts at 1 after it
-    return averaged
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Follow a step of ``model``. Unlike AveragedModel's, it waits for no GPU: n is counted on the CPU."""
+        n = int(self.n_averaged)
+        pairs = list(zip(self.module.state_dict().values(), model.state_dict().values(), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floats], [c for _, c in floats], 1 - min(self.decay, n / (n + 9)))
+        for average, current in pairs:
+            if not average.is_floating_point():
+                average.copy_(current)
+        self.n_averaged += 1
 
 
 def make_optimizer(network: ResNet, recipe: Recipe) -> torch.optim.Optimizer:

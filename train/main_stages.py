@@ -1,11 +1,14 @@
-"""Run the whole recipe within a number of minutes: folds, long runs, the teacher's answers, the student, its bias.
+"""Run the whole recipe within a number of minutes: folds, the teacher's answers, the student, its bias.
 
     python train/main_stages.py ../shared/ham10000 --init FILE --minutes 30 --output results
 
 Meant for one GPU, where the images stay in its memory as bytes and are augmented there. How long an epoch takes is
 tried first, and the time that is left is divided among the stages that are left. Each stage leaves its files in the
-output folder; given again, the command goes on with the stage that was cut off. ``results/student.pth`` is the model,
-and ``results/stages.json`` says what ran, on what, for how long.
+output folder; given again, the command goes on with the stage that was cut off, and has all its minutes anew.
+``results/student.pth`` is the model, and ``results/stages.json`` says what ran, on what, for how long.
+
+The networks of the folds learned from most of the student's validation images, so the student's figures on these are a
+little optimistic.
 """
 
 from __future__ import annotations
@@ -28,13 +31,16 @@ from train.pace import Pace, measure
 from train.processes import Processes
 from train.recipe import Recipe
 
-FOLDS, LONG_RUNS = 5, 2
+FOLDS = 5
 
-MOST_EPOCHS = {"fold": 40, "long": 100, "student": 100}
+MOST_EPOCHS = {"fold": 40, "student": 100}
 """More are not worth their time."""
 
-SHARES = {"fold": 1.0, "long": 2.0, "student": 4.0}
+SHARES = {"fold": 1.0, "student": 5.0}
 """Time of a stage of each kind, in relation to the others."""
+
+INTERRUPTED = 130
+"""Exit code of a training that Ctrl-C ended."""
 
 RESERVE = 0.08
 """Share of the time for the teacher's answers, the bias, and what was not foreseen."""
@@ -73,19 +79,18 @@ def main(argv: list[str] | None = None, recipe: Recipe | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted: the same command goes on with this stage", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The documented options."""
-    p = argparse.ArgumentParser(description="Run folds, long runs, teacher and student within a number of minutes.")
+    p = argparse.ArgumentParser(description="Run folds, teacher and student within a number of minutes.")
     p.add_argument("root", type=Path, help=f"folder with {METADATA} and {FOLDERS['train']}/")
-    p.add_argument("--minutes", type=positive, required=True, help="time for everything")
+    p.add_argument("--minutes", type=positive, required=True, help="time for everything that is left, from now on")
     p.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of what the stages leave")
     p.add_argument("--init", help="weights to start from (default: torchvision's ImageNet ones)")
     p.add_argument("--folds", type=positive, default=FOLDS, help=f"number of folds (default: {FOLDS})")
-    p.add_argument("--long-runs", type=positive, default=LONG_RUNS, help=f"(default: {LONG_RUNS})")
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     return p
 
@@ -107,7 +112,6 @@ class Run:
         self.images = len(find_examples(arguments.root, "train"))
         self.device = Processes().device(arguments.device)
         self.folds = [f"fold_{k}" for k in range(1, arguments.folds + 1)]
-        self.long_runs = [f"long_{k}" for k in range(1, arguments.long_runs + 1)]
         self.path = self.output / "stages.json"
         self.log = self._read_log() or self._new_log()
 
@@ -115,10 +119,8 @@ class Run:
         """Run every stage that has not finished."""
         for number, name in enumerate(self.folds, 1):
             self._train(name, "--fold", f"{number}/{len(self.folds)}")
-        for seed, name in enumerate(self.long_runs, 1):
-            self._train(name, "--seed", str(seed))
         teacher = str(self.output / "teacher.csv")
-        models = [str(self.output / f"{name}.pth") for name in self.folds + self.long_runs]
+        models = [str(self.output / f"{name}.pth") for name in self.folds]
         common = [str(self.arguments.root), "--device", str(self.device)]
         self._run("teacher", lambda: main_teach.main([*common, "--models", *models, "--output", teacher]))
         self._train("student", "--teacher", teacher)
@@ -131,6 +133,7 @@ class Run:
         """A training of as many epochs as its share of the time left allows; folds all have the first one's."""
         stage = self._stage(name)
         kind = name.partition("_")[0]
+        goes_on = stage.epochs is not None
         if stage.epochs is None:
             first = self._stage(self.folds[0]).epochs
             stage.epochs = first if kind == "fold" and first else self._affordable_epochs(kind)
@@ -138,7 +141,8 @@ class Run:
         command = [str(self.arguments.root), "--epochs", str(stage.epochs), "--device", str(self.device)]
         command += ["--modelname", str(self.output / f"{name}.pth"), *options]
         command += ["--init", self.arguments.init] if self.arguments.init else []
-        if self._run(name, lambda: main_train.main(command, self.recipe)) and stage.seconds:
+        ran = self._run(name, lambda: main_train.main(command, self.recipe))
+        if ran and stage.seconds and not goes_on:  # else some of its epochs were not among these seconds
             self.log.pace = self.log.pace.after(stage.epochs, stage.seconds)
             self._save()
 
@@ -153,6 +157,7 @@ class Run:
 
         Raises:
             StageError: it failed.
+            KeyboardInterrupt: it was interrupted.
         """
         stage = self._stage(name)
         if stage.finished:
@@ -161,7 +166,10 @@ class Run:
         left = (self.end - time.monotonic()) / 60
         print(f"{name}: {f'{stage.epochs} epochs, ' if stage.epochs else ''}{left:.1f} minutes left", flush=True)
         started = time.monotonic()
-        if command():
+        code = command()
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if code:
             raise StageError(f"stage {name} failed: the same command goes on with it")
         stage.seconds, stage.finished = round(time.monotonic() - started, 1), True
         self._save()
@@ -171,7 +179,7 @@ class Run:
         return next(stage for stage in self.log.stages if stage.name == name)
 
     def _names(self) -> list[str]:
-        return [*self.folds, *self.long_runs, "teacher", "student", "bias"]
+        return [*self.folds, "teacher", "student", "bias"]
 
     def _new_log(self) -> Log:
         cuda = self.device.type == "cuda"
@@ -190,7 +198,7 @@ class Run:
         except msgspec.MsgspecError as error:
             raise UsageError(f"{self.path} cannot be read ({error}): give another --output") from None
         if [stage.name for stage in log.stages] != self._names():
-            raise UsageError(f"{self.path} is of other --folds or --long-runs: give the same, or another --output")
+            raise UsageError(f"{self.path} is of other --folds: give the same, or another --output")
         return log
 
     def _save(self) -> None:

@@ -1,6 +1,6 @@
 """Write a teacher's answers to the training images, for ``main_train.py --teacher``.
 
-    python train/main_teach.py ../shared/ham10000 --models folds/fold_*.pth long.pth --output teacher.csv
+    python train/main_teach.py ../shared/ham10000 --models folds/fold_*.pth --output teacher.csv
 
 Each network answers the images that it did not learn from, in eight dihedral views.
 """

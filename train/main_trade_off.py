@@ -28,7 +28,7 @@ from evaluate.predictions import Predictions, model_of
 from evaluate.report import trade_off_table
 from handler.checkpoint import Checkpoint, CheckpointError
 from train.calibrate import predict
-from train.trade_off import fit_trade_off
+from train.trade_off import fit_trade_off, on_scale_of
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         checkpoint = Checkpoint.load(arguments.modelname)
         if arguments.answers:
             logits, examples = kept_logits(arguments.answers)
+            logits = on_scale_of(checkpoint, logits, np.array([example.label for example in examples]))
             words = f"{len(arguments.answers)} folds, each by a network that was not trained on it"
         else:
             examples = held_out(find_examples(arguments.root, "train"), checkpoint)

@@ -46,7 +46,7 @@ from train.learner import Learner, set_learning_rate
 from train.precision import mixed_precision
 from train.processes import Processes
 from train.recipe import Recipe
-from train.resume import Progress, RunIdentity, images_digest, load_progress
+from train.resume import Progress, RunIdentity, images_digest, load_progress, refuse_seen
 from train.teacher import soft_targets
 from train.validation import EpochFigures, Validation
 from train.weights import previous_training, starting_network, weights_digest
@@ -107,7 +107,7 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
 
     Raises:
         DataError: the folder is not as documented.
-        UsageError: starting weights, device or output cannot be used.
+        UsageError: starting weights, device or output cannot be used, or the weights learned from held-out images.
     """
     # Check everything before computing anything, the cheapest first.
     examples = find_examples(arguments.root, "train")
@@ -123,6 +123,10 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         recipe = replace(recipe, teacher_weight=weight)
         targets = soft_targets(arguments.teacher, train_examples, weight)
     checkpoint_path = Path(arguments.modelname)
+    if arguments.init and checkpoint_path.is_file() and checkpoint_path.samefile(arguments.init):
+        raise UsageError(
+            "--init and --modelname are one file, which the first epoch overwrites: give another --modelname"
+        )
     if processes.is_main:
         ensure_writable(checkpoint_path, "--modelname")
     device = processes.device(arguments.device)
@@ -144,6 +148,7 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         fold=str(arguments.fold) if arguments.fold else None,
         teacher_sha256=sha256(arguments.teacher) if arguments.teacher else None,
     )
+    refuse_seen(identity)
     validation = Validation(held_out, device, checkpoint_path, identity.facts()) if processes.is_main else None
     learner = Learner.create(network, recipe, device, processes)
     if processes.is_main:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 
 import torch
 
+from evaluate.arguments import UsageError
 from evaluate.dataset import DataError, Example
+from evaluate.held_out import FRACTION
 from handler.checkpoint import save_atomically
 from train.recipe import Recipe
 
@@ -104,6 +107,39 @@ def differences(theirs: dict[str, Any], identity: RunIdentity) -> str:
     ours = identity.facts()
     names = [field.name for field in fields(identity) if theirs.get(field.name) != ours.get(field.name)]
     return ", ".join(descriptions.get(name, name) for name in names)
+
+
+def refuse_seen(identity: RunIdentity) -> None:
+    """Refuse starting weights that may have learned from images that this run holds out, as far as they say.
+
+    Raises:
+        UsageError: a run before this one had the same images and held out others of them.
+    """
+    facts = identity.facts()
+    for earlier in _ancestors(identity.before):
+        if earlier.get("images_sha256") == identity.images_sha256 and _held_out(earlier) != _held_out(facts):
+            raise UsageError(
+                "--init learned from images that this run holds out, so its figures would be too good: start from "
+                "weights that know none of them, or hold out the same (--fold)"
+            )
+
+
+def _ancestors(training: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """The facts of a run, of the one that it started from, and so on; of a mean, those of its parts."""
+    if training:
+        yield training
+        yield from _ancestors(training.get("before"))
+        for part in training.get("mean", ()):
+            yield from _ancestors(part["training"])
+
+
+def _held_out(training: dict[str, Any]) -> tuple[Any, ...]:
+    """What decides which images a run holds out."""
+    recipe = training.get("recipe", {})
+    seed = recipe.get("split_seed", 0)
+    if fold := training.get("fold"):
+        return fold, seed
+    return recipe.get("validation_fraction", recipe.get("validation", FRACTION)), seed
 
 
 def images_digest(examples: list[Example]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import softmax
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from api.classes import CLASSES, class_indices
 from evaluate.bootstrap import Bootstrap, clusters_of
@@ -14,6 +15,9 @@ from evaluate.trade_off import BiasPoint, TradeOff, best, figures
 from handler.bias import BiasSetting
 from handler.checkpoint import Checkpoint
 from train.calibrate import STRENGTHS, fit_malignant_threshold, fit_temperature, rarities
+
+FACTORS = 3.0
+"""Bound of the logarithm of the factor between two networks' logits."""
 
 SAME_BIAS = 1e-3
 """Logits may differ by this much for a bias to count as the model's own."""
@@ -63,6 +67,23 @@ def fit_trade_off(
         )
         points.append(BiasPoint(setting, temperature, figures(probabilities, examples, threshold, bootstrap)))
     return TradeOff(sha256, answers, len(examples), own, best(points).setting.strength, points)
+
+
+def on_scale_of(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Other networks' logits (N, classes), times the factor for which the checkpoint's bias and temperature fit them.
+
+    Networks differ in how far apart their logits are. What is fitted to these serves the checkpoint, so they have to be
+    on its scale.
+    """
+    bias = np.zeros(len(CLASSES))
+    bias[class_indices(checkpoint.classes)] = checkpoint.bias
+
+    def cross_entropy(log_factor: float) -> float:
+        fitted = log_softmax((np.exp(log_factor) * logits + bias) / checkpoint.temperature, axis=1)
+        return -float(fitted[np.arange(len(labels)), labels].mean())
+
+    found = minimize_scalar(cross_entropy, bounds=(-FACTORS, FACTORS), method="bounded", options={"xatol": 1e-6})
+    return np.exp(found.x) * logits
 
 
 def own_strength(bias: np.ndarray, rarity: np.ndarray) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,9 @@ from PIL import Image
 from api.classes import CLASSES
 from api.contract import Prediction, Request
 from bulk.listing import Listing
-from bulk.results import part
+from bulk.plan import RunError
+from bulk.results import part, write_part
+from bulk.run import divided
 from bulk.worker import BATCH, Task, Worker
 from cluster.archive import Archive
 from tests.conftest import ROOT
@@ -71,3 +74,27 @@ def test_an_explanation_is_kept_with_its_picture(files: list[Path], tmp_path: Pa
     assert picture.shape == (224, 224, 3) and regions.shape == (224, 224)
     assert len(row["weights"]) == regions.max() + 1
     assert 0 < row["stability"] <= 1 and row["target"] == 0.9 and row["samples"] >= 128
+
+
+def test_a_name_that_is_no_text_ends_nothing(files: list[Path], tmp_path: Path):
+    made = worker(files[:1], tmp_path)
+    strange = tmp_path / os.fsdecode(b"na\xefve.jpg")
+    shutil.copy(files[0], strange)
+    rows = list(made.rows([str(strange), "nul\0.jpg"]))
+    write_part(tmp_path / "p.parquet", rows, explained=False)
+    first, second = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert first["file"].endswith("/na\\xefve.jpg") and first["dx"]
+    assert second["file"] == "nul\0.jpg" and "cannot be read: " in second["error"]
+
+
+def test_workers_on_unequal_machines_have_as_many_threads_as_cores_are_reserved(files: list[Path], tmp_path: Path):
+    task = worker(files[:1], tmp_path).task
+    for nodes, given, expected in (
+        ([4.0, 4.0], None, (None, 4.0, 2)),
+        ([64.0, 4.0, 0.0], None, (4, 4.0, 17)),
+        ([64.0, 4.0], 32, (32, 32, 2)),
+    ):
+        made, cores, places = divided(replace(task, cores=given), nodes)
+        assert (made.cores, cores, places) == expected
+    with pytest.raises(RunError, match="no machine of the cluster has 8 cores"):
+        divided(replace(task, cores=8), [4.0])

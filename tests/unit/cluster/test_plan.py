@@ -18,6 +18,7 @@ from gateway.settings import Settings
         (5, None, None, (2, 5)),
         (1, 3, None, (3, 3)),
         (5, None, 1, (1, 1)),
+        (1, None, 3, (1, 3)),
         (5, 1, 8, (1, 8)),
     ],
 )

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from train.learner import Learner, make_optimizer, moving_average, set_learning_rate
+from train.learner import Learner, MovingAverage, make_optimizer, set_learning_rate
 from train.processes import Processes
 from train.recipe import Recipe
 
@@ -18,7 +18,7 @@ from train.recipe import Recipe
 def test_the_average_follows_the_network_ever_more_slowly():
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
-    average = moving_average(network, 0.998)
+    average = MovingAverage(network, 0.998)
     nn.init.ones_(network.weight)
     average.update_parameters(network)
     assert average.module.weight.item() == pytest.approx(0.9)
@@ -29,7 +29,7 @@ def test_the_average_follows_the_network_ever_more_slowly():
 
 def test_the_average_weighs_every_step_and_buffer_as_defined():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    average = moving_average(network, decay=0.5)
+    average = MovingAverage(network, decay=0.5)
     assert not average.training and not average.module[1].training
     expected = copy.deepcopy(network.state_dict())
     generator = torch.Generator().manual_seed(0)

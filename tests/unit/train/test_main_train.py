@@ -123,6 +123,13 @@ def test_weights_that_do_not_exist_are_refused(capsys, root, tmp_path):
     assert f"--init {tmp_path / 'none.pth'} does not exist" in refusal(capsys, *arguments)
 
 
+def test_starting_weights_that_the_run_would_overwrite_are_refused(capsys, root, tmp_path, init):
+    model = tmp_path / "m.pth"
+    model.write_bytes(init.read_bytes())
+    message = refusal(capsys, root, "--init", tmp_path / "." / "m.pth", "--modelname", model, "--device", "cpu")
+    assert "--init and --modelname are one file" in message and model.read_bytes() == init.read_bytes()
+
+
 @pytest.mark.parametrize("target", [".", "a file/model.pth"])
 def test_an_output_that_cannot_be_written_is_refused(capsys, root, tmp_path, init, target):
     (tmp_path / "a file").write_text("")

@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from evaluate.arguments import UsageError
 from evaluate.dataset import DataError, find_examples
 from tests.tiny_ham10000 import change_metadata, first_image
 from train.augment import Augmentation
 from train.recipe import Recipe
-from train.resume import Progress, RunIdentity, images_digest, load_progress
+from train.resume import Progress, RunIdentity, images_digest, load_progress, refuse_seen
 
 IDENTITY = RunIdentity(
     epochs=2,
@@ -95,3 +96,35 @@ def test_an_image_that_vanishes_is_named(root):
     first_image(root).unlink()
     with pytest.raises(DataError, match=r"ISIC_0000000\.jpg cannot be read \(No such file"):
         images_digest(examples)
+
+
+FOLD = {"images_sha256": "ab", "recipe": {"split_seed": 0}, "fold": "2/5"}
+SAME = {"images_sha256": "ab", "recipe": {"split_seed": 0, "validation_fraction": 0.1}}
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        FOLD,
+        SAME | {"recipe": {"split_seed": 1, "validation_fraction": 0.1}},
+        SAME | {"before": FOLD},
+        SAME | {"mean": [{"weight": 0.5, "training": SAME}, {"weight": 0.5, "training": FOLD}]},
+    ],
+)
+def test_weights_that_know_held_out_images_are_refused(before):
+    with pytest.raises(UsageError, match="learned from images that this run holds out"):
+        refuse_seen(replace(IDENTITY, before=before))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [None, SAME, SAME | {"before": SAME}, SAME | {"recipe": {}}, FOLD | {"images_sha256": "of others"}, {"epoch": 3}],
+)
+def test_weights_that_know_none_of_them_are_taken(before):
+    refuse_seen(replace(IDENTITY, before=before))
+
+
+def test_a_fold_goes_on_from_itself_only():
+    refuse_seen(replace(IDENTITY, before=FOLD, fold="2/5"))
+    with pytest.raises(UsageError):
+        refuse_seen(replace(IDENTITY, before=FOLD, fold="1/5"))

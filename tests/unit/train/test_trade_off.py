@@ -18,7 +18,7 @@ from handler.checkpoint import Checkpoint
 from tests.unit.evaluate.sets import random_predictions
 from train import main_trade_off
 from train.calibrate import rarities
-from train.trade_off import STRENGTHS, fit_trade_off, own_strength
+from train.trade_off import STRENGTHS, fit_trade_off, on_scale_of, own_strength
 
 SHA = "0123456789ab"
 
@@ -115,6 +115,23 @@ def test_the_curve_as_markdown(curve: TradeOff, answers: Predictions):
 
 
 # The command
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.7])
+def test_networks_of_another_scale_give_the_same_curve(
+    factor: float, curve: TradeOff, logits: np.ndarray, answers: Predictions
+):
+    """Of the checkpoint's scale, its own temperature is the best for its own bias."""
+    checkpoint = Checkpoint({}, temperature=curve.points[0].temperature, malignant_threshold=0.123)
+    ours, theirs = (
+        curve_of(checkpoint, on_scale_of(checkpoint, scale * logits, answers.labels), answers) for scale in (1, factor)
+    )
+    for one, other in zip(ours.points, theirs.points, strict=True):
+        assert one.setting.exponent == pytest.approx(other.setting.exponent, rel=1e-3)
+        assert one.setting.malignant_threshold == pytest.approx(other.setting.malignant_threshold, rel=1e-3)
+    own, *others = theirs.points
+    assert own.held_out.expected_calibration_error.value < 0.05
+    assert max(p.held_out.expected_calibration_error.value for p in others) < 0.1
 
 
 @pytest.fixture
