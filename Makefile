@@ -25,17 +25,19 @@ help: ## list the commands
 
 setup: .venv/run.stamp ## install everything that is needed to run, into .venv
 
-app: setup archive ## the service and the web page on http://localhost:8501, until Ctrl-C
+app: setup model_store/mlbio.mar ## the service and the web page on http://localhost:8501, until Ctrl-C
 	@exec $(PY) -m gateway.serve --page
 
-demo: setup archive ## classify and explain IMAGE (the drawn examples) through the service, started for it
+demo: setup model_store/mlbio.mar ## classify and explain IMAGE (the drawn examples) through the service, started for it
 	@if [ -n "$$MLBIO_IMAGE" ]; then set -- "$$MLBIO_IMAGE"; else set -- examples/*.jpg; fi; \
 	exec $(PY) -m gateway.serve --run $(PY) cli/client.py --explain --precision "$(PRECISION)" "$$@"
 
-serve: setup archive ## TorchServe and the gateway on http://127.0.0.1:8089, until Ctrl-C
+serve: setup model_store/mlbio.mar ## TorchServe and the gateway on http://127.0.0.1:8089, until Ctrl-C
 	@exec $(PY) -m gateway.serve
 
-archive: model_store/mlbio.mar ## pack model_store/model_mlbio.pth, handler/ and api/ into model_store/mlbio.mar
+archive: setup ## pack model_store/model_mlbio.pth, handler/ and api/ into model_store/mlbio.mar
+	@echo "packing the model ..."
+	@$(PY) train/archive.py
 
 promote: setup ## change to MODEL (default: model_store/model_mlbio.pth) while the service runs, if its score card allows it
 	@$(PY) deploy/promote.py $${MLBIO_MODEL:+"$$MLBIO_MODEL"}
@@ -43,7 +45,7 @@ promote: setup ## change to MODEL (default: model_store/model_mlbio.pth) while t
 rollback: setup ## change back to the model that was served before
 	@$(PY) deploy/promote.py --rollback
 
-test: lint archive ## check the code, then run every test
+test: lint model_store/mlbio.mar ## check the code, then run every test
 	$(PY) -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 unit: .venv/test.stamp ## run the quick tests alone (no service, under a minute)
@@ -69,14 +71,15 @@ audit: .venv/test.stamp ## look the installed packages up in PyPI's list of vuln
 	.venv/bin/pip-audit --skip-editable
 
 clean: ## delete everything that was made: .venv, logs, archives, explained examples, unfinished training
-	rm -rf .venv .cache .hypothesis .run build logs *.egg-info .*_cache model_store/score_card_*
+	rm -rf .venv .cache .hypothesis .run build logs *.egg-info .*_cache model_store/score_card_* model_store/promoted
 	find . -path ./.git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 	find . -path ./.git -prune -o -type f \( -name '*.pyc' -o -name '*.log' -o -name '*.mar' -o -name '*.mar.sha256' -o -name '*.resume.pth' \
 		-o -name '*_explained.png' \) -exec rm -f {} +
 
 model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard model_store/score_card/*.json handler/*.py api/*.py) | .venv/run.stamp
-	@echo "packing the model ..."
-	@$(PY) train/archive.py
+	@if [ -e $@ ] && [ -e model_store/promoted ]; then \
+		echo "$@ holds a promoted model, with older code than this: make promote MODEL=... packs it again, make archive goes back to model_store/model_mlbio.pth"; \
+	else echo "packing the model ..." && $(PY) train/archive.py; fi
 
 .venv/run.stamp: requirements.txt pyproject.toml
 	@command -v "$(PYTHON)" >/dev/null || { echo 'setup: error: there is no $(PYTHON): install Python 3.11, or say where it is with PYTHON=…' >&2; exit 1; }

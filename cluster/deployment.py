@@ -26,6 +26,11 @@ def live_nodes() -> int:
     return sum(bool(node["Alive"]) for node in ray.nodes())
 
 
+def is_running() -> bool:
+    """Whether both pools have been deployed."""
+    return set(POOLS) <= set(serve.status().applications)
+
+
 def deploy(archive: Archive, plan: Plan) -> None:
     """Run ``archive`` in both pools, and return when it predicts there.
 

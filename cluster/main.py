@@ -75,7 +75,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--port", type=int, help="of the gateway (default: MLBIO_PORT, or 8089)")
     p.add_argument("--min-replicas", type=int, help="of each pool (default: 2, or 1 with a single node)")
     p.add_argument("--max-replicas", type=int, help="of each pool, when its queue is long (default: one a node)")
-    p.add_argument("--update", action="store_true", help="give the running service this archive, and end")
+    p.add_argument(
+        "--update",
+        action="store_true",
+        help="give the running service this archive, with the other options as they are given, and end",
+    )
     return p
 
 
@@ -116,8 +120,10 @@ def run(arguments: argparse.Namespace, settings: Settings, archive: Archive) -> 
         archive.load()  # an archive without a model is refused here, before a replica of the last one stops
     with connected(arguments.address):
         from cluster.backend import RayServe
-        from cluster.deployment import DeploymentError, deploy, live_nodes, withdraw
+        from cluster.deployment import DeploymentError, deploy, is_running, live_nodes, withdraw
 
+        if arguments.update and not is_running():
+            raise ClusterError(f"no service runs at {arguments.address}: start it without --update")
         nodes = live_nodes()
         plan = Plan.for_nodes(nodes, settings, arguments.min_replicas, arguments.max_replicas)
         say(f"{'updating' if arguments.update else 'starting'} {plan.least} replicas of each pool, nodes: {nodes} …")

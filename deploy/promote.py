@@ -10,7 +10,10 @@ service runs, the archive is put in place for the next start.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 from evaluate.gate import objections
@@ -25,7 +28,10 @@ from handler.graphs import GraphsError, packed_version
 from train.archive import ArchiveError, build, packed_card, score_card_of
 
 NEXT = "next"
-"""Folder in the model store where the archive waits."""
+"""Folder in the model store where archives wait, each in a folder of its own."""
+
+ABANDONED_SECONDS = 86_400.0
+"""Age of one that nobody waits for any more."""
 
 
 class PromoteError(RuntimeError):
@@ -51,7 +57,12 @@ def main(argv: list[str] | None = None) -> int:
             verify(archive)
         else:
             archive = pack(arguments.model or store / "model_mlbio.pth", store, arguments.force)
-        change(archive, store)
+        try:
+            change(archive, store)
+        except Exception:  # but not Ctrl-C: then the change may go on
+            if not arguments.rollback:
+                shutil.rmtree(archive.parent, ignore_errors=True)
+            raise
     except (PromoteError, ExchangeError) as error:
         print(f"promote: error: {error}", file=sys.stderr)
         return 1
@@ -84,9 +95,19 @@ def pack(model: Path, store: Path, force: bool) -> Path:
     if card:
         figures = card.metrics
         print(f"accuracy {figures.accuracy.value:.3f}, balanced accuracy {figures.balanced_accuracy.value:.3f}")
-    archive = store / NEXT / ARCHIVE
+    folder = store / NEXT
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        if time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
+    # Another promotion may be under way.
+    archive = Path(tempfile.mkdtemp(dir=folder), ARCHIVE)
     print(f"packing {model} ...", flush=True)
-    build(model, archive)
+    try:
+        build(model, archive)
+    except BaseException:
+        shutil.rmtree(archive.parent, ignore_errors=True)
+        raise
     return archive
 
 
@@ -104,6 +125,8 @@ def change(archive: Path, store: Path) -> None:
     except NotRunning as nobody:
         install(archive, store)
         print(f"{nobody}: {version} is in place for the next start")
+    if archive.parent.parent == store / NEXT:
+        shutil.rmtree(archive.parent, ignore_errors=True)
     print("`make archive` would go back to model_store/model_mlbio.pth; --rollback goes back to the model before")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -105,8 +106,10 @@ def ask(settings: Settings, order: Order, on_said: Callable[[str], None]) -> Non
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with socket.socket(socket.AF_UNIX) as connection:
             try:
+                if path.lstat().st_uid != os.getuid():
+                    continue  # another user could answer what they like
                 connection.connect(_socket(path, settings))
-            except OSError:  # another's, or of a service that was killed
+            except OSError:  # of a service that was killed
                 continue
             connection.sendall(msgspec.json.encode(order) + b"\n")
             with connection.makefile("rb") as lines:

@@ -25,6 +25,9 @@ from gateway.settings import Settings
 from gateway.starting import ServeError, wait_until_ready
 from gateway.torchserve import TorchServe
 
+PROMOTED = "promoted"
+"""File beside the archive that says that it was promoted: `make` does not make it anew when some code is newer."""
+
 PREVIOUS = "previous"
 """Folder in the model store of the archive that was served before, for going back."""
 
@@ -136,8 +139,7 @@ def install(archive: Path, model_store: Path) -> None:
         os.link(served, kept)
         kept.replace(previous)
     fresh.replace(served)
-    # `make archive` makes it anew when what it is made of is newer.
-    os.utime(served)
+    (model_store / PROMOTED).touch()
     for path, text in checksums.items():
         if text:
             _checksum(path).write_text(text)

@@ -77,7 +77,7 @@ class Metrics:
         """Count a request that has been answered."""
         known = known_path(path)
         self._requests.labels(method if method in METHODS else OTHER, known, str(status)).inc()
-        if known == "/predict":
+        if known == "/predict" and method == "POST":  # and not the preliminary requests of browsers
             self._seconds.labels(record.pool or "none", ended).observe(seconds)
         if record.answer is not None and record.answer.effort is not None:
             self._samples.observe(record.answer.effort.samples)

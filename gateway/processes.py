@@ -86,8 +86,8 @@ def start_gateway(settings: Settings, logs: Path) -> subprocess.Popen[bytes]:
 
 
 def start(command: list[str], environment: dict[str, str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
-    """A process that works in ``folder`` and writes to ``output``, in a group of its own, spared by Ctrl-C."""
-    with output.open("wb") as file:
+    """A process that works in ``folder`` and adds to ``output``, in a group of its own, spared by Ctrl-C."""
+    with output.open("ab") as file:  # the last words of one that ended stay
         return subprocess.Popen(
             command,
             env=environment,

@@ -223,6 +223,8 @@ def warn(settings: Settings, model_store: Path) -> None:
 def prepare(logs: Path) -> None:
     """Make the folder, and put an earlier log aside: :func:`refuse_dying_workers` reads this start's."""
     logs.mkdir(parents=True, exist_ok=True)
+    for printed in logs.glob("*.out"):
+        printed.unlink()
     with contextlib.suppress(FileNotFoundError):
         (logs / "torchserve.log").replace(logs / "torchserve.previous.log")
 

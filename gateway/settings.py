@@ -30,6 +30,8 @@ class Settings:
     page_port: Port = 8501
     """Of the web page, where it is started together with the service (``make app``)."""
     torchserve_url: str = "http://127.0.0.1:8080"
+    torchserve_peers: str = ""
+    """Host name of all model servers where there are several behind that address: each is told who cancelled."""
     torchserve_file: str = ""
     """File with the address that counts instead, which may change (:mod:`gateway.handover`); `make serve` has one."""
     predict_seconds: Seconds = 30.0

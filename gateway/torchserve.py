@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import json
 import re
+import socket
 import uuid
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -59,7 +61,7 @@ class TorchServe:
         self._cancelling: set[asyncio.Task[None]] = set()
         self._client = httpx.AsyncClient(
             base_url=settings.torchserve_url,
-            limits=httpx.Limits(max_connections=200, max_keepalive_connections=20),
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=kept_connections(settings)),
             trust_env=False,
             transport=transport,
         )
@@ -184,9 +186,31 @@ class TorchServe:
 
     async def _cancel(self, job_id: str) -> None:
         """Mark a job as cancelled. If that fails, only computing time is lost."""
-        with contextlib.suppress(httpx.HTTPError, TimeoutError):
+
+        async def tell(server: str) -> None:
+            with contextlib.suppress(httpx.HTTPError):
+                await self._client.post(f"{server}/predictions/{POOL}", headers={CANCEL_HEADER: job_id})
+
+        with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(CONNECT_SECONDS):
-                await self._client.post(f"/predictions/{POOL}", headers={CANCEL_HEADER: job_id})
+                await asyncio.gather(*map(tell, await self._servers()))
+
+    async def _servers(self) -> list[str]:
+        """What to put before a path to reach each model server; nothing for the one at the settings' address."""
+        if not (name := self.settings.torchserve_peers):
+            return [""]
+        port = urlsplit(self.settings.torchserve_url).port
+        found = await asyncio.get_running_loop().getaddrinfo(name, port, family=socket.AF_INET, type=socket.SOCK_STREAM)
+        return [f"http://{host}:{port}" for host, *_ in {address[4] for address in found}]
+
+
+def kept_connections(settings: Settings) -> int:
+    """How many connections are kept for later requests.
+
+    None to other machines: behind one name there may be several servers, and a connection leads to the same one, also
+    when that is about to stop, and never to a new one.
+    """
+    return 20 if urlsplit(settings.torchserve_url).hostname in ("127.0.0.1", "localhost", "::1") else 0
 
 
 def _call(pool: str, request: Request, expiry: Deadline, headers: dict[str, str]) -> dict[str, Any]:

@@ -38,6 +38,9 @@ FLAG_RULE = "malignant threshold"
 SUFFIX = ".sha256"
 """Of the file beside the archive that has its checksum, as ``sha256sum`` writes it; the gateway verifies it."""
 
+PROMOTED = "promoted"
+"""File beside an archive that `make promote` has put there: `make` does not make that anew."""
+
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """Given to every file: the earliest time that a zip file can hold."""
 
@@ -54,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = p.parse_args(argv)
     try:
         build(arguments.modelname, arguments.output)
+        (arguments.output.parent / PROMOTED).unlink(missing_ok=True)
     except (CheckpointError, ArchiveError) as error:
         print(f"archive.py: error: {error}", file=sys.stderr)
         return 2

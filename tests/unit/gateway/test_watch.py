@@ -107,6 +107,16 @@ def test_a_trace_stays_on_its_line():
     assert json.loads(line)["id"] == "one" and "ValueError: first" in json.loads(line)["trace"]
 
 
+def test_what_is_no_prediction_is_not_counted_as_one():
+    """A browser's preliminary request, say."""
+    with gateway() as client:
+        client.options("/predict")
+        client.get("/predict")
+        found = values(client)
+    assert not [name for name in found if name.startswith("mlbio_predict_seconds")]
+    assert found['mlbio_requests_total{method="GET",path="/predict",status="405"}'] == 1
+
+
 @pytest.mark.parametrize("accept", ["application/json", STREAM_TYPE])
 def test_what_an_explanation_took_is_measured_and_not_told(accept: str):
     with gateway() as client:
