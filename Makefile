@@ -45,7 +45,10 @@ promote: setup ## change to MODEL (default: model_store/model_mlbio.pth) while t
 rollback: setup ## change back to the model that was served before
 	@$(PY) deploy/promote.py --rollback
 
-test: lint model_store/mlbio.mar ## check the code, then run every test
+test: lint tested ## check the code, and run every test
+
+.PHONY: tested
+tested: .venv/test.stamp model_store/mlbio.mar
 	$(PY) -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 unit: .venv/test.stamp ## run the quick tests alone (no service, under a minute)

@@ -199,7 +199,7 @@ class Client:
                         raise TimeoutError
                     if on_progress is not None:
                         on_progress(progress)
-            outcome = msgspec.json.decode(line, type=_Outcome)
+            outcome = _outcomes.decode(line)
         except msgspec.DecodeError:
             if in_progress:  # so this is the service
                 raise self._interrupted() from None
@@ -210,7 +210,7 @@ class Client:
             reason = outcome.error or f"HTTP {response.status_code}, no reason given"
             raise RequestRefused(reason, response.status_code, _retry_after(response))
         try:
-            return msgspec.json.decode(line, type=Prediction)
+            return _predictions.decode(line)
         except msgspec.DecodeError as error:
             raise UnexpectedAnswer(f"the answer of {self.url} is not understood ({error}): update MLBIO") from None
 
@@ -247,8 +247,14 @@ class _Progress(msgspec.Struct, forbid_unknown_fields=True):
     progress: float
 
 
+# Made here, for all threads: msgspec 0.22 crashes where two make what decoding a class needs at the same time.
+_outcomes = msgspec.json.Decoder(_Outcome)
+_predictions = msgspec.json.Decoder(Prediction)
+_progress = msgspec.json.Decoder(_Progress)
+
+
 def _decode_progress(line: bytes) -> float | None:
     try:
-        return msgspec.json.decode(line, type=_Progress).progress
+        return _progress.decode(line).progress
     except msgspec.ValidationError:
         return None  # another object: the answer

@@ -208,7 +208,9 @@ def _decode_lenient(text: str) -> bytes:
         raise ContractError('"image" is not base64: encode the bytes of the file, not its name or text') from None
 
 
+# The first Decoder of a class makes what decoding it needs; if two threads make it at once, msgspec 0.22 crashes.
 _decoder = msgspec.json.Decoder(PredictRequest)
+msgspec.json.Decoder(Options)
 _FIELDS = msgspec.structs.fields(PredictRequest)
 _MUST_BE = {field.name: field.type.__metadata__[0].extra["must_be"] for field in _FIELDS}
 _JSON_TYPES = {
@@ -226,7 +228,7 @@ def _not_json(error: str) -> str:
     """Where it goes wrong, from msgspec's ``JSON is malformed: invalid character (byte 3)``."""
     if at := re.search(r"\(byte (\d+)\)", error):
         return f"the body is not JSON: byte {at[1]} is not what JSON has there"
-    return "the body is not JSON: it is empty or ends too early"
+    return "the body is not JSON: it is empty, ends too early, or has half a surrogate pair"
 
 
 def _explain(error: str) -> str:

@@ -45,7 +45,7 @@ FORMATS = tuple(_SIGNATURES)
 """Accepted formats, by Pillow's names. JPEG includes the MPO files of some cameras, whose first picture is read."""
 
 EXTENSIONS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif")
-"""Usual extensions of these formats, for file pickers. The format itself is recognised by content."""
+"""Usual extensions of these formats, to find photographs in folders. The format itself is recognised by content."""
 
 Image.MAX_IMAGE_PIXELS = None  # our own limits are enforced
 warnings.filterwarnings("ignore", module=r"PIL\.")  # harmless faults in metadata

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 import threading
 import time
@@ -142,6 +143,7 @@ class Run:
         name = task.photograph.name
         self.progress.show(task.number, name)
         asked = time.monotonic()
+        latest = asked + (self.options.timeout or math.inf)
         pause = 0.5
         while True:
             try:
@@ -150,13 +152,14 @@ class Run:
                     explain=self.options.explain,
                     precision=self.options.precision,
                     on_progress=lambda share: self.progress.show(task.number, name, share),
-                    timeout=self.options.timeout,
+                    timeout=None if latest == math.inf else max(latest - time.monotonic(), 0.001),
                 )
                 self._answered = time.monotonic()
                 return answer
             except RequestRefused as error:
                 pause = max(min(pause * 2, LONGEST_PAUSE), error.retry_after or 0)
-                if not error.is_busy or time.monotonic() + pause > max(asked, self._answered) + BUSY_SECONDS:
+                patient_until = min(latest, max(asked, self._answered) + BUSY_SECONDS)
+                if not error.is_busy or time.monotonic() + pause > patient_until:
                     raise
                 time.sleep(pause)
 

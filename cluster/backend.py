@@ -81,7 +81,7 @@ class RayServe:
     async def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
         """A diagnosis and its explanation within ``seconds``.
 
-        Yields lines of progress if ``stream``, and the answer at last. Leaving early (closing the generator, or
+        Yields lines of progress if ``stream``, and finally the answer. Leaving early (closing the generator, or
         cancelling its task) cancels the work. A request that starts again on another replica reports no progress until
         it is further than before.
         """

@@ -78,7 +78,7 @@ class Explanations(Replica):
         import_explainer(self._predictor)
 
     async def explain(self, call: Call) -> AsyncGenerator[float | Answer]:
-        """Shares of the work that is done, if the call accepts a stream, and the answer at last.
+        """Shares of the work that is done, if the call accepts a stream, and finally the answer.
 
         If the caller cancels, so is the work.
         """

@@ -83,7 +83,8 @@ def refuse_full_disk() -> None:
     if in_venv("torch-*.dist-info"):
         return
     needed: dict[int, tuple[Path, int]] = {}
-    venv, download = (CUDA_VENV_BYTES, CUDA_DOWNLOAD_BYTES) if wants_cuda() else (VENV_BYTES, DOWNLOAD_BYTES)
+    cuda = wants_cuda() and platform.system() == "Linux"
+    venv, download = (CUDA_VENV_BYTES, CUDA_DOWNLOAD_BYTES) if cuda else (VENV_BYTES, DOWNLOAD_BYTES)
     for folder, size in ((Path.cwd(), venv), (Path(tempfile.gettempdir()), download)):
         first, others = needed.get(folder.stat().st_dev, (folder, 0))
         needed[folder.stat().st_dev] = first, others + size

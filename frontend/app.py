@@ -128,7 +128,8 @@ def take_photographs(work: Work, say: Say) -> None:
     generation = st.session_state.setdefault("generation", 0)
     uploads = list(
         st.file_uploader(
-            # Of any type: what the page refuses is forgotten with the next photograph, and a card stays.
+            # Any type: a file that the uploader refuses disappears with the next one, and one that the service refuses
+            # keeps a card.
             say("Photographs: they are classified as soon as they are dropped"),
             accept_multiple_files=True,
             key=f"uploads_{generation}",

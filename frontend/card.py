@@ -99,13 +99,15 @@ def _unlike(entry: Entry) -> bool:
 
 def _view(entry: Entry, kind: str, language: str, make: Callable[[Image.Image], str]) -> str:
     """What ``make`` makes of the photograph, kept until there is another answer; empty if it cannot be decoded."""
-    key = (kind, language, id(entry.answer))
-    if key not in entry.views:
+    answer, view = entry.views.get((kind, language), (None, None))
+    if view is None or answer is not entry.answer:
+        answer = entry.answer
         try:
-            entry.views[key] = make(open_photograph(entry.photograph.content))
+            view = make(open_photograph(entry.photograph.content))
         except ImageError:
-            entry.views[key] = ""
-    return entry.views[key]
+            view = ""
+        entry.views[kind, language] = answer, view
+    return view
 
 
 def _buttons(entry: Entry, work: Work, precision: Precision, say: Say, language: str) -> None:

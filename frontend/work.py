@@ -35,6 +35,7 @@ class Task:
         precision: of the explanation; None for a diagnosis alone.
         progress: finished share, 0 to 1.
         answer: what the service answered, once ``state`` is done; that of an earlier explanation until then.
+        answered: the precision of ``answer``.
         error: why there is no answer, once ``state`` is failed.
     """
 
@@ -42,6 +43,7 @@ class Task:
     state: State = "waiting"
     progress: float = 0.0
     answer: Prediction | None = None
+    answered: Precision | None = None
     error: ServiceError | None = None
 
     @property
@@ -55,13 +57,14 @@ class Entry:
     """A photograph with its diagnosis and, if it was asked for, its explanation.
 
     Attributes:
-        views: HTML that has been made of it, as the page is drawn anew after every click.
+        views: HTML that has been made of it, by kind and language, with the answer that it was made of: the page is
+            drawn anew after every click.
     """
 
     photograph: Photograph
     diagnosis: Task = field(default_factory=Task)
     explanation: Task | None = None
-    views: dict[tuple[str, str, int], str] = field(default_factory=dict, repr=False)
+    views: dict[tuple[str, str], tuple[Prediction | None, str]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def icon(self) -> str | None:
@@ -80,7 +83,7 @@ class Entry:
         task = self.explanation
         if self.diagnosis.state == "failed" or (task is not None and task.pending):
             return False
-        return task is None or task.state != "done" or task.precision != precision
+        return task is None or task.answered != precision
 
 
 class _Stopped(Exception):
@@ -134,8 +137,8 @@ class Work:
         with self._changed:
             for entry in filter(None, map(self.entries.get, ids)):
                 if entry.can_be_explained(precision):
-                    before = entry.explanation.answer if entry.explanation is not None else None
-                    entry.explanation = Task(precision, answer=before)
+                    before = entry.explanation or Task()
+                    entry.explanation = Task(precision, answer=before.answer, answered=before.answered)
             self._notify()
 
     def stop(self, *ids: str) -> None:
@@ -243,7 +246,9 @@ class Work:
             self._tell(reachable=True)
             if task.state != "running":
                 return
-            task.answer, task.error = answer or task.answer, error
+            if answer is not None:
+                task.answer, task.answered = answer, task.precision
+            task.error = error
             task.state = "failed" if answer is None else "done"
             self._notify()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -26,6 +27,9 @@ STOP_SECONDS = 20.0
 """Seconds that a process gets to end after SIGTERM, before SIGKILL."""
 
 POLL_SECONDS = 0.1
+
+PORTS = (20_000, 32_000)
+"""To choose free ones from."""
 
 
 def start_torchserve(settings: Settings, model_store: Path, logs: Path, scratch: Path) -> subprocess.Popen[bytes]:
@@ -145,20 +149,21 @@ def java_home() -> str:
 
 
 def free_ports_in_a_row(count: int) -> int:
-    """The first of ``count`` free ports; TorchServe's management and metrics stand behind its inference."""
+    """The first of ``count`` free ports; TorchServe's management and metrics stand behind its inference.
+
+    They are below those that systems give to outgoing connections, so that none of these takes one meanwhile.
+    """
     while True:
-        first = free_port()
+        first = random.SystemRandom().randrange(*PORTS)
         try:
             with contextlib.ExitStack() as stack:
                 for port in range(first, first + count):
                     stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return first
-        except (OSError, OverflowError):
+        except OSError:
             continue
 
 
 def free_port() -> int:
     """A port of the loopback interface that is free at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports_in_a_row(1)

@@ -31,7 +31,7 @@ class Settings:
     """Of the web page, where it is started together with the service (``make app``)."""
     torchserve_url: str = "http://127.0.0.1:8080"
     torchserve_peers: str = ""
-    """Host name of all model servers where there are several behind that address: each is told who cancelled."""
+    """Host name of all model servers, where there are several: each is told which explanation is cancelled."""
     torchserve_file: str = ""
     """File with the address that counts instead, which may change (:mod:`gateway.handover`); `make serve` has one."""
     predict_seconds: Seconds = 30.0

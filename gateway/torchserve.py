@@ -199,7 +199,7 @@ class TorchServe:
         """What to put before a path to reach each model server; nothing for the one at the settings' address."""
         if not (name := self.settings.torchserve_peers):
             return [""]
-        port = urlsplit(self.settings.torchserve_url).port
+        port = urlsplit(self.settings.torchserve_url).port or 80
         found = await asyncio.get_running_loop().getaddrinfo(name, port, family=socket.AF_INET, type=socket.SOCK_STREAM)
         return [f"http://{host}:{port}" for host, *_ in {address[4] for address in found}]
 

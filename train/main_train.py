@@ -123,7 +123,12 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         recipe = replace(recipe, teacher_weight=weight)
         targets = soft_targets(arguments.teacher, train_examples, weight)
     checkpoint_path = Path(arguments.modelname)
-    if arguments.init and checkpoint_path.is_file() and checkpoint_path.samefile(arguments.init):
+    if (
+        arguments.init
+        and Path(arguments.init).is_file()
+        and checkpoint_path.is_file()
+        and checkpoint_path.samefile(arguments.init)
+    ):
         raise UsageError(
             "--init and --modelname are one file, which the first epoch overwrites: give another --modelname"
         )

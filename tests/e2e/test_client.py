@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import requests
 from PIL import Image
 
 from api.classes import CLASSES
 from gateway.processes import free_port
 from tests.conftest import ROOT, encode
-from tests.e2e.conftest import Service
+from tests.e2e.conftest import Service, wait_for
 
 COMMAND = [sys.executable, str(ROOT / "cli/client.py")]
 
@@ -278,11 +279,15 @@ def test_ctrl_c_during_an_explanation_is_a_line(service: Service, tmp_path: Path
     with subprocess.Popen(
         command, env=os.environ | {"MLBIO_URL": service.url}, stderr=subprocess.PIPE, text=True
     ) as process:
-        time.sleep(3)
+        wait_for(lambda: 'mlbio_queue_requests{pool="mlbio_explain"} 0.0' not in metrics(service), 30)
         process.send_signal(signal.SIGINT)
         begun = time.monotonic()
         assert process.wait(20) == 130
-        assert process.stderr.read() == "client.py: interrupted\n" and time.monotonic() - begun < 3
+        assert process.stderr.read() == "client.py: interrupted\n" and time.monotonic() - begun < 10
+
+
+def metrics(service: Service) -> str:
+    return requests.get(f"{service.url}/metrics", timeout=10).text
 
 
 @pytest.mark.parametrize("columns", [20, 60])

@@ -163,7 +163,10 @@ def test_a_restarted_model_server_serves_again(stack: Stack, example_images: lis
     assert Client(stack.url).predict(example_images[0]).prediction
 
 
-def test_with_a_file_of_keys_only_they_get_answers(stack: Stack, example_images: list[Path], tmp_path: Path):
+def test_with_a_file_of_keys_only_they_get_answers(
+    stack: Stack, browser: Chrome, example_images: list[Path], tmp_path: Path
+):
+    assert "Traceback" not in stack.engine.compose("logs", "--no-color")  # of containers that will be gone
     keys = tmp_path / "keys"
     keys.write_text(f"page:{KEY}\n")
     keys.chmod(0o644)  # for user 10001
@@ -172,7 +175,10 @@ def test_with_a_file_of_keys_only_they_get_answers(stack: Stack, example_images:
     stack.measure("keys to healthy", *files, "up", "-d", healthy=SERVICES)
     with pytest.raises(RequestRefused, match="MLBIO_API_KEY"):
         Client(stack.url).predict(example_images[0])
-    assert Client(stack.url, key=KEY).predict(example_images[0]).prediction
+    answer = Client(stack.url, key=KEY).predict(example_images[0])
+    open_page(browser, stack.page)  # which has a key of its own
+    upload(browser, example_images[:1])
+    assert wait_for(browser, RESULT, 1) == [answer.prediction]
 
 
 def test_it_is_taken_down_at_once(stack: Stack, capsys: pytest.CaptureFixture[str]):

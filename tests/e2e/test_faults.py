@@ -138,8 +138,8 @@ def test_killed_worker_is_503_and_comes_back(bare: Bare, photograph: str, endles
         wait_for(lambda: gateway.predict(image=photograph).status_code == 200, 120)
         assert requests.get(f"{gateway.url}/readyz", timeout=30).status_code == 200
         working = pool.submit(gateway.predict, image=endless, explain=True, precision="Importante")
-        time.sleep(1)
         (worker,) = bare.workers()
+        wait_for(lambda: worker.cpu_percent(0.2) > 20, 30)  # it has the job
         worker.kill()
         answer = working.result(60)
         refused(answer, 503)
@@ -218,9 +218,8 @@ def test_an_interrupt_before_a_command_has_run_leaves_nothing_behind(tmp_path: P
         text=True,
     )
     assert "starting" in process.stdout.readline()
-    time.sleep(2)
+    wait_for(lambda: len(psutil.Process(process.pid).children(recursive=True)) >= 2, 30)  # TorchServe and the gateway
     family = psutil.Process(process.pid).children(recursive=True)
-    assert len(family) >= 2, "TorchServe and the gateway"
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     process.stdout.close()

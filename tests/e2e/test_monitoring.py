@@ -67,7 +67,9 @@ def test_every_query_of_the_dashboard_has_data(service: Service, prometheus: str
     while missing:
         assert time.monotonic() < until, missing
         assert service.predict({"image": photograph}).ok
-        assert service.predict({"image": photograph, "explain": True, "precision": "Faible"}).ok
+        assert service.predict(
+            {"image": photograph, "explain": True, "precision": "Faible"}, headers={"prefer": "wait=1"}
+        ).ok
         for expression in sorted(missing):
             values = ask(prometheus, expression.replace("$__rate_interval", RATE))
             if any(value == value for value in values):  # not NaN, which is no event in the interval

@@ -26,7 +26,7 @@ def ask(service: Service, photograph: str, precision: str, headers: dict | None 
 
 
 def test_progress_comes_as_lines_and_the_answer_last(service: Service, photograph: str):
-    with ask(service, photograph, "Moyenne", NDJSON, stream=True) as response:
+    with ask(service, photograph, "Faible", NDJSON, stream=True) as response:
         assert response.status_code == 200 and response.headers["content-type"].startswith("application/x-ndjson")
         seen = [(time.monotonic(), json.loads(line)) for line in response.iter_lines()]
     *progress, (_, answer) = seen
@@ -34,7 +34,7 @@ def test_progress_comes_as_lines_and_the_answer_last(service: Service, photograp
     assert all(list(line) == ["progress"] for _, line in progress)
     assert shares == sorted(shares) and shares[0] == 0 and 0.1 < shares[-1] <= 1 and len(shares) > 4
     assert progress[-1][0] - progress[0][0] > 0.1, "they come one by one"
-    plain = ask(service, photograph, "Moyenne").json()
+    plain = ask(service, photograph, "Faible").json()
     for each in (answer, plain):
         each["details"]["explanation"].pop("seconds")
     assert answer == plain
@@ -65,14 +65,11 @@ def test_a_deadline_gives_the_best_so_far(service: Service, endless: str):
 @pytest.mark.parametrize("headers", [NDJSON, None], ids=["while it streams", "while it waits"])
 def test_leaving_stops_the_work(service: Service, photograph: str, endless: str, headers: dict | None):
     """The next explanation does not wait for one that nobody wants any more."""
-    started = time.monotonic()
-    alone = ask(service, photograph, "Faible").elapsed.total_seconds()
     if headers:
         with ask(service, endless, "Importante", headers, stream=True) as response:
             assert json.loads(next(response.iter_lines()))["progress"] == 0
     else:
         with pytest.raises(requests.Timeout):
             ask(service, endless, "Importante", timeout=0.5)
-    after = ask(service, photograph, "Faible").elapsed.total_seconds()
-    print(f"alone {alone:.2f} s, after one that was left {after:.2f} s, all {time.monotonic() - started:.2f} s")
-    assert after < 2 * alone + 8  # one that goes on to its end takes several times as long
+    # One that went on would take several times as long as this one gets: a second, and ten until it is given up.
+    assert ask(service, photograph, "Faible", {"prefer": "wait=1"}).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ import psutil
 import pytest
 import requests
 
-from api.headers import STREAM_TYPE
+from api.headers import EXPLAIN_POOL, STREAM_TYPE
 from gateway.control import Order, ask
 from gateway.exchange import ExchangeError
 from gateway.settings import Settings
@@ -134,24 +135,33 @@ class Load:
             thread.join(60)
 
 
-def test_a_new_model_and_back_under_load(promoting: Promoting, photograph: str, endless: str):
+def test_a_new_model_and_back_under_load(promoting: Promoting, photograph: str):
     assert promoting.version(photograph) == promoting.old
     explained: list[dict] = []
 
     def explain() -> None:
-        """With progress, for longer than the new TorchServe needs."""
-        request = {"image": endless, "explain": True, "precision": "Importante", "details": True}
-        answer = promoting.service.predict(request, headers={"accept": STREAM_TYPE, "prefer": "wait=15"})
+        """With progress; the worker is suspended meanwhile, until the gateway has changed."""
+        request = {"image": photograph, "explain": True, "precision": "Faible", "details": True}
+        answer = promoting.service.predict(request, headers={"accept": STREAM_TYPE, "prefer": "wait=120"})
         explained.extend(json.loads(line) for line in answer.text.splitlines())
 
     explaining = threading.Thread(target=explain)
+    worker = promoting.service.workers()[EXPLAIN_POOL]
 
     def on_line(line: str) -> None:
         if "starting a second TorchServe" in line:
+            worker.suspend()
             explaining.start()
+        elif "the gateway changes to it" in line:
+            assert explaining.is_alive()
+            threading.Timer(2, worker.resume).start()
 
     with Load(promoting, photograph) as load:
-        code, said = promoting.promote(promoting.retrained, on_line=on_line)
+        try:
+            code, said = promoting.promote(promoting.retrained, on_line=on_line)
+        finally:
+            with contextlib.suppress(psutil.Error):  # it has ended
+                worker.resume()
         assert code == 0 and f"the service answers with {promoting.new}" in said, said
         assert promoting.version(photograph) == promoting.new
         code, said = promoting.promote("--rollback")

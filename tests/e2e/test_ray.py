@@ -126,10 +126,6 @@ def load(service: Service, photograph: str, explains: bool = True) -> Iterator[L
             made.enough.set()
 
 
-def test_leaving_stops_the_work_of_a_replica(service: Service, photograph: str, endless: str):
-    leave_while_it_streams(service, photograph, endless)
-
-
 def test_nothing_listens_beyond_this_machine(service: Service, nodes: Cluster):
     processes = {p.pid for node in nodes.nodes for p in node.family()} | {service.process.pid}
     listening = [c for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in processes]

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.e2e.conftest import Service, wait_for
 from tests.e2e.test_gateway import *  # noqa: F403
 from tests.e2e.test_progress import *  # noqa: F403
-from tests.e2e.test_ray import ELSEWHERE, test_leaving_stops_the_work_of_a_replica  # noqa: F401
+from tests.e2e.test_ray import ELSEWHERE, leave_while_it_streams
 
 pytestmark = pytest.mark.ray
 
@@ -59,3 +59,8 @@ def ready(url: str) -> bool:
         return requests.get(f"{url}/readyz", timeout=20).status_code == 200
     except requests.ConnectionError:
         return False
+
+
+def test_leaving_stops_the_work_of_a_replica(service: Service, photograph: str, endless: str):
+    """Of the only one that explains."""
+    leave_while_it_streams(service, photograph, endless)

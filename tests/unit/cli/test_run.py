@@ -56,3 +56,11 @@ def test_a_service_that_stays_busy_is_given_up(photographs: list[str], capsys, m
     assert run.run(parse(["--jobs", "20", *photographs]), "client") == 1
     assert time.monotonic() - started < 5
     assert capsys.readouterr().err.count("try again in a moment") == 20
+
+
+def test_no_photograph_takes_longer_than_the_timeout(photographs: list[str], capsys):
+    """Waiting for its turn is part of that."""
+    started = time.monotonic()
+    assert run.run(parse(["--jobs", "20", "--timeout", "0.3", *photographs]), "client") == 1
+    assert time.monotonic() - started < 0.9  # all of them take a second
+    assert 0 < capsys.readouterr().out.count("Melanoma") < 20

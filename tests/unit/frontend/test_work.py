@@ -146,6 +146,7 @@ def test_an_explanation_stays_until_the_next_one_is_there():
     assert entry.explanation.pending and entry.explanation.answer is ANSWER
     work.stop("a")
     assert entry.answer is ANSWER and entry.can_be_explained("Moyenne")
+    assert not entry.can_be_explained("Faible"), "it is there"
 
     def fail(image: bytes, on_progress: Callable[[float], None]) -> None:
         raise RequestRefused("a fault", 500)

@@ -108,8 +108,10 @@ def test_an_order_under_way_ends_with_the_service():
     async def scenario() -> None:
         with scratch_folder() as scratch:
             async with listening(exchange, scratch, SETTINGS):  # type: ignore[arg-type]
-                asking = asyncio.create_task(asyncio.to_thread(ask, SETTINGS, ORDER, print))
-                await asyncio.sleep(0.2)
+                said: list[str] = []
+                asking = asyncio.create_task(asyncio.to_thread(ask, SETTINGS, ORDER, said.append))
+                while "starting" not in said:
+                    await asyncio.sleep(0.01)
             with pytest.raises(ExchangeError, match="stopped"):
                 await asking
 
