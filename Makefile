@@ -81,7 +81,7 @@ clean: ## delete everything that was made: .venv, logs, archives, explained exam
 
 model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard model_store/score_card/*.json handler/*.py api/*.py) | .venv/run.stamp
 	@if [ -e $@ ] && [ -e model_store/promoted ]; then \
-		echo "$@ holds a promoted model, with older code than this: make promote MODEL=... packs it again, make archive goes back to model_store/model_mlbio.pth"; \
+		echo "$@ holds a promoted model, and is older than the code or model_store/model_mlbio.pth: make promote MODEL=... packs it again, make archive goes back to model_store/model_mlbio.pth"; \
 	else echo "packing the model ..." && $(PY) train/archive.py; fi
 
 .venv/run.stamp: requirements.txt pyproject.toml

@@ -10,6 +10,7 @@ service runs, the archive is put in place for the next start.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import sys
 import tempfile
@@ -98,8 +99,9 @@ def pack(model: Path, store: Path, force: bool) -> Path:
     folder = store / NEXT
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
-        if time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(old, ignore_errors=True)
+        with contextlib.suppress(OSError):  # of another promotion, which has ended meanwhile
+            if time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
     # Another promotion may be under way.
     archive = Path(tempfile.mkdtemp(dir=folder), ARCHIVE)
     print(f"packing {model} ...", flush=True)

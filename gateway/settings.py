@@ -16,7 +16,7 @@ MAX_BODY = 32 * 1024 * 1024
 Port = Annotated[int, Meta(ge=1, le=65535, description="a whole number from 1 to 65535")]
 Number = Annotated[int, Meta(ge=1, description="a whole number above 0")]
 Limit = Annotated[int, Meta(ge=0, description="a whole number, or 0 for no limit")]
-Rate = Annotated[float, Meta(ge=0, le=1e9, description="a number, or 0 for no limit")]
+Rate = Annotated[float, Meta(ge=0, le=1e9, description="a number from 0, for no limit, to a billion")]
 Seconds = Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds above 0, at most a day")]
 Patience = Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds, 0 or more, at most a day")]
 

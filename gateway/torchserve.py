@@ -191,7 +191,7 @@ class TorchServe:
             with contextlib.suppress(httpx.HTTPError):
                 await self._client.post(f"{server}/predictions/{POOL}", headers={CANCEL_HEADER: job_id})
 
-        with contextlib.suppress(OSError, TimeoutError):
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_SECONDS):
                 await asyncio.gather(*map(tell, await self._servers()))
 
@@ -199,9 +199,14 @@ class TorchServe:
         """What to put before a path to reach each model server; nothing for the one at the settings' address."""
         if not (name := self.settings.torchserve_peers):
             return [""]
-        port = urlsplit(self.settings.torchserve_url).port or 80
-        found = await asyncio.get_running_loop().getaddrinfo(name, port, family=socket.AF_INET, type=socket.SOCK_STREAM)
-        return [f"http://{host}:{port}" for host, *_ in {address[4] for address in found}]
+        url = urlsplit(self.settings.torchserve_url)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        except OSError:
+            return [""]
+        hosts = {str(address[4][0]) for address in found}
+        return [f"{url.scheme}://{f'[{host}]' if ':' in host else host}:{port}" for host in hosts]
 
 
 def kept_connections(settings: Settings) -> int:

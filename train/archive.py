@@ -38,6 +38,7 @@ FLAG_RULE = "malignant threshold"
 SUFFIX = ".sha256"
 """Of the file beside the archive that has its checksum, as ``sha256sum`` writes it; the gateway verifies it."""
 
+ARCHIVE = "mlbio.mar"
 PROMOTED = "promoted"
 """File beside an archive that `make promote` has put there: `make` does not make that anew."""
 
@@ -53,11 +54,12 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     p = argparse.ArgumentParser(description="Pack the trained model and the handler into a TorchServe archive.")
     p.add_argument("--modelname", type=Path, default=ROOT / "model_store/model_mlbio.pth", help="checkpoint to pack")
-    p.add_argument("--output", type=Path, default=ROOT / "model_store/mlbio.mar", help="archive to write")
+    p.add_argument("--output", type=Path, default=ROOT / "model_store" / ARCHIVE, help="archive to write")
     arguments = p.parse_args(argv)
     try:
         build(arguments.modelname, arguments.output)
-        (arguments.output.parent / PROMOTED).unlink(missing_ok=True)
+        if arguments.output.name == ARCHIVE:
+            (arguments.output.parent / PROMOTED).unlink(missing_ok=True)
     except (CheckpointError, ArchiveError) as error:
         print(f"archive.py: error: {error}", file=sys.stderr)
         return 2

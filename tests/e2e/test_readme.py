@@ -216,5 +216,5 @@ def test_figures_are_those_of_the_score_card():
     ends = (-mean["balanced_accuracy_change"][end] for end in ("low", "high"))
     expected = in_full.format(lost[mean["shift"]], *ends, lost["blur of 1.5 px"])
     assert expected in " ".join((ROOT / "docs/model.md").read_text().split())
-    in_short = "costs it {:.0f} points of balanced accuracy on average, a strong blur {:.0f}."
+    in_short = "costs {:.0f} points of balanced accuracy on average; a strong blur costs {:.0f}."
     assert in_short.format(lost[mean["shift"]], lost["blur of 1.5 px"]) in " ".join(DOCUMENTS.split())

@@ -26,7 +26,7 @@ def test_every_field_has_a_variable(monkeypatch: pytest.MonkeyPatch):
         ("STOP_SECONDS", "inf", "a number of seconds, 0 or more, at most a day"),
         ("PREDICT_QUEUE", "-3", "a whole number above 0"),
         ("KEY_EXPLANATIONS", "-1", "a whole number, or 0 for no limit"),
-        ("KEY_REQUESTS_PER_MINUTE", "many", "a number, or 0 for no limit"),
+        ("KEY_REQUESTS_PER_MINUTE", "many", "a number from 0, for no limit, to a billion"),
     ],
 )
 def test_what_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, name: str, text: str, needed: str):

@@ -194,6 +194,17 @@ def test_every_model_server_is_told_who_cancelled(monkeypatch: pytest.MonkeyPatc
     assert sorted(told) == [f"http://10.0.0.{n}:8080/predictions/mlbio" for n in (1, 2)]
 
 
+def test_where_the_name_of_all_servers_is_unknown_the_one_that_answers_is_told(monkeypatch: pytest.MonkeyPatch):
+    async def scenario() -> list[str]:
+        async def unknown(*_: object, **__: object) -> list[tuple]:
+            raise OSError("no such name")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+        return await client(lambda request: httpx.Response(200), torchserve_peers="pods")._servers()
+
+    assert asyncio.run(scenario()) == [""]
+
+
 def test_no_connection_to_another_machine_is_kept():
     urls = ("http://127.0.0.1:8080", "http://localhost:8080", "http://torchserve:8080", "http://10.0.0.1:8080")
     assert [kept_connections(Settings(torchserve_url=url)) for url in urls] == [20, 20, 0, 0]

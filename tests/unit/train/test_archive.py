@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from train import archive
 from train.archive import SCORE_CARD, ArchiveError, measured, score_card_of
 
 
@@ -73,3 +74,11 @@ def test_a_broken_card_is_refused(checkpoint: Path):
     (checkpoint.parent / SCORE_CARD).write_text("{}")
     with pytest.raises(ArchiveError, match="make it again"):
         measured(score_card_of(checkpoint))
+
+
+def test_an_archive_that_is_packed_in_place_is_no_longer_a_promoted_one(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(archive, "build", lambda checkpoint, output: output.touch())
+    marker = tmp_path / archive.PROMOTED
+    marker.touch()
+    assert archive.main(["--output", str(tmp_path / "next.mar")]) == 0 and marker.exists()
+    assert archive.main(["--output", str(tmp_path / archive.ARCHIVE)]) == 0 and not marker.exists()
