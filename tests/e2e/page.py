@@ -18,6 +18,7 @@ from selenium.common.exceptions import (
     ElementClickInterceptedException,
     NoSuchElementException,
     StaleElementReferenceException,
+    TimeoutException,
 )
 from selenium.webdriver import Chrome
 from selenium.webdriver.remote.webelement import WebElement
@@ -98,8 +99,16 @@ def open_page(browser: Chrome, url: str, language: str = "en", width: int = 1200
     )
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-    browser.get(url)
-    wait(browser).until(lambda b: b.find_elements("css selector", FILES))
+    # Once more if need be: Chromium gives a page up when a network comes or goes (the containers' tests make some).
+    for patience in (PATIENCE / 4, PATIENCE / 4, PATIENCE):
+        browser.get(url)
+        with contextlib.suppress(TimeoutException):
+            WebDriverWait(browser, patience, ignored_exceptions=[StaleElementReferenceException]).until(
+                lambda b: b.find_elements("css selector", FILES)
+            )
+            break
+    else:
+        raise AssertionError(f"{url} does not show its page")
     wait_until_idle(browser)
 
 
