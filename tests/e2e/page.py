@@ -83,8 +83,8 @@ def is_healthy(port: int) -> bool:
         return False
 
 
-def wait(browser: Chrome) -> WebDriverWait[Any]:
-    return WebDriverWait(browser, PATIENCE, ignored_exceptions=[StaleElementReferenceException])
+def wait(browser: Chrome, seconds: float = PATIENCE) -> WebDriverWait[Any]:
+    return WebDriverWait(browser, seconds, ignored_exceptions=[StaleElementReferenceException])
 
 
 def open_page(browser: Chrome, url: str, language: str = "en", width: int = 1200, dark: bool = False) -> None:
@@ -103,9 +103,7 @@ def open_page(browser: Chrome, url: str, language: str = "en", width: int = 1200
     for patience in (PATIENCE / 4, PATIENCE / 4, PATIENCE):
         browser.get(url)
         with contextlib.suppress(TimeoutException):
-            WebDriverWait(browser, patience, ignored_exceptions=[StaleElementReferenceException]).until(
-                lambda b: b.find_elements("css selector", FILES)
-            )
+            wait(browser, patience).until(lambda b: b.find_elements("css selector", FILES))
             break
     else:
         raise AssertionError(f"{url} does not show its page")
