@@ -1,13 +1,15 @@
 """Calibration of the stability that explanations report, against the agreement of two designs.
 
-    .venv/bin/python benchmarks/calibration.py DATA                  DATA has the layout of HAM10000; takes 20 minutes
+    .venv/bin/python benchmarks/calibration.py DATA                  DATA has the layout of HAM10000; takes 25 minutes
     .venv/bin/python benchmarks/calibration.py --photos 10 DATA
 
 Each validation photograph is explained twice, with different masks. For each number of masks, one table has the
 stability that both explanations estimate and the Jaccard index that they have; and the squared difference of their
-weights over the sum of the squared standard errors, which is 1 for honest errors. Another has the fit of the models of
-higher order, and the correlation of the interactions of pairs that both explanations find, beside those of a model that
-expects as much of every interaction. The last groups all explanations by their estimate.
+weights over the sum of the squared standard errors, which is 1 for honest errors. Beside them are the Jaccard index and
+the squared difference for designs whose columns are dealt out at random, not by the closeness of the regions. Another
+table has the fit of the models of higher order, and the correlation of the interactions of pairs that both explanations
+find, beside those of a model that expects as much of every interaction. The last groups all explanations by their
+estimate.
 """
 
 from __future__ import annotations
@@ -27,14 +29,23 @@ from handler.engines import Classifier
 from handler.explainer import BATCH, design_effect
 from handler.interactions import SURPRISE, fit_interactions
 from handler.masks import blocks
-from handler.regions import regions_of, skin_surface
-from handler.surrogate import fit, log_odds
+from handler.regions import closeness, regions_of, skin_surface
+from handler.surrogate import Fit, fit, log_odds
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = (128, 192, 256, 384, 512, 768, 1024)
 
+RANDOM_MASKS = 512
+"""The most masks of designs with columns at random."""
+
+DIFFERENCES = ("difference", "random_difference")
+
 EQUAL = 1e6
-"""The ``surprise`` of :func:`handler.interactions.fit_interactions` that makes prior deviations equal."""
+"""The ``surprise`` of :func:`handler.interactions.fit_interactions` that makes all regions equal."""
+
+
+Run = tuple[np.ndarray, np.ndarray]
+"""Masks (N, regions) and log-odds (N, 1)."""
 
 
 class HigherOrder(NamedTuple):
@@ -53,7 +64,11 @@ class Pair:
         masks: their number.
         estimated: mean of the stabilities that both estimate.
         found: their Jaccard index.
-        variance: mean squared difference of the weights over the mean of the summed squared standard errors.
+        difference: mean squared difference of the weights.
+        variance: the same over the mean of the summed squared standard errors.
+        random_found: Jaccard index of explanations whose columns are dealt out at random; as the next, NaN for more
+            than :data:`RANDOM_MASKS`.
+        random_difference: mean squared difference of their weights.
         ours: figures of the models of higher order.
         equal: likewise, with the same prior deviation for every interaction.
     """
@@ -61,7 +76,10 @@ class Pair:
     masks: int
     estimated: float
     found: float
+    difference: float
     variance: float
+    random_found: float
+    random_difference: float
     ours: HigherOrder
     equal: HigherOrder
 
@@ -76,10 +94,14 @@ def main() -> None:
     photographs = load_photographs(arguments.root, arguments.photos)
     pairs = [pair for number, (square, _) in enumerate(photographs) for pair in compare(classifier, square, number)]
     print(f"{len(photographs)} validation photographs\n")
-    print("| masks | stability estimated | found | squared difference ÷ expected |\n" + "| --- " * 4 + "|")
+    print("| masks | stability estimated | found | squared difference ÷ expected ", end="")
+    print("| found, columns at random | squared difference ÷ that with columns at random |\n" + "| --- " * 6 + "|")
     for size in SIZES:
         rows = [pair for pair in pairs if pair.masks == size]
         cells = [np.mean([getattr(row, key) for row in rows]) for key in ("estimated", "found", "variance")]
+        if size <= RANDOM_MASKS:
+            difference, at_random = (sum(getattr(row, key) for row in rows) for key in DIFFERENCES)
+            cells += [np.mean([row.random_found for row in rows]), difference / at_random]
         print(f"| {size} | " + " | ".join(f"{c:.3f}" for c in cells) + " |")
     print(
         "\n| masks | R² with pairs, equal priors | ours | R² with triples, equal priors | ours | worst of ours ", end=""
@@ -98,32 +120,46 @@ def compare(classifier: Classifier, square: np.ndarray, number: int) -> list[Pai
     """Two explanations of a photograph at each of :data:`SIZES`; ``number`` seeds their masks."""
     label = int(classifier.probabilities(square[None])[0].argmax())
     segments = regions_of(square)
-    regions = int(segments.max()) + 1
     sample = classifier.sampler(square, skin_surface(square), segments)
-    runs = []
-    for seed in range(2):
-        masks = next(blocks(regions, np.random.default_rng([number, seed]), max(SIZES)))
+
+    def run(seed: int, count: int, close: np.ndarray | None) -> Run:
+        masks = next(blocks(int(segments.max()) + 1, np.random.default_rng([number, seed]), count, close))
         answers = [sample(masks[start : start + BATCH]) for start in range(0, len(masks), BATCH)]
-        runs.append((masks, log_odds(np.concatenate(answers))[:, [label]]))
-    return [_pair(runs, segments, size) for size in SIZES]
+        return masks, log_odds(np.concatenate(answers))[:, [label]]
+
+    close = closeness(segments)
+    runs = [run(seed, max(SIZES), close) for seed in range(2)]
+    at_random = [run(seed, RANDOM_MASKS, None) for seed in range(2)]
+    return [_pair(runs, at_random, segments, close, size) for size in SIZES]
 
 
-def _pair(runs: list[tuple[np.ndarray, np.ndarray]], segments: np.ndarray, size: int) -> Pair:
-    fits = [fit(masks[:size], outcomes[:size], design_effect(masks[:size])) for masks, outcomes in runs]
-    difference = fits[0].weights[0] - fits[1].weights[0]
+def _pair(runs: list[Run], at_random: list[Run], segments: np.ndarray, close: np.ndarray, size: int) -> Pair:
+    fits = [fit(masks[:size], outcomes[:size], design_effect(masks[:size], close)) for masks, outcomes in runs]
+    others = [fit(masks[:size], outcomes[:size]) for masks, outcomes in at_random if size <= RANDOM_MASKS]
     expected = sum(f.standard_errors(0) ** 2 for f in fits)
+    found, difference = _agreement(fits, segments)
+    random_found, random_difference = _agreement(others, segments) if others else (np.nan, np.nan)
     return Pair(
         masks=size,
         estimated=float(np.mean([f.stability(0) for f in fits])),
-        found=jaccard([Explained(f.weights[0], segments, size, 0.0) for f in fits]),
-        variance=float(np.mean(difference**2) / np.mean(expected)),
-        ours=_higher_order(runs, size, SURPRISE),
-        equal=_higher_order(runs, size, EQUAL),
+        found=found,
+        difference=difference,
+        variance=float(difference / np.mean(expected)),
+        random_found=random_found,
+        random_difference=random_difference,
+        ours=_higher_order(runs, size, close, SURPRISE),
+        equal=_higher_order(runs, size, None, EQUAL),
     )
 
 
-def _higher_order(runs: list[tuple[np.ndarray, np.ndarray]], size: int, surprise: float) -> HigherOrder:
-    found = [fit_interactions(masks[:size], outcomes[:size, 0], surprise) for masks, outcomes in runs]
+def _agreement(fits: list[Fit], segments: np.ndarray) -> tuple[float, float]:
+    """Jaccard index and mean squared difference of the weights of two explanations."""
+    found = jaccard([Explained(f.weights[0], segments, 0, 0.0) for f in fits])
+    return found, float(np.mean((fits[0].weights[0] - fits[1].weights[0]) ** 2))
+
+
+def _higher_order(runs: list[Run], size: int, close: np.ndarray | None, surprise: float) -> HigherOrder:
+    found = [fit_interactions(masks[:size], outcomes[:size, 0], close, surprise) for masks, outcomes in runs]
     upper = np.triu_indices(len(found[0].pairs), 1)
     first, second = (f.pairs[upper] for f in found)
     return HigherOrder(

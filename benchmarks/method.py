@@ -33,7 +33,7 @@ from handler.engines import Classifier
 from handler.images import network_square
 from handler.interactions import fit_interactions
 from handler.masks import blocks
-from handler.regions import paint, regions_of, skin_surface
+from handler.regions import closeness, paint, regions_of, skin_surface
 from handler.surrogate import fit, log_odds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,38 +55,45 @@ class Variant:
     Attributes:
         regions: segments a square (H, W, 3) into regions (H, W).
         hidden: pixels of hidden regions, from the square and its regions.
-        masks: boolean (N, regions), from the number of regions, N and a random generator.
+        masks: boolean (N, regions), from the regions (H, W), N and a random generator.
         outcome: the local model's target, from probabilities.
         paint: perturbed photographs, from square, hidden pixels, regions and masks.
     """
 
     regions: Callable[[Array], Array]
     hidden: Callable[[Array, Array], Array]
-    masks: Callable[[int, int, np.random.Generator], Array]
+    masks: Callable[[Array, int, np.random.Generator], Array]
     outcome: Callable[[Array], Array]
     paint: Callable[[Array, Array, Array, Array], Array] = paint
 
 
-def designed(regions: int, count: int, rng: np.random.Generator) -> Array:
+def designed(segments: Array, count: int, rng: np.random.Generator) -> Array:
     """Our factorial designs, one for each run."""
-    runs = (next(blocks(regions, rng, RUN)) for _ in range(count // RUN))
+    close = closeness(segments)
+    runs = (next(blocks(len(close), rng, RUN, close)) for _ in range(count // RUN))
     return np.concatenate(list(runs))
 
 
-def coins(regions: int, count: int, rng: np.random.Generator) -> Array:
+def designed_regardless(segments: Array, count: int, rng: np.random.Generator) -> Array:
+    """Factorial designs whose columns are dealt out at random."""
+    runs = (next(blocks(int(segments.max()) + 1, rng, RUN)) for _ in range(count // RUN))
+    return np.concatenate(list(runs))
+
+
+def coins(segments: Array, count: int, rng: np.random.Generator) -> Array:
     """Independent coins, as in lime."""
-    return rng.random((count, regions)) < 0.5
+    return rng.random((count, int(segments.max()) + 1)) < 0.5
 
 
-def complementary_coins(regions: int, count: int, rng: np.random.Generator) -> Array:
+def complementary_coins(segments: Array, count: int, rng: np.random.Generator) -> Array:
     """Independent coins, each mask followed by its complement."""
-    half = rng.random((count // 2, regions)) < 0.5
-    return np.stack([half, ~half], axis=1).reshape(-1, regions)
+    half = coins(segments, count // 2, rng)
+    return np.stack([half, ~half], axis=1).reshape(count, -1)
 
 
-def mostly_shown(regions: int, count: int, rng: np.random.Generator) -> Array:
+def mostly_shown(segments: Array, count: int, rng: np.random.Generator) -> Array:
     """Masks near the photograph, where the kernel's weight is (GLIME: Tan, Tian, Li, NeurIPS 2023)."""
-    return rng.random((count, regions)) < 0.8
+    return rng.random((count, int(segments.max()) + 1)) < 0.8
 
 
 def numbered(segments: Array) -> Array:
@@ -147,6 +154,7 @@ def feathered(square: Array, hidden: Array, segments: Array, masks: Array) -> Ar
 VARIANTS = {
     "ours": OURS,
     "probability, not log-odds": replace(OURS, outcome=lambda p: p.astype(np.float64)),
+    "columns at random": replace(OURS, masks=designed_regardless),
     "independent coins": replace(OURS, masks=coins),
     "coins and their complements": replace(OURS, masks=complementary_coins),
     "four of five regions shown": replace(OURS, masks=mostly_shown),
@@ -213,7 +221,7 @@ def measure(classifier: Classifier, variant: Variant, square: Array, lesion: Arr
     label = int(classifier.probabilities(square[None])[0].argmax())
     segments = variant.regions(square)
     hidden, regions = variant.hidden(square, segments), int(segments.max()) + 1
-    masks = variant.masks(regions, count, np.random.default_rng(1))
+    masks = variant.masks(segments, count, np.random.default_rng(1))
     answers = [
         classifier.sample_probabilities(variant.paint(square, hidden, segments, masks[i : i + BATCH]))
         for i in range(0, count, BATCH)
@@ -222,7 +230,7 @@ def measure(classifier: Classifier, variant: Variant, square: Array, lesion: Arr
     runs = [fit(masks[i : i + RUN], outcomes[i : i + RUN]).weights[label] for i in range(0, count, RUN)]
     whole = fit(masks, outcomes)
     complementary = (masks[::2] != masks[1::2]).all()
-    higher = fit_interactions(masks, outcomes[:, label]) if complementary else None
+    higher = fit_interactions(masks, outcomes[:, label], closeness(segments)) if complementary else None
     with_interactions = (higher.r2, higher.r2_with_triples) if higher else (np.nan, np.nan)
     explained = Explained(whole.weights[label], segments, count, 0.0)
     spread = np.sqrt(np.var(runs, axis=0, ddof=1).sum()) / np.linalg.norm(explained.weights)

@@ -11,6 +11,12 @@ from sklearn.cluster import AgglomerativeClustering
 REGIONS = 18
 """The most for which 512 designed masks keep each weight free of interactions of three regions (handler.masks)."""
 
+INTERACTION_RANGE = 0.18
+"""Distance of two regions' centres, as a share of the square's side, at which they are e times less close.
+
+On 24 validation photographs, 0.11 to 0.36 fitted samples left out nearly as well, and regardless of the distance worse.
+"""
+
 SUPERPIXELS = 200
 SPATIAL_WEIGHT = 0.2
 """Distance in Lab colour that equals a hundredth of the picture's height when superpixels are merged."""
@@ -63,6 +69,17 @@ def _adjacency(segments: np.ndarray, count: int) -> csr_array:
     touching[segments[:, :-1], segments[:, 1:]] = True
     touching[segments[:-1], segments[1:]] = True
     return csr_array(touching | touching.T)
+
+
+def closeness(segments: np.ndarray) -> np.ndarray:
+    """How much regions are expected to interact, relative to adjacent ones, (regions, regions), from 0 to 1.
+
+    A convolutional network joins what is close together, so that this falls with the distance of the regions' centres.
+    """
+    sizes = np.bincount(segments.ravel())
+    positions = np.mgrid[: segments.shape[0], : segments.shape[1]] / len(segments)
+    centres = np.stack([np.bincount(segments.ravel(), axis.ravel()) / sizes for axis in positions], axis=1)
+    return np.exp(-np.linalg.norm(centres[:, None] - centres, axis=-1) / INTERACTION_RANGE)
 
 
 def skin_surface(square: np.ndarray) -> np.ndarray:

@@ -173,7 +173,7 @@ def test_the_outline_is_closed_at_the_edge_of_the_picture():
 
 def unsteady(images: np.ndarray) -> np.ndarray:
     """Darkness of nearly the whole picture, with noise that no region explains."""
-    noise = np.random.default_rng(int(images.sum())).normal(0, 0.03, (len(images), 1))
+    noise = np.random.default_rng(int(images.sum())).normal(0, 0.5, (len(images), 1))
     return darkness_of(slice(8, 56), slice(8, 56))(images) + noise * [1, -1]
 
 

@@ -49,8 +49,8 @@ def test_weights_are_shapley_values_and_complete():
                 pair[:, list(coalition)] = True
                 pair[1, region] = True
                 expected[region] += np.diff(game(pair))[0] / (REGIONS * comb(REGIONS - 1, size))
-    np.testing.assert_allclose(weights, expected, atol=0.03)  # what lime's ridge penalty takes
-    assert weights.sum() == pytest.approx(np.diff(game(np.array([[False] * REGIONS, [True] * REGIONS])))[0], abs=0.1)
+    np.testing.assert_allclose(weights, expected, atol=1e-5)
+    assert weights.sum() == pytest.approx(np.diff(game(np.array([[False] * REGIONS, [True] * REGIONS])))[0], abs=1e-5)
 
 
 def test_pairs_that_a_small_design_confounds_are_not_named():
@@ -98,10 +98,25 @@ def test_the_regions_that_matter_tell_confounded_pairs_apart():
     few, many = designed(128, 18, seed=5), designed(4096, 18, seed=6)
     true = fit_interactions(many, outcomes(many)).pairs[upper]
     ours, equal = (
-        np.corrcoef(fit_interactions(few, outcomes(few), surprise).pairs[upper], true)[0, 1]
+        np.corrcoef(fit_interactions(few, outcomes(few), surprise=surprise).pairs[upper], true)[0, 1]
         for surprise in (SURPRISE, 1e6)
     )
     assert ours > 0.7 and ours > equal + 0.2
+
+
+def test_near_regions_are_expected_to_interact():
+    """With 128 masks, the interactions of neighbours in a row are told from those that they are confounded with."""
+    regions = 18
+    distances = np.abs(np.subtract.outer(range(regions), range(regions)))
+    upper, close = np.triu_indices(regions, 1), np.exp(-distances / 2.0)
+    interaction = np.triu(np.random.default_rng(0).normal(size=(regions, regions)), 1) * (distances <= 2)
+    masks = next(blocks(regions, np.random.default_rng(0), 128, close))
+    signs = np.where(masks, 1.0, -1.0)
+    outcomes = signs.sum(1) + np.einsum("ni,nj,ij->n", signs, signs, interaction)
+    ours, regardless = (
+        np.corrcoef(fit_interactions(masks, outcomes, c).pairs[upper], interaction[upper])[0, 1] for c in (close, None)
+    )
+    assert ours > 0.9 and ours > regardless + 0.1
 
 
 def strong_and_weak(regions: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -81,6 +81,37 @@ def test_confounding_is_one_for_coins_and_vanishes_for_large_designs():
     assert not confounding(half[:, :3]).any()
 
 
+def near(regions: int) -> np.ndarray:
+    """Closeness of regions that are scattered over a square."""
+    centres = np.random.default_rng(4).random((regions, 2))
+    return np.exp(-np.linalg.norm(centres[:, None] - centres, axis=-1) / 0.18)
+
+
+@pytest.mark.parametrize("size", [128, 256])
+def test_columns_are_dealt_out_so_that_distant_regions_are_confounded(size: int):
+    close = near(18)
+    ours, at_random = (
+        np.mean([confounding(next(blocks(18, np.random.default_rng(seed), size, c)), close) for seed in range(10)])
+        for c in (close, None)
+    )
+    assert ours < at_random / 5
+
+
+def test_the_order_of_the_columns_differs_between_seeds_and_loses_no_property():
+    designs = [next(blocks(18, np.random.default_rng(seed), 256, near(18))) for seed in (0, 0, 1)]
+    assert (designs[0] == designs[1]).all()
+    quadruples = [np.abs(signs(d).T @ (signs(d)[:, :1] * signs(d)[:, 1:2] * signs(d))) for d in designs]
+    assert not (quadruples[0] == quadruples[2]).all()  # other sets of four are confounded, not only other signs
+    for s in map(signs, designs):
+        np.testing.assert_array_equal(s.T @ s, 256 * np.eye(18))
+        assert (np.einsum("ni,nj,nk->ijk", s, s, s) == 0).all()
+
+
+@pytest.mark.parametrize("regions", [1, 2, 3, 5])
+def test_few_regions_have_a_design_too(regions: int):
+    assert next(blocks(regions, np.random.default_rng(0), 128, near(regions))).shape == (128, regions)
+
+
 def test_confounding_is_the_variance_that_interactions_of_three_cause():
     """By simulation: errors of the effects where nothing but random interactions of three regions is there."""
     rng = np.random.default_rng(1)
@@ -91,3 +122,13 @@ def test_confounding_is_the_variance_that_interactions_of_three_cause():
     own = np.array([[region in triple for triple in combinations(range(8), 3)] for region in range(8)])
     variance = (np.where(own, 0, alias) ** 2).sum(axis=1)
     np.testing.assert_allclose(confounding(masks), variance * len(signs) / 35, atol=1e-5)
+
+
+def test_confounding_weighs_interactions_by_the_closeness_of_their_regions():
+    masks, close = next(blocks(8, np.random.default_rng(1), 16)), near(8)
+    signs = np.where(masks[::2], 1.0, -1.0)
+    for region, found in enumerate(confounding(masks, close)):
+        others = [t for t in combinations(range(8), 3) if region not in t]
+        alias = np.array([(signs[:, region] * signs[:, list(t)].prod(axis=1)).mean() for t in others])
+        size = np.array([(close[i, j] * close[i, k] * close[j, k]) ** 2 for i, j, k in others])
+        assert found == pytest.approx(alias**2 @ size / size.sum() * len(signs), abs=1e-5)
