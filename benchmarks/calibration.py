@@ -102,7 +102,7 @@ def main() -> None:
         if size <= RANDOM_MASKS:
             difference, at_random = (sum(getattr(row, key) for row in rows) for key in DIFFERENCES)
             cells += [np.mean([row.random_found for row in rows]), difference / at_random]
-        print(f"| {size} | " + " | ".join(f"{c:.3f}" for c in cells) + " |")
+        print(f"| {size} | " + " | ".join([*(f"{c:.3f}" for c in cells), "", ""][:5]) + " |")
     print(
         "\n| masks | R² with pairs, equal priors | ours | R² with triples, equal priors | ours | worst of ours ", end=""
     )
