@@ -25,7 +25,7 @@ BITS = 11
 
 MIN_BITS = 5
 FIRST_BITS = 6
-"""Columns are dealt out for designs of at least 2 ** FIRST_BITS pairs; no explanation has fewer."""
+"""Columns are dealt out for designs of at least 2 ** FIRST_BITS pairs; only a deadline ends sampling with fewer."""
 
 PAIR_SHARE = 0.03
 """What the expected confounding of two interactions of pairs counts, relative to that of a region and three others.
