@@ -38,6 +38,7 @@ from benchmarks.explanation_metrics import (
     print_calibration,
     randomised_weights,
     spread,
+    without_details,
 )
 from benchmarks.speed import median_seconds
 from evaluate.dataset import Example, find_examples
@@ -46,6 +47,7 @@ from handler.engines import Classifier
 from handler.explainer import PRECISIONS, Precision, painting
 from handler.images import network_square
 from handler.network import PixelsToProbabilities
+from handler.regions import skin_surface
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,10 +82,15 @@ TITLES = {
     "jaccard": "Jaccard of the top 5 regions between seeds",
     "estimated": "… as the explanation itself estimates it",
     "distance": "distance to the converged explanation",
-    "deletion": "deletion AUC (lower is better)",
-    "insertion": "insertion AUC (higher is better)",
+    "deletion": "deletion AUC, to a blurred photograph (lower is better)",
+    "insertion": "insertion AUC, into a blurred photograph (higher is better)",
+    "deletion_to_skin": "deletion AUC, to plain skin",
+    "insertion_into_skin": "insertion AUC, into plain skin",
     "overlap": "share of the positive weight on the lesion",
 }
+
+FAITHFULNESS = ("deletion", "insertion", "deletion_to_skin", "insertion_into_skin", "overlap")
+"""Figures that are compared with lime's photograph by photograph."""
 
 
 def main() -> None:
@@ -109,6 +116,7 @@ def main() -> None:
             "photographs": len(photographs),
             "quality": {name: means(rows) for name, rows in found.items()},
             "intervals": {name: intervals(rows) for name, rows in found.items()},
+            "differences from lime": {name: differences(found[name], found["lime"]) for name in PRECISIONS},
             "by samples": {samples: means(rows) for samples, rows in curve.items()},
             "calibration of the stability": calibration(
                 (row["estimated"], row["jaccard"]) for rows in curve.values() for row in rows
@@ -237,8 +245,13 @@ def _row(runs: list[Explained]) -> dict[str, float]:
 def _faithfulness(
     classifier: Classifier, square: np.ndarray, label: int, lesion: np.ndarray, run: Explained
 ) -> dict[str, float]:
-    deletion, insertion = deletion_and_insertion(classifier.probabilities, square, label, run)
-    return {"deletion": deletion, "insertion": insertion, "overlap": overlap(run, lesion)}
+    """The :data:`FAITHFULNESS`. lime hides a region by its mean colour, and we by plain skin: hence two backgrounds."""
+    scores = [
+        score
+        for removed in (without_details(square), skin_surface(square))
+        for score in deletion_and_insertion(classifier.probabilities, square, removed, label, run)
+    ]
+    return dict(zip(FAITHFULNESS, [*scores, overlap(run, lesion)], strict=True))
 
 
 def means(rows: list[dict]) -> dict[str, float]:
@@ -252,6 +265,13 @@ def intervals(rows: list[dict]) -> dict[str, list[float]]:
     samples = np.random.default_rng(0).integers(len(rows), size=(RESAMPLES, len(rows)))
     values = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     return {key: np.nanpercentile(np.nanmean(v[samples], axis=1), [2.5, 97.5]).tolist() for key, v in values.items()}
+
+
+def differences(rows: list[dict], others: list[dict]) -> dict[str, list[float]]:
+    """Mean of ``rows`` − ``others``, a row for each photograph, and its 95 % interval, as [mean, low, high]."""
+    paired = [{key: row[key] - other[key] for key in FAITHFULNESS} for row, other in zip(rows, others, strict=False)]
+    mean, interval = means(paired), intervals(paired)
+    return {key: [mean[key], *interval[key]] for key in FAITHFULNESS}
 
 
 def agreement(classifier: Classifier, photographs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -293,6 +313,11 @@ def report(figures: dict) -> None:
             for name, row in quality.items()
         ]
         print(f"| {title} | " + " | ".join(cells) + " |")
+    print("\nOurs − lime's, photograph by photograph\n")
+    print("| | " + " | ".join(figures["differences from lime"]) + " |\n" + "| --- " * (len(PRECISIONS) + 1) + "|")
+    for key in FAITHFULNESS:
+        cells = ["{:+.3f} ({:+.3f} to {:+.3f})".format(*row[key]) for row in figures["differences from lime"].values()]
+        print(f"| {TITLES[key]} | " + " | ".join(cells) + " |")
     print(
         "\n| samples | distance | stability estimated | found | R² with pairs | worst | R² with triples | worst |\n"
         + "| --- " * 8

@@ -23,7 +23,7 @@ BINS = (0.0, 0.6, 0.7, 0.8, 0.9, 0.95, 1.01)
 """Of the stability that explanations estimate, for its calibration."""
 
 BLUR = 16
-"""Standard deviation in pixels of the blur that replaces removed pixels. No method here hides regions by a blur."""
+"""Standard deviation in pixels of :func:`without_details`."""
 
 
 def jaccard(explanations: list[Explained]) -> float:
@@ -80,20 +80,25 @@ def overlap(explained: Explained, lesion: np.ndarray) -> float:
     return float(score)
 
 
+def without_details(square: np.ndarray) -> np.ndarray:
+    """A photograph without details, ``uint8`` (H, W, 3): what Petsiuk et al. insert pixels into."""
+    return (gaussian(square / 255.0, BLUR, channel_axis=2) * 255).astype(np.uint8)
+
+
 def deletion_and_insertion(
-    probabilities: Probabilities, square: np.ndarray, label: int, explained: Explained
+    probabilities: Probabilities, square: np.ndarray, removed: np.ndarray, label: int, explained: Explained
 ) -> tuple[float, float]:
     """Areas under the deletion and insertion curves: mean probability while the highest-ranked pixels go or return.
 
-    Petsiuk, Das, Saenko, "RISE", BMVC 2018, by Quantus' pixel flipping (Bach et al., PLOS ONE 2015).
+    Petsiuk, Das, Saenko, "RISE", BMVC 2018, by Quantus' pixel flipping (Bach et al., PLOS ONE 2015). ``removed``,
+    ``uint8`` (H, W, 3), has the pixels that stand in for those of ``square`` that are gone.
     """
-    blurred = (gaussian(square / 255.0, BLUR, channel_axis=2) * 255).astype(np.uint8)
     # Ties within a region are broken at random, alike in the three channels of a pixel.
     ties = np.random.default_rng(0).random(square.shape[:2]) * 1e-9
     ranking = explained.pixels() / max(float(np.abs(explained.weights).max()), 1e-12) + ties
     return (
-        float(np.mean(_flipped(probabilities, square, blurred, label, ranking))),
-        float(np.mean(_flipped(probabilities, blurred, square, label, ranking))),
+        float(np.mean(_flipped(probabilities, square, removed, label, ranking))),
+        float(np.mean(_flipped(probabilities, removed, square, label, ranking))),
     )
 
 

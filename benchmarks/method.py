@@ -26,7 +26,7 @@ from api.classes import CLASSES
 from api.photograph import open_photograph
 from benchmarks.explain import lesion_of
 from benchmarks.explainers import Explained
-from benchmarks.explanation_metrics import deletion_and_insertion, jaccard, overlap
+from benchmarks.explanation_metrics import deletion_and_insertion, jaccard, overlap, without_details
 from evaluate.dataset import find_examples, split_by_lesion
 from handler.checkpoint import Checkpoint
 from handler.engines import Classifier
@@ -235,7 +235,9 @@ def measure(classifier: Classifier, variant: Variant, square: Array, lesion: Arr
     explained = Explained(whole.weights[label], segments, count, 0.0)
     spread = np.sqrt(np.var(runs, axis=0, ddof=1).sum()) / np.linalg.norm(explained.weights)
     agreement = jaccard([Explained(weights, segments, RUN, 0.0) for weights in runs])
-    deletion, insertion = deletion_and_insertion(classifier.probabilities, square, label, explained)
+    deletion, insertion = deletion_and_insertion(
+        classifier.probabilities, square, without_details(square), label, explained
+    )
     return (
         regions,
         whole.r2[label],

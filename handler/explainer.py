@@ -26,6 +26,13 @@ from handler.regions import closeness, outline, paint, regions_of, skin_surface
 from handler.surrogate import Fit, fit, log_odds
 
 
+MIN_SAMPLES = 128
+"""With fewer, the standard errors are too uncertain to stop."""
+
+PAIRS_SAMPLES = 512
+"""With fewer, some pairs of columns have the same product, and their interactions cannot be told apart."""
+
+
 @dataclass(frozen=True)
 class Precision:
     """A precision of the contract.
@@ -33,23 +40,22 @@ class Precision:
     Attributes:
         samples: largest number of perturbed photographs.
         stability: expected Jaccard index (:meth:`handler.surrogate.Fit.stability`) at which sampling stops.
+        least: number of samples before which it does not, of those that :func:`_next_check` gives.
     """
 
     samples: int
     stability: float
+    least: int = MIN_SAMPLES
 
 
 PRECISIONS = {
     "Faible": Precision(512, 0.90),
-    "Moyenne": Precision(1024, 0.95),
-    "Importante": Precision(4096, 0.99),
+    "Moyenne": Precision(1024, 0.95, least=PAIRS_SAMPLES),
+    "Importante": Precision(4096, 0.99, least=2 * PAIRS_SAMPLES),
 }
 
 BATCH = 32
 """Masks that are made at once, a power of two."""
-
-MIN_SAMPLES = 128
-"""With fewer, the standard errors are too uncertain to stop."""
 
 THIRD_ORDER_SHARE = 0.85
 """Share of interactions of three regions in what the linear model leaves unexplained of the differences of complements.
@@ -163,7 +169,7 @@ class Explainer:
         outcomes: list[np.ndarray] = []
         done = 0
         design = blocks(regions, rng, BATCH, close)
-        for batch, due in _batches(design, precision.samples, self.batch):
+        for batch, due in _batches(design, precision, self.batch):
             masks.append(batch)
             outcomes.append(log_odds(sample(batch)))
             done += len(batch)
@@ -177,7 +183,8 @@ class Explainer:
             stability = model.stability(label)
             if late or stability >= precision.stability:
                 break
-        stopped: StopReason = "settled" if stability >= precision.stability else "deadline" if late else "budget"
+        settled = stability >= precision.stability and done >= min(precision.least, precision.samples)
+        stopped: StopReason = "settled" if settled else "deadline" if late else "budget"
         ends = log_odds(sample(np.array([[True] * regions, [False] * regions])))[:, label]
         explanation = as_lime(square, segments, model, label)
         return Explanation(
@@ -240,16 +247,16 @@ def as_lime(square: np.ndarray, segments: np.ndarray, result: Fit, label: int) -
     return explanation
 
 
-def _batches(design: Iterator[np.ndarray], samples: int, largest: int) -> Iterator[tuple[np.ndarray, bool]]:
-    """``samples`` masks, ``largest`` at once, and whether the stability is to be checked after them.
+def _batches(design: Iterator[np.ndarray], precision: Precision, largest: int) -> Iterator[tuple[np.ndarray, bool]]:
+    """The masks of ``precision``, ``largest`` at once, and whether the stability is to be checked after them.
 
     ``design`` yields :data:`BATCH` masks at a time. No batch goes past a number of masks that is to be checked.
     """
-    done, due = 0, MIN_SAMPLES
-    while done < samples:
-        size = min(largest, due - done, samples - done)
+    done, due = 0, precision.least
+    while done < precision.samples:
+        size = min(largest, due - done, precision.samples - done)
         done += size
-        yield np.concatenate([next(design) for _ in range(-(-size // BATCH))])[:size], done in (due, samples)
+        yield np.concatenate([next(design) for _ in range(-(-size // BATCH))])[:size], done in (due, precision.samples)
         if done == due:
             due = _next_check(due)
 

@@ -21,6 +21,7 @@ from itertools import combinations
 
 import numpy as np
 
+from handler.masks import closeness_of_three
 from handler.surrogate import average_over_pairs, kernel
 
 PENALTIES = 10.0 ** np.arange(-2, 4.25, 0.25)
@@ -91,7 +92,7 @@ def fit_interactions(
     prior = _scaled(importance[first] * importance[second] * close[first, second])
     values, both_errors = _ridge(products * prior, both, weight, PENALTIES, intercept=True)
     triples = _subsets(regions, 3)
-    near = np.prod([close[triples[i], triples[j]] for i, j in ((0, 1), (0, 2), (1, 2))], axis=0)
+    near = closeness_of_three(close, triples)
     columns = [UNPENALISED * signs, signs[:, triples].prod(axis=1) * _scaled(importance[triples].prod(axis=0) * near)]
     _, third_errors = _ridge(np.concatenate(columns, axis=1), odd, weight, PENALTIES, intercept=False)
     mean = weight @ both / weight.sum()

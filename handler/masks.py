@@ -72,8 +72,8 @@ def confounding(masks: np.ndarray, closeness: np.ndarray | None = None) -> np.nd
 
     Args:
         masks: boolean (N, regions), rows 2k and 2k + 1 complementary; an odd row at the end is ignored.
-        closeness: of the regions: an interaction's expected size is the product of that of its three pairs. Without it,
-            all are equal.
+        closeness: of the regions, as :func:`handler.regions.closeness`: an interaction's expected size is
+            :func:`closeness_of_three`. Without it, all are equal.
     """
     signs = np.where(masks[: len(masks) // 2 * 2 : 2], np.float32(1), np.float32(-1))
     pairs, regions = signs.shape
@@ -82,10 +82,16 @@ def confounding(masks: np.ndarray, closeness: np.ndarray | None = None) -> np.nd
     close = np.ones((regions, regions)) if closeness is None else closeness
     triples = np.array(list(combinations(range(regions), 3))).T
     first, second, third = triples
-    variances = (close[first, second] * close[first, third] * close[second, third]) ** 2
+    variances = closeness_of_three(close, triples) ** 2
     alias = signs.T @ (signs[:, first] * signs[:, second] * signs[:, third]) / pairs  # (regions, triples)
     others = (triples[..., None] != np.arange(regions)).all(axis=0).T * variances
     return (alias**2 * others).sum(axis=1) * pairs / others.sum(axis=1)
+
+
+def closeness_of_three(closeness: np.ndarray, triples: np.ndarray) -> np.ndarray:
+    """The closeness of three regions, (N,): the product of that of their pairs. ``triples`` has indices (3, N)."""
+    first, second, third = triples
+    return closeness[first, second] * closeness[first, third] * closeness[second, third]
 
 
 @lru_cache

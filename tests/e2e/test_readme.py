@@ -187,6 +187,8 @@ def test_every_path_exists():
 
 def test_facts():
     assert f"({', '.join(f'{p.samples:,}' for p in PRECISIONS.values())} perturbed photographs)" in DOCUMENTS
+    *others, last = (f"{p.least:,}" for p in PRECISIONS.values())
+    assert f"at least {', '.join(others)} or {last} samples" in DOCUMENTS
     for row in re.findall(r"^\| (`MLBIO_.*?) \|$", DOCUMENTS, re.MULTILINE):
         names, values, _ = (cell.split(", ") for cell in row.split(" | ", 2))
         for name, value in zip(names, values, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tests.conftest import ROOT
 try:
     from benchmarks import explanation_metrics as metrics
     from benchmarks import method
+    from benchmarks.explain import FAITHFULNESS, differences
     from benchmarks.explainers import Explained, captum, lime, ours, recorded
     from benchmarks.method import VARIANTS
 except ImportError as error:  # OpenCV, a dependency of Quantus, needs libGL
@@ -23,6 +25,7 @@ except ImportError as error:  # OpenCV, a dependency of Quantus, needs libGL
     pytest.skip(f"Quantus cannot be imported ({error}): apt-get install libgl1", allow_module_level=True)
 
 from handler.explainer import Precision, painting
+from handler.regions import skin_surface
 
 SIDE = 56
 LESION = (slice(7, 28), slice(7, 28))
@@ -56,9 +59,11 @@ def explained(weights: list[float]) -> Explained:
 RIGHT, WRONG = explained([1, 0.9, -0.5]), explained([-1, -0.9, 0.5])
 
 
-def test_the_right_explanation_has_better_deletion_and_insertion():
-    for_right = metrics.deletion_and_insertion(darkness, picture(), 1, RIGHT)
-    for_wrong = metrics.deletion_and_insertion(darkness, picture(), 1, WRONG)
+@pytest.mark.parametrize("remove", [metrics.without_details, skin_surface])
+def test_the_right_explanation_has_better_deletion_and_insertion(remove: Callable[[np.ndarray], np.ndarray]):
+    removed = remove(picture())
+    for_right = metrics.deletion_and_insertion(darkness, picture(), removed, 1, RIGHT)
+    for_wrong = metrics.deletion_and_insertion(darkness, picture(), removed, 1, WRONG)
     assert for_right[0] < for_wrong[0] - 0.2 and for_right[1] > for_wrong[1] + 0.2
     assert all(0 <= value <= 1 for value in for_right + for_wrong)
 
@@ -145,6 +150,15 @@ def test_every_variant_can_be_measured(name: str):
     without_complements = ("independent coins", "four of five regions shown", "all of lime's")
     assert known.pop("R² with pairs") == known.pop("R² with triples") == (name not in without_complements)
     assert all(known.values())
+
+
+def test_differences_are_taken_photograph_by_photograph():
+    lime = [dict.fromkeys(FAITHFULNESS, value) for value in (0.2, 0.9, 0.5)]
+    mine = [dict.fromkeys(FAITHFULNESS, value) for value in (0.3, 1.0)]
+    found = differences(mine, lime)
+    assert list(found) == list(FAITHFULNESS)
+    for mean, low, high in found.values():
+        assert (mean, low, high) == pytest.approx((0.1, 0.1, 0.1))
 
 
 def test_the_documents_quote_the_committed_figures():

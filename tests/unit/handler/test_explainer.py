@@ -185,6 +185,13 @@ def test_sampling_stops_when_the_ranking_is_stable():
     assert hasty.stability >= 0.5 and hasty.samples >= 128
 
 
+def test_sampling_goes_on_to_the_least_number_of_samples():
+    explainer = corner_explainer()
+    assert explainer.explain(picture(), 1, Precision(1024, 0.5)).samples == 128
+    explanation = explainer.explain(picture(), 1, Precision(1024, 0.5, least=512))
+    assert (explanation.samples, explanation.stopped) == (512, "settled")
+
+
 def test_an_unreachable_target_uses_exactly_the_budget():
     explanation = corner_explainer().explain(picture(), 1, Precision(300, 1.1))
     assert (explanation.samples, explanation.stopped) == (300, "budget")
@@ -196,9 +203,10 @@ def test_a_time_limit_gives_the_best_result_so_far():
         time.sleep(0.05)
         return darkness_of(slice(8, 32), slice(8, 32))(images)
 
-    explanation = Explainer(painting(slow)).explain(picture(), 1, Precision(100_000, 1.1), seconds=0.5)
-    assert explanation.stopped == "deadline" and 32 <= explanation.samples < 1000
-    assert explanation.seconds < 2 and supporting_regions(explanation.lime, 1).any()
+    for precision in (Precision(100_000, 1.1), Precision(100_000, 0.0, least=2048)):
+        explanation = Explainer(painting(slow)).explain(picture(), 1, precision, seconds=0.5)
+        assert explanation.stopped == "deadline" and 32 <= explanation.samples < 1000
+        assert explanation.seconds < 2 and supporting_regions(explanation.lime, 1).any()
 
 
 def test_progress_is_reported_and_can_end_the_explanation():
@@ -218,8 +226,9 @@ def test_progress_is_reported_and_can_end_the_explanation():
 
 
 def test_precisions_are_increasing():
-    limits = [(p.samples, p.stability) for p in PRECISIONS.values()]
-    assert limits == sorted(limits) and list(PRECISIONS) == ["Faible", "Moyenne", "Importante"]
+    limits = [(p.samples, p.stability, p.least) for p in PRECISIONS.values()]
+    assert all(list(column) == sorted(column) for column in zip(*limits, strict=True))
+    assert list(PRECISIONS) == ["Faible", "Moyenne", "Importante"]
 
 
 def test_the_result_covers_all_classes():
