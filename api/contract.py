@@ -329,7 +329,7 @@ class Regions(Struct, frozen=True):
     standard_errors: Annotated[list[float], Meta(description="Of the weights, from sampling alone.")]
     pairs: Annotated[
         list[Pair],
-        Meta(description="The strongest interactions that the masks tell from all others, the strongest first."),
+        Meta(description="The strongest interactions that can be told from all others, the strongest first."),
     ]
 
 

@@ -25,12 +25,11 @@ from handler.masks import blocks, confounding
 from handler.regions import closeness, outline, paint, regions_of, skin_surface
 from handler.surrogate import Fit, fit, log_odds
 
-
 MIN_SAMPLES = 128
 """With fewer, the standard errors are too uncertain to stop."""
 
 PAIRS_SAMPLES = 512
-"""With fewer, some pairs of columns have the same product, and their interactions cannot be told apart."""
+"""With so many, the masks tell nine in ten pairs of regions apart; with twice as many, all (18 regions)."""
 
 
 @dataclass(frozen=True)

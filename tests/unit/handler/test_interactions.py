@@ -57,13 +57,21 @@ def test_pairs_that_a_small_design_confounds_are_not_named():
     """With 18 regions and 128 masks, most interactions share their column with another; with 1,024, none does."""
     for size, share in ((128, 0.5), (1024, 1.0)):
         masks = designed(size, 18)
-        found = fit_interactions(masks, 3.0 * (masks[:, 0] & masks[:, 1]))
+        found = fit_interactions(masks, 3.0 * (masks[:, 0] & masks[:, 1]), surprise=1e6)
         named = found.strongest(1000)
         assert len(named) == found.distinct[np.triu_indices(18, 1)].sum() and len(named) / 153 <= share
         columns = np.where(masks[::2], 1, -1)
         products = {(i, j): tuple(columns[:, i] * columns[:, j]) for i in range(18) for j in range(i + 1, 18)}
         assert all(list(products.values()).count(products[i, j]) == 1 for i, j, _ in named)
     assert named[0][:2] == (0, 1) and len(named) == 153
+
+
+def test_a_confounded_pair_is_named_if_it_is_likelier_than_the_others():
+    masks = designed(128, 18)
+    found = fit_interactions(masks, 3.0 * (masks[:, 0] & masks[:, 1]) + masks[:, 0] + masks[:, 1])
+    (pair,) = found.strongest(1)
+    assert pair[:2] == (0, 1) and pair[2] == pytest.approx(3, abs=0.3)
+    assert not found.distinct[2:, 2:].any()  # regions that do not matter: any of their pairs is as likely
 
 
 def test_r2_is_that_of_samples_left_out():
