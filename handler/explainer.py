@@ -56,11 +56,12 @@ PRECISIONS = {
 BATCH = 32
 """Masks that are made at once, a power of two."""
 
-THIRD_ORDER_SHARE = 0.85
-"""Share of interactions of three regions in what the linear model leaves unexplained of the differences of complements.
+NEAR_SHARE, ANY_SHARE = 0.74, 0.20
+"""Shares of interactions of three in what the linear model leaves unexplained of the differences of complements.
 
-The design removes most of their influence on the weights (:func:`handler.masks.confounding`), but not that of higher
-orders. ``benchmarks/calibration.py`` compares the errors that follow from it with those found.
+The first is that of interactions as closeness predicts them, the second of those that are as large between distant
+regions; the rest are of higher orders, which the design leaves as random masks would. Fitted to the squared differences
+of the weights of two explanations of 28 validation photographs (``benchmarks/calibration.py``).
 """
 
 MIN_CHANGE = 0.1
@@ -215,7 +216,8 @@ def painting(probabilities: Probabilities) -> MakeSampler:
 
 def design_effect(masks: np.ndarray, closeness: np.ndarray | None = None) -> np.ndarray:
     """Variance of each region's weight relative to random pairs of masks, (regions,)."""
-    return THIRD_ORDER_SHARE * confounding(masks, closeness) + (1 - THIRD_ORDER_SHARE)
+    third_order = NEAR_SHARE * confounding(masks, closeness) + ANY_SHARE * confounding(masks)
+    return third_order + (1 - NEAR_SHARE - ANY_SHARE)
 
 
 def _completeness(weights: np.ndarray, shown: float, hidden: float) -> float | None:

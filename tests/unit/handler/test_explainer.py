@@ -9,8 +9,18 @@ import pytest
 from lime.lime_image import ImageExplanation, LimeImageExplainer
 from scipy.ndimage import label
 
-from handler.explainer import PRECISIONS, Explainer, Precision, painting, supporting_regions
-from handler.regions import GREEN, REGIONS, outline, paint, regions_of, skin_surface
+from handler.explainer import (
+    ANY_SHARE,
+    NEAR_SHARE,
+    PRECISIONS,
+    Explainer,
+    Precision,
+    design_effect,
+    painting,
+    supporting_regions,
+)
+from handler.masks import blocks, confounding
+from handler.regions import GREEN, REGIONS, closeness, outline, paint, regions_of, skin_surface
 
 
 def picture(size: int = 64) -> np.ndarray:
@@ -190,6 +200,18 @@ def test_sampling_goes_on_to_the_least_number_of_samples():
     assert explainer.explain(picture(), 1, Precision(1024, 0.5)).samples == 128
     explanation = explainer.explain(picture(), 1, Precision(1024, 0.5, least=512))
     assert (explanation.samples, explanation.stopped) == (512, "settled")
+
+
+def test_the_design_effect_is_that_of_the_interactions_left_in_the_errors():
+    """One for coins, a little for a design without confounding, more where distant regions are confounded."""
+    rng, close = np.random.default_rng(0), closeness(np.arange(64 * 64).reshape(64, 64) // 256)
+    coins = np.repeat(rng.random((4096, 16)) < 0.5, 2, axis=0)
+    coins[1::2] ^= True
+    assert design_effect(coins, close).mean() == pytest.approx(1, abs=0.1)
+    design = next(blocks(16, rng, 1024, close))
+    assert design_effect(design, close).max() == pytest.approx(1 - NEAR_SHARE - ANY_SHARE)
+    few = design[:256]
+    assert confounding(few, close).mean() < design_effect(few, close).mean() < confounding(few).mean()
 
 
 def test_an_unreachable_target_uses_exactly_the_budget():
