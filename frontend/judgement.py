@@ -1,8 +1,8 @@
 """How far to trust an explanation, in words.
 
-The limits come from the tables in docs/explanations.md. Fifty explanations had an R² with pairs of 0.87 to 0.88 on
-average, 0.84 at the lower end of its interval, and 0.56 to 0.63 for the worst photograph. Those with a stability of
-0.92 agreed to 0.97 with a second run, those with 0.84 to 0.84, and those with 0.75 to 0.82.
+The limits come from the tables in docs/explanations.md. Fifty explanations had an R² with pairs of 0.87 to 0.90 on
+average, 0.84 at the lower end of its interval, and 0.59 to 0.65 for the worst photograph. Those with a stability of
+0.92 agreed to 0.92 with a second run, those with 0.85 to 0.83, and those with 0.75 to 0.69.
 """
 
 from __future__ import annotations
