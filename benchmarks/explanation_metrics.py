@@ -23,7 +23,7 @@ BINS = (0.0, 0.6, 0.7, 0.8, 0.9, 0.95, 1.01)
 """Of the stability that explanations estimate, for its calibration."""
 
 BLUR = 16
-"""Standard deviation in pixels of :func:`without_details`."""
+"""Standard deviation in pixels of the blur that stands in for removed pixels."""
 
 
 def jaccard(explanations: list[Explained]) -> float:
@@ -80,9 +80,9 @@ def overlap(explained: Explained, lesion: np.ndarray) -> float:
     return float(score)
 
 
-def without_details(square: np.ndarray) -> np.ndarray:
-    """A photograph without details, ``uint8`` (H, W, 3): what Petsiuk et al. insert pixels into."""
-    return (gaussian(square / 255.0, BLUR, channel_axis=2) * 255).astype(np.uint8)
+def without_details(square: np.ndarray, blur: float = BLUR) -> np.ndarray:
+    """A blurred photograph, ``uint8`` (H, W, 3): what Petsiuk et al. insert pixels into. ``blur`` is in pixels."""
+    return (gaussian(square / 255.0, blur, channel_axis=2) * 255).astype(np.uint8)
 
 
 def deletion_and_insertion(

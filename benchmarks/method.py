@@ -120,7 +120,7 @@ def own_mean(square: Array, segments: Array) -> Array:
 
 def blurred(square: Array, segments: Array) -> Array:
     """The blurred photograph."""
-    return (gaussian(square / 255.0, 20, channel_axis=2) * 255).astype(np.uint8)
+    return without_details(square, 20)
 
 
 OURS = Variant(regions_of, lambda square, _: skin_surface(square), designed, log_odds)

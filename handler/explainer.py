@@ -214,7 +214,7 @@ def painting(probabilities: Probabilities) -> MakeSampler:
     return make_sampler
 
 
-def design_effect(masks: np.ndarray, closeness: np.ndarray | None = None) -> np.ndarray:
+def design_effect(masks: np.ndarray, closeness: np.ndarray) -> np.ndarray:
     """Variance of each region's weight relative to random pairs of masks, (regions,)."""
     third_order = NEAR_SHARE * confounding(masks, closeness) + ANY_SHARE * confounding(masks)
     return third_order + (1 - NEAR_SHARE - ANY_SHARE)
