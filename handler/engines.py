@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from handler.bias import BiasSetting
 from handler.cores import thread_limit
 from handler.graphs import Graphs, core, ov
 from handler.images import SIZE
+from handler.saturation import saturates, without_saturation
 
 if TYPE_CHECKING:
     from handler.checkpoint import Checkpoint
@@ -134,23 +136,32 @@ class _OpenVino:
         self.arithmetic = arithmetic or fastest_arithmetic()
         types = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16}
         in_answers = config | {hint.inference_precision: types[self.arithmetic]}
-        in_samples = config if graphs.samples else in_answers
-        samples = graphs.samples or graphs.answers
+        self._of_integers = graphs.samples is not None
+        self._for_samples = graphs.samples or graphs.answers
+        self._in_samples = config if self._of_integers else in_answers
         self._answers = core().compile_model(graphs.answers, "CPU", in_answers)
-        self._compile_samples = lambda: core().compile_model(samples, "CPU", in_samples)
-        self._compile_sampler = lambda: core().compile_model(_with_painting(samples), "CPU", in_samples)
-        self._samples: ov.CompiledModel | None = None
-        self._sampler: ov.CompiledModel | None = None
+
+    @cached_property
+    def _graph_of_samples(self) -> ov.Model:
+        saturated = self._of_integers and saturates()
+        return without_saturation(self._for_samples) if saturated else self._for_samples
+
+    # Compiled when they are first asked for.
+    @cached_property
+    def _samples(self) -> ov.CompiledModel:
+        return core().compile_model(self._graph_of_samples, "CPU", self._in_samples)
+
+    @cached_property
+    def _sampler(self) -> ov.CompiledModel:
+        return core().compile_model(_with_painting(self._graph_of_samples), "CPU", self._in_samples)
 
     def answers(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _floats(self._answers(pixels, share_inputs=True))
 
     def samples(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        self._samples = self._samples or self._compile_samples()
         return _floats(self._samples(pixels, share_inputs=True))
 
     def sampler(self, square: np.ndarray, hidden: np.ndarray, segments: np.ndarray) -> Sampler:
-        self._sampler = self._sampler or self._compile_sampler()
         request = self._sampler.create_infer_request()
         photograph = square.astype(np.float32)
         inputs = {
