@@ -76,7 +76,7 @@ def test_an_example_is_classified_and_explained_and_nothing_is_asked_of_the_inte
     assert float(re.search(r"[\d.]+", probability)[0]) == pytest.approx(100 * answer["probability"], abs=0.3)
     assert len(browser.find_elements("css selector", ".mlbio-classes dt")) == 7
 
-    soon = {"prefer": "wait=1"}  # the regions do not depend on the samples
+    soon = {"prefer": "wait=4"}  # the regions do not depend on the samples
     figures = predict(service, example, soon, explain=True, precision="Faible", details=True)["details"]["explanation"]
     click(browser, "Low")
     click(browser, "Explain")
