@@ -27,7 +27,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from gateway.processes import free_port
 from tests.conftest import ROOT
 
-PATIENCE = 120  # seconds; a busy machine of two cores computes the explanation in them
+PATIENCE = 240  # seconds; a busy machine of two slow cores computes the explanation in them
 CHROMIUM_FLAGS = [
     "--headless=new",
     "--no-sandbox",

@@ -108,7 +108,7 @@ def load(service: Service, photograph: str, explains: bool = True) -> Iterator[L
 
     def ask(explain: bool) -> None:
         body = {"image": photograph, "details": True, "explain": explain, "precision": "Faible"}
-        hurry = {"prefer": "wait=5"} if explain else None
+        hurry = {"prefer": "wait=20"} if explain else None
         while not made.enough.is_set():
             try:
                 made.answers.append(service.predict(body, timeout=100, headers=hurry))
@@ -162,7 +162,7 @@ def test_the_loss_of_a_node_under_load_loses_nothing(
 ):
     """Both replicas that explain are at work when one of them dies with its node."""
     body = {"image": endless, "explain": True, "precision": "Importante"}
-    hurry = NDJSON | {"prefer": "wait=7"}  # noqa: F405
+    hurry = NDJSON | {"prefer": "wait=20"}  # noqa: F405
     photograph = encode(example_images[0].read_bytes())
     with load(service, photograph, explains=False) as made, ThreadPoolExecutor(2) as pool:
         ask = partial(service.predict, body, headers=hurry, stream=True)
