@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from openvino import opset13 as ops
 
 from handler.graphs import core, ov
 
@@ -25,6 +24,8 @@ PROBE_CHANNELS = 16
 @functools.cache
 def saturates() -> bool:
     """Whether this CPU's 8-bit convolutions saturate: tried with the largest numbers."""
+    from openvino import opset13 as ops
+
     pixels = ops.parameter([1, PROBE_CHANNELS, 8, 8], np.float32)
     low, high = np.float32(0), np.float32(255)
     rounded = ops.fake_quantize(pixels, low, high, low, high, 256)
@@ -51,6 +52,8 @@ def _coarsen(scaled: ov.Node) -> None:
 
     ``scaled`` is the product of the weights, converted from integers, and the scale.
     """
+    from openvino import opset13 as ops
+
     integers = scaled.input_value(0).get_node().input_value(0).get_node()
     scale = scaled.input_value(1).get_node()
     weights = integers.get_data().astype(np.float32)
