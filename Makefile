@@ -49,7 +49,7 @@ test: lint tested ## check the code, and run every test
 
 .PHONY: tested
 tested: .venv/test.stamp model_store/mlbio.mar
-	$(PY) -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(PYTEST)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 unit: .venv/test.stamp ## run the quick tests alone (no service, under a minute)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit -n auto --dist loadscope $(PYTEST)

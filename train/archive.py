@@ -91,7 +91,7 @@ def build(checkpoint: Path, output: Path) -> None:
             [sys.executable, "-c", "from model_archiver.model_packaging import generate_model_archive as g; g()"]
             + ["--model-name", output.stem, "--version", "1.0", "--serialized-file", str(checkpoint)]
             + ["--handler", str(ROOT / "handler/service.py"), "--extra-files", str(staged)]
-            + ["--export-path", str(packed)],
+            + ["--export-path", str(packed), "--archive-format", "zip-store"],
             env={"TMPDIR": folder, "PATH": ""},  # the archiver deletes <temporary folder>/<model name>: give it its own
             capture_output=True,
             text=True,

@@ -50,9 +50,11 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def after_first_part(process: subprocess.Popen[str], output: Path) -> set[str]:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (parts := {p.name for p in output.glob("part-*.parquet")}):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        if time.monotonic() > deadline:
+            process.kill()
+        assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     return parts
 

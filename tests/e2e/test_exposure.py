@@ -125,7 +125,7 @@ def lines(log: Path, request_id: str) -> list[dict]:
 
 def test_a_request_id_travels_to_the_handler_and_back(service: Service, photograph: str):
     wanted = f"test-{uuid.uuid4().hex}"
-    response = service.predict({"image": photograph} | EXPLAIN, headers={"X-Request-ID": wanted, "prefer": "wait=1"})
+    response = service.predict({"image": photograph} | EXPLAIN, headers={"X-Request-ID": wanted, "prefer": "wait=5"})
     assert response.headers["x-request-id"] == wanted
     gateway_log, server_log = service.logs / "gateway.log", service.logs / "torchserve.log"
     wait_for(lambda: lines(gateway_log, wanted) and lines(server_log, wanted), 10)
@@ -168,7 +168,7 @@ def metrics(service: Service) -> dict[tuple, float]:
 def test_explanations_are_counted_with_what_they_took(service: Service, photograph: str, accept: str):
     before = metrics(service)
     response = service.predict(
-        {"image": photograph, "details": True} | EXPLAIN, headers={"accept": accept, "prefer": "wait=1"}
+        {"image": photograph, "details": True} | EXPLAIN, headers={"accept": accept, "prefer": "wait=5"}
     )
     figures = json.loads(response.text.splitlines()[-1])["details"]["explanation"]
     after = metrics(service)

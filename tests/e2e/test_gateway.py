@@ -236,7 +236,7 @@ def test_classification_does_not_wait_behind_explanations(service: Service, phot
 
 
 def test_gzip_when_accepted_and_only_then(service: Service, photograph: str):
-    body, soon = {"image": photograph, "explain": True, "precision": "Faible"}, {"prefer": "wait=1"}
+    body, soon = {"image": photograph, "explain": True, "precision": "Faible"}, {"prefer": "wait=5"}
     plain = service.predict(body, headers=soon | {"accept-encoding": "identity"})
     assert plain.status_code == 200 and "content-encoding" not in plain.headers
     packed = service.predict(body, headers=soon | {"accept-encoding": "gzip"}, stream=True)
@@ -257,7 +257,7 @@ def test_openapi_describes_what_is_answered(service: Service, photograph: str):
     operation = document["paths"]["/predict"]["post"]
     assert set(operation["responses"]) == {"200", "400", "404", "408", "413", "500", "502", "503", "504"}
     for example in operation["requestBody"]["content"]["application/json"]["examples"].values():
-        assert service.predict(example["value"], headers={"prefer": "wait=1"}).status_code == 200
+        assert service.predict(example["value"], headers={"prefer": "wait=5"}).status_code == 200
     answer = service.predict({"image": photograph, "details": True}).json()
     schemas = document["components"]["schemas"]
     assert set(schemas["Prediction"]["properties"]) == set(answer)

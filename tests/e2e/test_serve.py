@@ -219,7 +219,7 @@ def test_a_killed_supervisor_leaves_nothing_behind(tmp_path: Path, temporary: Pa
         service.process.kill()
         service.process.wait()
         service.process.stdout.close()
-        assert all_ended(family, 20)
+        assert all_ended(family, 60)
     assert len(list(temporary.glob(f"{PREFIX}*"))) == 1, "what it could not delete"
     with patch.object(tempfile, "tempdir", str(temporary)), scratch_folder() as folder:
         assert list(temporary.glob(f"{PREFIX}*")) == [folder], "the next server deletes it"

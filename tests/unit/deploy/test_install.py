@@ -37,6 +37,21 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def empty_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the set-up makes first, and most of its time here: a virtual environment with pip alone."""
+    folder = tmp_path_factory.mktemp("empty") / ".venv"
+    subprocess.run([python(), "-m", "venv", str(folder)], check=True, timeout=120)
+    return folder
+
+
+@pytest.fixture
+def begun(project: Path, empty_environment: Path) -> Path:
+    """The project with the virtual environment that the set-up finds there and goes on with."""
+    shutil.copytree(empty_environment, project / ".venv", symlinks=True)
+    return project
+
+
 @pytest.fixture
 def wheels(tmp_path: Path) -> Path:
     """A folder with the pinned packages."""
@@ -95,9 +110,9 @@ def test_pinned_packages_are_counted_and_installed(project: Path, wheels: Path):
 
 
 @pytest.fixture
-def with_torch(project: Path, wheels: Path) -> Callable[..., list[str]]:
+def with_torch(begun: Path, wheels: Path) -> Callable[..., list[str]]:
     """Sets a project up that pins a torch, which requires a library of CUDA; returns the names of the packages."""
-    pins = project / "requirements.txt"
+    pins = begun / "requirements.txt"
     pins.write_text(pins.read_text() + "torch==1.0\ntorchvision==1.0\n")
     make_wheel(wheels, "torchvision")
     make_wheel(wheels, "nvidia")
@@ -105,8 +120,8 @@ def with_torch(project: Path, wheels: Path) -> Callable[..., list[str]]:
     def set_up(code: str = "", **variables: str) -> list[str]:
         make_wheel(wheels, "torch", code, requires="nvidia")
         options = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} | variables
-        setup(project, **options)
-        return sorted(path.name for path in (project / ".venv").glob("lib/python*/site-packages/*"))
+        setup(begun, **options)
+        return sorted(path.name for path in (begun / ".venv").glob("lib/python*/site-packages/*"))
 
     return set_up
 
@@ -128,11 +143,11 @@ def test_a_torch_that_needs_cuda_to_be_imported_gets_it(with_torch: Callable[...
     assert {"torch", "nvidia"} < set(with_torch("import nvidia", CUDA="0"))
 
 
-def test_in_a_terminal_one_line_moves(project: Path, wheels: Path):
+def test_in_a_terminal_one_line_moves(begun: Path, wheels: Path):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [python(), "deploy/install.py", "requirements.txt"],
-        cwd=project,
+        cwd=begun,
         env=environment(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels), TERM="xterm", COLUMNS="60"),
         stdout=theirs,
         stderr=theirs,
@@ -150,15 +165,15 @@ def test_in_a_terminal_one_line_moves(project: Path, wheels: Path):
     assert all(len(line) < 60 and "\n" not in line for line in moving)
 
 
-def test_without_a_network_one_line_says_so(project: Path):
+def test_without_a_network_one_line_says_so(begun: Path):
     index = f"http://127.0.0.1:{free_port()}/simple"
-    line = the_line(setup(project, PIP_INDEX_URL=index, PIP_RETRIES="1"))
+    line = the_line(setup(begun, PIP_INDEX_URL=index, PIP_RETRIES="1"))
     assert "index cannot be reached" in line and "check the network" in line
 
 
-def test_a_package_that_the_index_lacks_is_named(project: Path, wheels: Path):
+def test_a_package_that_the_index_lacks_is_named(begun: Path, wheels: Path):
     next(wheels.glob("second*")).unlink()
-    line = the_line(setup(project, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels)))
+    line = the_line(setup(begun, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels)))
     assert "no second-part==1.0 for Python" in line
 
 

@@ -13,7 +13,7 @@ import torch
 
 from api.classes import CLASSES
 from api.contract import Effort
-from api.headers import ANSWER_HEADER, EFFORT_HEADER, REQUEST_ID_HEADER, STREAM_TYPE
+from api.headers import ANSWER_HEADER, DEADLINE_HEADER, EFFORT_HEADER, REQUEST_ID_HEADER, STREAM_TYPE
 from api.logs import JsonLines
 from handler import service
 from handler.service import SkinLesionHandler
@@ -130,8 +130,8 @@ def test_what_an_explanation_took_is_told_to_those_that_ask(
     monkeypatch.setattr(service, "send_intermediate_predict_response", lambda *_: None)
     data = [{"body": example_images[0].read_bytes(), "explain": b"true", "precision": b"Faible", "details": b"true"}]
     asked, unasked = Context(1), Context(1)
-    asked.sent = {EFFORT_HEADER: "1"} | ({"Accept": STREAM_TYPE} if streams else {})
-    unasked.sent = {"Accept": STREAM_TYPE} if streams else {}
+    unasked.sent = {DEADLINE_HEADER: "0.1"} | ({"Accept": STREAM_TYPE} if streams else {})
+    asked.sent = {EFFORT_HEADER: "1"} | unasked.sent
     *before, answer = handler.handle(data, asked)[0].splitlines()
     figures = json.loads(answer)["details"]["explanation"]
     told = Effort(figures["samples"], figures["seconds"]).to_header()
