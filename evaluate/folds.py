@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
 
 from api.classes import CLASSES
 from evaluate.dataset import DataError, Example
@@ -49,6 +48,8 @@ def split_fold(examples: list[Example], fold: Fold, seed: int) -> tuple[list[Exa
             f"class {list(CLASSES)[label]} has {counts[label]} lesions in the training images, fewer than the "
             f"{fold.count} folds: give fewer folds"
         )
+    from sklearn.model_selection import StratifiedKFold  # its import takes seconds
+
     folds = StratifiedKFold(fold.count, shuffle=True, random_state=seed).split(lesions, labels)
     held_out = {lesions[i] for i in list(folds)[fold.number - 1][1]}
     train = [e for e in examples if e.lesion not in held_out]

@@ -24,18 +24,27 @@ PROBE_CHANNELS = 16
 @functools.cache
 def saturates() -> bool:
     """Whether this CPU's 8-bit convolutions saturate: tried with the largest numbers."""
+    graph = convolution(np.full((PROBE_CHANNELS, PROBE_CHANNELS, 1, 1), 127))
+    found = core().compile_model(graph, "CPU")(np.full((1, PROBE_CHANNELS, 1, 1), 255, np.float32))[0]
+    return float(found.min()) < 0.99 * 255 * 127 * PROBE_CHANNELS
+
+
+def convolution(weights: np.ndarray, scale: float = 1.0) -> ov.Model:
+    """The graph of one convolution in 8 bits.
+
+    Args:
+        weights: integers from -127 to 127, (filters, channels, height, width).
+        scale: of the weights. Inputs, (1, channels, height, width), are rounded to integers from 0 to 255.
+    """
     from openvino import opset13 as ops
 
-    pixels = ops.parameter([1, PROBE_CHANNELS, 8, 8], np.float32)
+    filters, *shape = weights.shape
+    pixels = ops.parameter([1, *shape], np.float32)
     low, high = np.float32(0), np.float32(255)
     rounded = ops.fake_quantize(pixels, low, high, low, high, 256)
-    ones = np.ones((PROBE_CHANNELS, 1, 1, 1), np.float32)
-    weights = np.full((PROBE_CHANNELS, PROBE_CHANNELS, 1, 1), 127, np.int8)
-    scaled = ops.multiply(ops.convert(ops.constant(weights), np.float32), ops.constant(ones))
-    sums = ops.convolution(rounded, scaled, [1, 1], [0, 0], [0, 0], [1, 1])
-    probe = core().compile_model(ov.Model([sums], [pixels], "probe"), "CPU")
-    found = probe(np.full((1, PROBE_CHANNELS, 8, 8), 255, np.float32))[0]
-    return float(found.min()) < 0.99 * 255 * 127 * PROBE_CHANNELS
+    scales = ops.constant(np.full((filters, 1, 1, 1), scale, np.float32))
+    scaled = ops.multiply(ops.convert(ops.constant(weights.astype(np.int8)), np.float32), scales)
+    return ov.Model([ops.convolution(rounded, scaled, [1, 1], [0, 0], [0, 0], [1, 1])], [pixels], "convolution")
 
 
 def without_saturation(graph: ov.Model) -> ov.Model:

@@ -84,7 +84,7 @@ def test_sample_probabilities_give_the_explanation_of_exact_ones(classifier: Cla
     """From the same masks."""
     label = int(classifier.probabilities(squares[:1]).argmax())
     exact, fast = (
-        Explainer(painting(engine)).explain(squares[0], label, Precision(256, 1.1)).weights
+        Explainer(painting(engine)).explain(squares[0], label, Precision(128, 1.1)).weights
         for engine in (classifier.probabilities, classifier.sample_probabilities)
     )
     assert np.corrcoef(exact, fast)[0, 1] > 0.98

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from openvino import opset13 as ops
 
 from handler import engines
 from handler.checkpoint import Checkpoint
@@ -18,7 +17,7 @@ from handler.engines import Classifier
 from handler.graphs import core, ov
 from handler.network import Normalise
 from handler.quantise import activation_ranges, fold_batch_norm
-from handler.saturation import LARGEST_SUM, largest_sums, saturates, without_saturation
+from handler.saturation import LARGEST_SUM, convolution, largest_sums, saturates, without_saturation
 
 SCALE = 0.5
 
@@ -29,17 +28,6 @@ def rounded(untrained: Checkpoint, squares: np.ndarray) -> Checkpoint:
     pixels = Normalise()(torch.from_numpy(squares).permute(0, 3, 1, 2).float())
     network = fold_batch_norm(copy.deepcopy(untrained.network()))
     return replace(untrained, ranges=activation_ranges(network, [pixels]))
-
-
-def convolution(weights: np.ndarray) -> ov.Model:
-    """Of integers (filters, channels, height, width), scaled by :data:`SCALE`; its inputs are rounded to 0 … 255."""
-    filters, channels, side, _ = weights.shape
-    pixels = ops.parameter([1, channels, side, side], np.float32)
-    low, high = np.float32(0), np.float32(255)
-    scale = ops.constant(np.full((filters, 1, 1, 1), SCALE, np.float32))
-    scaled = ops.multiply(ops.convert(ops.constant(weights.astype(np.int8)), np.float32), scale)
-    rounding = ops.fake_quantize(pixels, low, high, low, high, 256)
-    return ov.Model([ops.convolution(rounding, scaled, [1, 1], [0, 0], [0, 0], [1, 1])], [pixels], "convolution")
 
 
 def integers_of(graph: ov.Model) -> list[np.ndarray]:
@@ -67,7 +55,7 @@ def test_weights_of_two_channels_are_added_up(channels: list[int], largest: int)
 def test_convolutions_keep_what_they_compute():
     weights = np.random.default_rng(0).integers(-127, 128, (16, 16, 3, 3))
     weights[8:] //= 2  # these fit already
-    graph = convolution(weights)
+    graph = convolution(weights, SCALE)
     changed = without_saturation(graph)
     (integers,) = integers_of(changed)
     assert largest_sums(integers.astype(float)).max() <= LARGEST_SUM + 1
@@ -82,7 +70,7 @@ def test_convolutions_keep_what_they_compute():
 
 def test_the_largest_numbers_do_not_saturate():
     """On any CPU: all weights and pixels are as large as they can be."""
-    changed = without_saturation(convolution(np.full((16, 16, 1, 1), 127)))
+    changed = without_saturation(convolution(np.full((16, 16, 1, 1), 127), SCALE))
     found = core().compile_model(changed, "CPU")(np.full((1, 16, 1, 1), 255, np.float32))[0]
     np.testing.assert_allclose(found, SCALE * 127 * 255 * 16, rtol=0.01)
 
