@@ -51,7 +51,7 @@ test: lint tested ## check the code, and run every test
 tested: .venv/test.stamp model_store/mlbio.mar
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST)
 
-unit: .venv/test.stamp ## run the quick tests alone (no service, under a minute)
+unit: .venv/test.stamp ## run the quick tests alone, without a service (some minutes)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit -n auto --dist loadscope $(PYTEST)
 
 docs: .venv/test.stamp ## build the documents in docs/ into build/docs/index.html

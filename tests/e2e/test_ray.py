@@ -157,10 +157,12 @@ def test_an_update_under_load_loses_nothing(
     assert {version for version in versions[seen + 3 :]} == {wanted}
 
 
-def test_the_loss_of_a_node_under_load_loses_nothing(service: Service, nodes: Cluster, example_images: list[Path]):
+def test_the_loss_of_a_node_under_load_loses_nothing(
+    service: Service, nodes: Cluster, example_images: list[Path], endless: str
+):
     """Both replicas that explain are at work when one of them dies with its node."""
     photograph = encode(example_images[0].read_bytes())
-    body = {"image": photograph, "explain": True, "precision": "Faible"}
+    body = {"image": endless, "explain": True, "precision": "Faible"}
     patience = NDJSON | {"prefer": "wait=120"}  # noqa: F405
     with load(service, photograph, explains=False) as made, ThreadPoolExecutor(2) as pool:
         ask = partial(service.predict, body, headers=patience, stream=True)
