@@ -18,28 +18,30 @@ from handler.graphs import core, ov
 LARGEST_SUM = 127
 """Of two weights: with one more, from rounding, times 255 it is below 2 ** 15."""
 
-PROBE_CHANNELS = 16
+PROBE_CHANNELS, PROBE_SIDE = 16, 8
 
 
 @functools.cache
 def saturates() -> bool:
     """Whether this CPU's 8-bit convolutions saturate: tried with the largest numbers."""
-    graph = convolution(np.full((PROBE_CHANNELS, PROBE_CHANNELS, 1, 1), 127))
-    found = core().compile_model(graph, "CPU")(np.full((1, PROBE_CHANNELS, 1, 1), 255, np.float32))[0]
+    graph = convolution(np.full((PROBE_CHANNELS, PROBE_CHANNELS, 1, 1), 127), PROBE_SIDE)
+    pixels = np.full((1, PROBE_CHANNELS, PROBE_SIDE, PROBE_SIDE), 255, np.float32)
+    found = core().compile_model(graph, "CPU")(pixels)[0]
     return float(found.min()) < 0.99 * 255 * 127 * PROBE_CHANNELS
 
 
-def convolution(weights: np.ndarray, scale: float = 1.0) -> ov.Model:
+def convolution(weights: np.ndarray, side: int, scale: float = 1.0) -> ov.Model:
     """The graph of one convolution in 8 bits.
 
     Args:
         weights: integers from -127 to 127, (filters, channels, height, width).
-        scale: of the weights. Inputs, (1, channels, height, width), are rounded to integers from 0 to 255.
+        side: of the inputs, (1, channels, side, side), which are rounded to integers from 0 to 255.
+        scale: of the weights.
     """
     from openvino import opset13 as ops
 
-    filters, *shape = weights.shape
-    pixels = ops.parameter([1, *shape], np.float32)
+    filters, channels = weights.shape[:2]
+    pixels = ops.parameter([1, channels, side, side], np.float32)
     low, high = np.float32(0), np.float32(255)
     rounded = ops.fake_quantize(pixels, low, high, low, high, 256)
     scales = ops.constant(np.full((filters, 1, 1, 1), scale, np.float32))

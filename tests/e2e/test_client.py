@@ -333,7 +333,7 @@ def test_a_killed_run_goes_on_with_the_same_rows(service: Service, tmp_path: Pat
 
 
 def test_memory_does_not_grow_with_the_number_of_photographs(service: Service, tmp_path: Path):
-    folder = tiny_photographs(tmp_path / "folder", 160)
+    folder = tiny_photographs(tmp_path / "folder", 300)
     with subprocess.Popen(
         [*COMMAND, "--jobs", "4", str(folder)],
         env=os.environ | {"MLBIO_URL": service.url},
@@ -342,7 +342,7 @@ def test_memory_does_not_grow_with_the_number_of_photographs(service: Service, t
     ) as process:
         sizes = []
         for number, _ in enumerate(process.stdout):
-            if number in (60, 158):
+            if number in (60, 298):
                 sizes.append(psutil.Process(process.pid).memory_info().rss)
     assert process.returncode == 0
     assert sizes[1] - sizes[0] < 3e6, sizes

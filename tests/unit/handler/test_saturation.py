@@ -55,7 +55,7 @@ def test_weights_of_two_channels_are_added_up(channels: list[int], largest: int)
 def test_convolutions_keep_what_they_compute():
     weights = np.random.default_rng(0).integers(-127, 128, (16, 16, 3, 3))
     weights[8:] //= 2  # these fit already
-    graph = convolution(weights, SCALE)
+    graph = convolution(weights, 3, SCALE)
     changed = without_saturation(graph)
     (integers,) = integers_of(changed)
     assert largest_sums(integers.astype(float)).max() <= LARGEST_SUM + 1
@@ -70,7 +70,7 @@ def test_convolutions_keep_what_they_compute():
 
 def test_the_largest_numbers_do_not_saturate():
     """On any CPU: all weights and pixels are as large as they can be."""
-    changed = without_saturation(convolution(np.full((16, 16, 1, 1), 127), SCALE))
+    changed = without_saturation(convolution(np.full((16, 16, 1, 1), 127), 1, SCALE))
     found = core().compile_model(changed, "CPU")(np.full((1, 16, 1, 1), 255, np.float32))[0]
     np.testing.assert_allclose(found, SCALE * 127 * 255 * 16, rtol=0.01)
 
