@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from api.classes import CLASSES
@@ -31,7 +32,8 @@ class DataError(ValueError):
 class Example:
     """One image of a data set; ``label`` is an index into ``CLASSES``.
 
-    ``lesion``, ``sex`` and ``site`` (on the body) are empty if not known; ``age``, in years, is None.
+    ``lesion``, ``sex`` and ``site`` (on the body) are empty if not known; ``age``, in years, is None. ``source`` is
+    empty in HAM10000's own folder; ``skin_tone`` is a digit from 0 (very dark) to 5 (very light), or empty.
     """
 
     path: Path
@@ -40,6 +42,8 @@ class Example:
     age: float | None = None
     sex: str = ""
     site: str = ""
+    source: str = ""
+    skin_tone: str = ""
 
 
 def find_examples(root: str | Path, split: str) -> list[Example]:
@@ -89,7 +93,7 @@ def find_labelled(folder: str | Path, labels: str | Path) -> list[Example]:
         raise DataError(f"{folder} is not a folder: give the one that holds the images")
     examples: dict[Path, Example] = {}
     for row in read_rows(labels, ("file", "dx")):
-        name, dx = Path(_text(row, "file")), _text(row, "dx")
+        name, dx = Path(text_of(row, "file")), text_of(row, "dx")
         if name.is_absolute() or ".." in name.parts or name == Path():
             raise DataError(
                 f"{labels}: {str(name)!r} is not a file inside {folder}: give its path relative to the folder"
@@ -100,7 +104,8 @@ def find_labelled(folder: str | Path, labels: str | Path) -> list[Example]:
             raise DataError(f"{folder / name} is missing: {labels} names it")
         if name in examples:
             raise DataError(f"{labels} has two rows for {name}: keep one")
-        examples[name] = Example(folder / name, list(CLASSES).index(dx), _text(row, "lesion_id"), *patient_fields(row))
+        label, lesion = list(CLASSES).index(dx), text_of(row, "lesion_id")
+        examples[name] = Example(folder / name, label, lesion, *patient_fields(row))
     if not examples:
         raise DataError(f"{labels} has no row: it holds one for each image")
     return list(examples.values())
@@ -163,6 +168,24 @@ def load_squares(examples: list[Example], workers: int, description: str, side: 
     return squares
 
 
+def short_sides(examples: list[Example], workers: int) -> np.ndarray:
+    """The shorter sides of the examples' image files in pixels (N,).
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+
+    def side(example: Example) -> int:
+        try:
+            with Image.open(example.path) as image:
+                return min(image.size)
+        except OSError as error:
+            raise DataError(f"{example.path}: {error}") from None
+
+    with ThreadPoolExecutor(workers) as pool:
+        return np.array(list(pool.map(side, examples)), int)
+
+
 def _read_metadata(path: Path) -> dict[str | None, tuple]:
     rows: dict[str | None, tuple] = {}
     for row in read_rows(path, ("image_id", "dx", "lesion_id")):
@@ -196,10 +219,10 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str | None]]
 def patient_fields(row: dict[str, str | None]) -> tuple[float | None, str, str]:
     """``(age, sex, site)`` of a row, as in :class:`Example`."""
     try:
-        age = float(_text(row, "age"))
+        age = float(text_of(row, "age"))
     except ValueError:
         age = math.nan
-    sex, site = (_text(row, column).lower() for column in ("sex", "localization"))
+    sex, site = (text_of(row, column).lower() for column in ("sex", "localization"))
     unknown = ("unknown", "na", "n/a", "nan", "none")
     return (
         age if 0 <= age < math.inf else None,
@@ -208,5 +231,6 @@ def patient_fields(row: dict[str, str | None]) -> tuple[float | None, str, str]:
     )
 
 
-def _text(row: dict[str, str | None], column: str) -> str:
+def text_of(row: dict[str, str | None], column: str) -> str:
+    """A row's value without surrounding blanks, empty if it has none."""
     return (row.get(column) or "").strip()

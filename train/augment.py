@@ -52,6 +52,8 @@ def random_views(
         float32 pixels 0–255 of shape (N, 3, size, size), on the device of ``squares``.
     """
     pixels = squares.permute(0, 3, 1, 2).float()
+    while pixels.shape[-1] >= 2 * size:  # bilinear sampling alone would skip pixels
+        pixels = F.avg_pool2d(pixels, 2)
     views = _crop_and_turn(pixels, size, augmentation, rng)
     views = _relight(views, augmentation, rng)
     if augmentation.cameras:

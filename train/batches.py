@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 from api.classes import CLASSES
 from train.augment import Augmentation, mixup, random_views
+from train.recipe import Recipe
 
 T = TypeVar("T")
 
@@ -30,13 +32,49 @@ class Batch(NamedTuple):
     """Class of each image that was sampled, shape (N,)."""
 
 
-def sample_indices(labels: np.ndarray, count: int, power: float, rng: np.random.Generator) -> np.ndarray:
-    """``count`` indices into ``labels`` (N,) in random order, rare classes oversampled.
+@dataclass(frozen=True)
+class TrainingSet:
+    """The photographs that are learned from.
 
-    An image has weight (images of its class) ** -``power``: 0 keeps the classes' frequencies, 0.5 is square-root
-    sampling (Mahajan et al., ECCV 2018), 1 makes classes equally frequent.
+    Attributes:
+        photographs: ``uint8`` (N, S, S, 3) on the device to compute on.
+        labels: their classes (N,).
+        sources: index of each one's source (N,), 0 for HAM10000's own folder.
+        sides: their shorter sides in pixels before they were resized (N,).
     """
-    weights = np.bincount(labels, minlength=len(CLASSES))[labels].astype(float) ** -power
+
+    photographs: torch.Tensor
+    labels: np.ndarray
+    sources: np.ndarray
+    sides: np.ndarray
+
+    def weights(self, size: int, recipe: Recipe) -> np.ndarray:
+        """The relative frequency (N,) of each photograph in an epoch with views of ``size`` pixels."""
+        enough = self.sides >= (recipe.least_side or 0) * size
+        weights = np.zeros(len(self.labels))
+        weights[enough] = class_weights(self.labels[enough], recipe.sampling_power)
+        if recipe.ham10000_share is None:
+            return weights
+        images = np.bincount(self.sources[enough], minlength=self.sources.max() + 1)
+        shares = np.where(images, images.astype(float) ** (recipe.source_power or 0), 0)
+        shares[0] = 0
+        shares *= (1 - recipe.ham10000_share) / max(shares.sum(), 1)
+        shares[0] = 1 - shares.sum()
+        totals = np.bincount(self.sources, weights, minlength=len(shares))
+        return weights * (shares / np.where(totals, totals, 1))[self.sources]
+
+
+def class_weights(labels: np.ndarray, power: float) -> np.ndarray:
+    """(images of its class) ** -``power`` for each of ``labels`` (N,).
+
+    0 keeps the classes' frequencies, 0.5 is square-root sampling (Mahajan et al., ECCV 2018), 1 makes classes equally
+    frequent.
+    """
+    return np.bincount(labels, minlength=len(CLASSES))[labels].astype(float) ** -power
+
+
+def sample_indices(weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """``count`` indices in random order, each in proportion to its weight in ``weights`` (N,)."""
     expected = weights / weights.sum() * count
     # An image is taken the integer part of its expected count, the rest by chance: few are left out of an epoch.
     repeats = np.floor(expected).astype(int)
@@ -44,9 +82,9 @@ def sample_indices(labels: np.ndarray, count: int, power: float, rng: np.random.
     missing = count - repeats.sum()
     if missing > 0:
         replace = missing > np.count_nonzero(remainder)
-        extra = rng.choice(len(labels), size=missing, replace=replace, p=remainder / remainder.sum())
+        extra = rng.choice(len(weights), size=missing, replace=replace, p=remainder / remainder.sum())
         np.add.at(repeats, extra, 1)
-    return rng.permutation(np.repeat(np.arange(len(labels)), repeats))
+    return rng.permutation(np.repeat(np.arange(len(weights)), repeats))
 
 
 def augmented_batches(
@@ -56,7 +94,6 @@ def augmented_batches(
     size: int,
     augmentation: Augmentation,
     rng: np.random.Generator,
-    targets: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Augmented batches, prepared by a background thread while the network computes.
 
@@ -67,17 +104,14 @@ def augmented_batches(
         size: side of the views in pixels.
         augmentation: how far views may differ from their photographs.
         rng: the only source of randomness.
-        targets: class probabilities to learn (N, classes), float32; the labels unless given.
     """
     classes = torch.from_numpy(labels).to(photographs.device)
-    soft = nn.functional.one_hot(classes, len(CLASSES)).float()
-    if targets is not None:
-        soft = torch.from_numpy(targets).to(photographs.device)
+    targets = nn.functional.one_hot(classes, len(CLASSES)).float()
 
     def batches() -> Iterator[Batch]:
         for index in torch.from_numpy(indices).to(photographs.device):
             views = random_views(photographs[index], size, augmentation, rng)
-            yield Batch(*mixup(views, soft[index], augmentation, rng), classes[index])
+            yield Batch(*mixup(views, targets[index], augmentation, rng), classes[index])
 
     if photographs.device.type == "cuda":
         return _beside_training(batches(), photographs.device)

@@ -1,8 +1,13 @@
-"""What is fitted to the held-out images after training: bias, temperature, malignant threshold and novelty."""
+"""What is fitted to the held-out images after training: bias, temperature, malignant threshold and novelty.
+
+The held-out images are in one or several parts, one for each source: HAM10000's first. Each part has the same weight,
+whatever its number of images.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from torch import nn
 
-from api.classes import CLASSES, MALIGNANT, class_indices
+from api.classes import MALIGNANT, class_indices
 from evaluate.metrics import accuracy, balanced_accuracy
 from evaluate.trade_off import best_index
 from handler.checkpoint import Checkpoint
@@ -39,34 +44,36 @@ SHRINKAGE = 0.1
 
 PREDICTION_BATCH = 64
 
+Part = tuple[np.ndarray, np.ndarray]
+"""Of the held-out images: logits or probabilities (N, C), and labels (N,)."""
+
 
 def complete(
     checkpoint: Checkpoint,
     train_squares: np.ndarray,
-    validation_squares: np.ndarray,
-    labels: np.ndarray,
+    held_out: Sequence[Part],
     device: torch.device,
-) -> np.ndarray:
-    """Fit all that serving needs beside the weights, and store it in ``checkpoint``.
+) -> list[Part]:
+    """Fit all that serving needs besides the weights, and store it in ``checkpoint``.
 
     The network runs in float32, as serving does, so that thresholds mean the same there.
 
     Args:
         checkpoint: the trained weights.
         train_squares: images that the network was trained on, ``uint8`` (M, 224, 224, 3).
-        validation_squares: held-out images, ``uint8`` (N, 224, 224, 3).
-        labels: their classes (N,).
+        held_out: ``uint8`` squares (N, 224, 224, 3) and labels (N,) of each part.
         device: where to compute.
 
     Returns:
-        Calibrated probabilities (N, classes) of the validation images.
+        Calibrated probabilities and labels of each part.
     """
     network = checkpoint.network().to(device).to(memory_format=torch.channels_last)
     train_features, _ = predict(network, train_squares, device)
-    features, logits = predict(network, validation_squares, device)
-    checkpoint.bias = fit_bias(logits, labels)
-    probabilities = calibrate(checkpoint, logits, labels)
-    checkpoint.malignant_threshold = fit_malignant_threshold(probabilities, labels)
+    features, logits = zip(*(predict(network, squares, device) for squares, _ in held_out), strict=True)
+    answers = [(part, labels) for part, (_, labels) in zip(logits, held_out, strict=True)]
+    checkpoint.bias = fit_bias(answers)
+    probabilities = calibrate(checkpoint, answers)
+    checkpoint.malignant_threshold = fit_malignant_threshold(probabilities)
     checkpoint.novelty = fit_novelty(train_features, features)
     fit_quantisation(checkpoint, train_squares)
     return probabilities
@@ -102,55 +109,62 @@ def predict(
     return np.concatenate(all_features), np.concatenate(all_logits)
 
 
-def calibrate(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Fit ``checkpoint.temperature`` to logits (N, C) plus its bias; returns the calibrated probabilities (N, C)."""
-    checkpoint.temperature = fit_temperature(logits + checkpoint.bias, labels)
-    return softmax((logits + checkpoint.bias) / checkpoint.temperature, axis=1)
+def calibrate(checkpoint: Checkpoint, parts: Sequence[Part]) -> list[Part]:
+    """Fit ``checkpoint.temperature`` to the logits of ``parts`` plus its bias; returns their probabilities."""
+    biased = [(logits + checkpoint.bias, labels) for logits, labels in parts]
+    checkpoint.temperature = fit_temperature(biased)
+    return [(softmax(logits / checkpoint.temperature, axis=1), labels) for logits, labels in biased]
 
 
-def fit_bias(logits: np.ndarray, labels: np.ndarray) -> list[float]:
-    """A bias for each column of ``logits`` (N, C) that raises rare classes.
+def fit_bias(parts: Sequence[Part]) -> list[float]:
+    """A bias for each column of the logits of ``parts`` that raises rare classes.
 
-    It is proportional to the logarithm of a class's rarity among ``labels`` (logit adjustment: Menon et al., ICLR
-    2021): the one of :data:`STRENGTHS` that :func:`evaluate.trade_off.best_index` finds.
+    It is proportional to the logarithm of a class's rarity (logit adjustment: Menon et al., ICLR 2021): the one of
+    :data:`STRENGTHS` that :func:`evaluate.trade_off.best_index` finds, by the accuracy on the first part, and the mean
+    balanced accuracy of all.
     """
-    biased = biased_logits(logits, labels)
-    scores = [(float(accuracy(b, labels)), float(balanced_accuracy(b, labels))) for b in biased.values()]
-    best = STRENGTHS[best_index(*zip(*scores, strict=True))]
-    return [float(b) for b in best * rarities(labels, logits.shape[1])]
+    biased = biased_logits(parts)
+    accuracies = [float(accuracy(*first)) for first, *_ in biased.values()]
+    best = STRENGTHS[best_index(accuracies, [_mean(balanced_accuracy, part) for part in biased.values()])]
+    return [float(b) for b in best * rarities(parts)]
 
 
-def best_score(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The best :func:`selection_score` that ``logits`` (N, C) reach with a bias: epochs are selected by it."""
-    return max(selection_score(biased, labels) for biased in biased_logits(logits, labels).values())
+def best_score(parts: Sequence[Part]) -> float:
+    """The best :func:`selection_score` that the logits of ``parts`` reach with a bias: epochs are selected by it."""
+    return max(selection_score(biased) for biased in biased_logits(parts).values())
 
 
-def biased_logits(logits: np.ndarray, labels: np.ndarray) -> dict[float, np.ndarray]:
-    """``logits`` (N, C) with a bias of each of :data:`STRENGTHS`."""
-    rarity = rarities(labels, logits.shape[1])
-    return {strength: logits + strength * rarity for strength in STRENGTHS}
+def biased_logits(parts: Sequence[Part]) -> dict[float, list[Part]]:
+    """``parts`` with a bias of each of :data:`STRENGTHS` added to their logits."""
+    rarity = rarities(parts)
+    return {strength: [(logits + strength * rarity, labels) for logits, labels in parts] for strength in STRENGTHS}
 
 
-def rarities(labels: np.ndarray, classes: int = len(CLASSES)) -> np.ndarray:
-    """The logarithm of each class's rarity among ``labels`` (N,), shape (classes,)."""
-    counts = np.bincount(labels, minlength=classes)
-    return np.log(counts.sum() / np.maximum(counts, 1))
+def rarities(parts: Sequence[Part]) -> np.ndarray:
+    """The logarithm of each class's rarity, shape (C,): that of its mean share among the labels of ``parts``."""
+    classes = parts[0][0].shape[1]
+    counts = [np.maximum(np.bincount(labels, minlength=classes), 1) / max(len(labels), 1) for _, labels in parts]
+    return -np.log(np.mean(counts, axis=0))
 
 
-def selection_score(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The mean of accuracy and balanced accuracy.
+def selection_score(parts: Sequence[Part]) -> float:
+    """The mean balanced accuracy of ``parts``; of a single part, the mean of its accuracy and balanced accuracy.
 
-    Balanced accuracy alone depends on the few images of the rarest classes, accuracy alone on the nevi.
+    A single part's balanced accuracy depends on the few images of the rarest classes, its accuracy on the nevi.
     """
-    return float(accuracy(logits, labels) + balanced_accuracy(logits, labels)) / 2
+    balanced = _mean(balanced_accuracy, parts)
+    return balanced if len(parts) > 1 else (balanced + _mean(accuracy, parts)) / 2
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature in :data:`TEMPERATURES` of least cross-entropy (Guo et al., ICML 2017)."""
+def fit_temperature(parts: Sequence[Part]) -> float:
+    """The temperature in :data:`TEMPERATURES` of least cross-entropy of the logits (Guo et al., ICML 2017)."""
 
     def cross_entropy(log_temperature: float) -> float:
-        log_probabilities = log_softmax(logits / math.exp(log_temperature), axis=1)
-        return -float(log_probabilities[np.arange(len(labels)), labels].mean())
+        def of_part(logits: np.ndarray, labels: np.ndarray) -> float:
+            log_probabilities = log_softmax(logits / math.exp(log_temperature), axis=1)
+            return -float(log_probabilities[np.arange(len(labels)), labels].mean())
+
+        return _mean(of_part, parts)
 
     low, high = TEMPERATURES
     found = minimize_scalar(
@@ -159,28 +173,41 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return math.exp(found.x)
 
 
-def fit_malignant_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+def fit_malignant_threshold(parts: Sequence[Part]) -> float | None:
     """The largest sum of malignant probabilities that :data:`SENSITIVITY` of the malignant images reach.
 
-    None if no image is malignant.
+    Each of ``parts`` with malignant images has the same weight. None if no image is malignant.
     """
     malignant = class_indices(MALIGNANT)
-    sums = np.sort(probabilities[:, malignant].sum(1)[np.isin(labels, malignant)])
-    if not len(sums):
-        return None
-    return float(sums[math.floor((1 - SENSITIVITY) * len(sums) + 1e-9)])
+    sums = [probabilities[:, malignant].sum(1)[np.isin(labels, malignant)] for probabilities, labels in parts]
+    sums = [-part for part in sums if len(part)]
+    return -quantile(sums, SENSITIVITY) if sums else None
 
 
-def fit_novelty(train_features: np.ndarray, validation_features: np.ndarray) -> Novelty:
+def fit_novelty(train_features: np.ndarray, validation_features: Sequence[np.ndarray]) -> Novelty:
     """Mahalanobis distance to the training images' features, one Gaussian for all classes (Lee et al., NeurIPS 2018).
 
     Middle features (M, D) are used because pictures other than skin differ there, while the last layer keeps little
-    but what separates the seven classes. The limit is a quantile of the distances of ``validation_features`` (N, D).
+    but what separates the seven classes. The limit is a quantile of the distances of ``validation_features``, (N, D)
+    for each part.
     """
     mean = train_features.mean(axis=0)
     variances, directions = np.linalg.eigh(np.cov((train_features - mean).T))
     whiten = directions / np.sqrt(variances + SHRINKAGE * variances.mean())
     novelty = Novelty(torch.from_numpy(mean).float(), torch.from_numpy(whiten).float(), limit=1.0)
-    distances = novelty(torch.from_numpy(validation_features).float()).numpy()
-    novelty.limit = float(np.quantile(distances, FAMILIAR_SHARE))
+    distances = [novelty(torch.from_numpy(part).float()).numpy() for part in validation_features]
+    novelty.limit = quantile(distances, FAMILIAR_SHARE)
     return novelty
+
+
+def quantile(parts: Sequence[np.ndarray], share: float) -> float:
+    """The smallest of the values that ``share`` of them do not exceed; each of ``parts`` has the same weight."""
+    weights = np.concatenate([np.full(len(part), 1 / len(part)) for part in parts])
+    values = np.concatenate(parts).astype(float)
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order]) >= share * len(parts) - 1e-9
+    return float(values[order][reached.argmax()])
+
+
+def _mean(figure: Callable, parts: Sequence[Part]) -> float:
+    return float(np.mean([figure(*part) for part in parts]))

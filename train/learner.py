@@ -92,12 +92,11 @@ def make_optimizer(network: ResNet, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, total: int, warm_up: float) -> None:
-    """Linear warm-up over the share ``warm_up`` of ``total`` steps, then half a cosine down to zero."""
-    warm_up_steps = max(1, round(warm_up * total))
-    if step < warm_up_steps:
-        factor = (step + 1) / warm_up_steps
+def set_learning_rate(optimizer: torch.optim.Optimizer, progress: float, warm_up: float) -> None:
+    """Linear warm-up until ``progress``, the share of the run that is done, reaches ``warm_up``; then half a cosine."""
+    if progress < warm_up:
+        factor = progress / warm_up
     else:
-        factor = 0.5 * (1 + math.cos(math.pi * (step - warm_up_steps) / max(1, total - warm_up_steps)))
+        factor = 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor

@@ -4,11 +4,13 @@
     python train/main_train.py DATA --epochs 30 --modelname model_store/mine.pth
     torchrun --nproc_per_node=2 train/main_train.py DATA
     python train/main_train.py DATA --fold 2/5 --modelname folds/fold_2.pth
+    python train/main_train.py ../shared/ham10000 --also ../shared/elsewhere
 
 ``root`` holds HAM10000_metadata.csv, HAM10000_images_train/ and HAM10000_images_test/ (subfolders are searched). Only
 the train folder is read: a tenth of its lesions is held out to select the epoch and to fit bias, temperature and
-thresholds. The test folder is for evaluate/main_evaluate.py alone. Give the command of an interrupted run again and it
-goes on after its last whole epoch.
+thresholds. The test folder is for evaluate/main_evaluate.py alone. ``--also`` adds photographs of other sources
+(``evaluate/sources.py``), of which parts are held out as well. Give the command of an interrupted run again and it goes
+on after its last whole epoch.
 """
 
 from __future__ import annotations
@@ -31,28 +33,26 @@ from evaluate.dataset import (
     FOLDERS,
     METADATA,
     DataError,
+    Example,
     class_counts,
     find_examples,
     load_squares,
+    short_sides,
     split_by_lesion,
 )
 from evaluate.folds import Fold, split_fold
+from evaluate.sources import Split, find_sources, split_sources
 from handler.checkpoint import Checkpoint
-from handler.graphs import sha256
 from handler.network import Normalise
-from train.batches import augmented_batches, sample_indices
+from train.batches import TrainingSet, augmented_batches, sample_indices
 from train.cameras import Cameras
 from train.learner import Learner, set_learning_rate
 from train.precision import mixed_precision
 from train.processes import Processes
-from train.recipe import Recipe
+from train.recipe import SEVERAL_SOURCES, Recipe
 from train.resume import Progress, RunIdentity, images_digest, load_progress, refuse_seen
-from train.teacher import soft_targets
 from train.validation import EpochFigures, Validation
 from train.weights import previous_training, starting_network, weights_digest
-
-TEACHER_WEIGHT = 0.5
-"""Share of a teacher's answer in what is learned, unless the recipe says otherwise."""
 
 
 def main(argv: list[str] | None = None, recipe: Recipe | None = None) -> int:
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None, recipe: Recipe | None = None) -> int:
     arguments = parser().parse_args(argv)
     processes = Processes.from_environment()
     try:
-        train(arguments, recipe or Recipe(), processes)
+        train(arguments, recipe or (SEVERAL_SOURCES if arguments.also else Recipe()), processes)
     except (DataError, UsageError) as error:
         if processes.is_main:
             print(f"main_train.py: error: {error}", file=sys.stderr)
@@ -79,6 +79,13 @@ def parser() -> argparse.ArgumentParser:
         description="Train the skin-lesion classifier on a folder laid out like HAM10000; the best epoch is kept."
     )
     p.add_argument("root", help=f"folder with {METADATA}, {FOLDERS['train']}/ and {FOLDERS['test']}/")
+    p.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="learn from the photographs of this folder as well, which has a metadata.csv; may be repeated",
+    )
     p.add_argument("--epochs", type=positive, default=15, help="passes over the training images (default: 15)")
     p.add_argument(
         "--modelname",
@@ -94,7 +101,6 @@ def parser() -> argparse.ArgumentParser:
         help="hold out the Kth of N folds instead of the validation part, and keep its answers beside the model (.csv)",
     )
     p.add_argument("--cameras", action="store_true", help="vary blur, noise, compression and colours as cameras do")
-    p.add_argument("--teacher", type=Path, metavar="CSV", help="answers of train/main_teach.py to learn from as well")
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     return p
 
@@ -115,13 +121,15 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         train_examples, held_out = split_fold(examples, arguments.fold, recipe.split_seed)
     else:
         train_examples, held_out = split_by_lesion(examples, recipe.validation_fraction, recipe.split_seed)
+    others = None
+    if arguments.also:
+        sources = find_sources(arguments.also)
+        others = split_sources(sources.examples, held_out)
+        if processes.is_main:
+            print(f"other sources: {sources.summary()}")
+            print(f"  {describe(others)}")
     if arguments.cameras and not recipe.augmentation.cameras:
         recipe = replace(recipe, augmentation=replace(recipe.augmentation, cameras=Cameras()))
-    targets = None
-    if arguments.teacher:
-        weight = recipe.teacher_weight or TEACHER_WEIGHT
-        recipe = replace(recipe, teacher_weight=weight)
-        targets = soft_targets(arguments.teacher, train_examples, weight)
     checkpoint_path = Path(arguments.modelname)
     if (
         arguments.init
@@ -137,9 +145,9 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
     device = processes.device(arguments.device)
     torch.manual_seed(arguments.seed)
     network, init = starting_network(arguments.init)
-    labels = np.array([example.label for example in train_examples])
-    squares = load_squares(train_examples, os.cpu_count() or 1, "decoding training images", recipe.stored_size)
-    photographs = torch.from_numpy(squares).to(device)
+    learned = train_examples + (others.train if others else [])
+    training_set = load_training_set(learned, recipe, device)
+    parts = {"HAM10000": held_out} | (by_source(others.validation) if others else {})
     identity = RunIdentity(
         epochs=arguments.epochs,
         seed=arguments.seed,
@@ -151,14 +159,16 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         processes=processes.world_size,
         before=previous_training(arguments.init),
         fold=str(arguments.fold) if arguments.fold else None,
-        teacher_sha256=sha256(arguments.teacher) if arguments.teacher else None,
+        sources={name: len(part) for name, part in by_source(others.train).items()} if others else None,
+        sources_sha256=images_digest(others.train + others.validation) if others else None,
     )
     refuse_seen(identity)
-    validation = Validation(held_out, device, checkpoint_path, identity.facts()) if processes.is_main else None
+    validation = Validation(parts, device, checkpoint_path, identity.facts()) if processes.is_main else None
     learner = Learner.create(network, recipe, device, processes)
     if processes.is_main:
         counts = ", ".join(f"{dx} {count}" for dx, count in class_counts(examples).items())
-        print(f"{len(train_examples)} images to learn from, {len(held_out)} of other lesions to validate on: {counts}")
+        held = ", ".join(f"{len(part)} of {name}" for name, part in parts.items())
+        print(f"{len(learned)} images to learn from, {held} of other lesions to validate on; HAM10000 has {counts}")
         several = f", {processes.world_size} processes" if processes.world_size > 1 else ""
         print(f"starting from {init}, on {device}{several}")
 
@@ -174,62 +184,86 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
 
     for epoch in range(first_epoch, arguments.epochs):
         figures = train_epoch(
-            learner,
-            photographs,
-            labels,
-            recipe,
-            processes,
-            epoch=epoch,
-            epochs=arguments.epochs,
-            seed=arguments.seed,
-            targets=targets,
+            learner, training_set, recipe, processes, epoch=epoch, epochs=arguments.epochs, seed=arguments.seed
         )
         if validation:
             validation.add_epoch(learner.average.module, figures)
             Progress(epoch + 1, learner.state_dict(), validation.state_dict()).save(resume_path, identity)
     if not validation:
         return None
-    checkpoint = validation.complete(train_examples)
+    last = training_set.weights(recipe.image_size(arguments.epochs - 1, arguments.epochs), recipe)
+    checkpoint = validation.complete([learned[i] for i in np.flatnonzero(last)])
     if arguments.fold:
         validation.keep_answers(checkpoint_path.with_suffix(".csv"), Path(arguments.root) / FOLDERS["train"])
     resume_path.unlink(missing_ok=True)
     return checkpoint
 
 
+def load_training_set(examples: list[Example], recipe: Recipe, device: torch.device) -> TrainingSet:
+    """Decode ``examples`` and put them on ``device``.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    workers = os.cpu_count() or 1
+    squares = load_squares(examples, workers, "decoding training images", recipe.stored_size)
+    names = sorted({example.source for example in examples} | {""})
+    return TrainingSet(
+        photographs=torch.from_numpy(squares).to(device),
+        labels=np.array([example.label for example in examples]),
+        sources=np.array([names.index(example.source) for example in examples]),
+        sides=short_sides(examples, workers),
+    )
+
+
+def by_source(examples: list[Example]) -> dict[str, list[Example]]:
+    """``examples`` by their source, in its alphabetical order."""
+    names = sorted({example.source for example in examples})
+    return {name: [example for example in examples if example.source == name] for name in names}
+
+
+def describe(others: Split) -> str:
+    """One line about the use of the photographs of other sources."""
+    return (
+        f"{len(others.train)} to learn from, {len(others.validation)} to validate on, {len(others.test)} to test; "
+        f"lesions that HAM10000 has, too: {others.matched} learned from instead of held out, {len(others.excluded)} "
+        "left out as it validates on them"
+    )
+
+
 def train_epoch(
     learner: Learner,
-    photographs: torch.Tensor,
-    labels: np.ndarray,
+    training_set: TrainingSet,
     recipe: Recipe,
     processes: Processes,
     *,
     epoch: int,
     epochs: int,
     seed: int,
-    targets: np.ndarray | None = None,
 ) -> EpochFigures:
     """Train ``learner`` on about as many images as there are, sampled anew.
 
     Args:
         learner: is changed in place.
-        photographs: ``uint8`` (N, S, S, 3) on the device to compute on.
-        labels: their classes (N,).
+        training_set: what to sample from.
         recipe: how to train.
         processes: those that share each batch.
         epoch: number of this epoch, from 0.
         epochs: how many there will be.
         seed: of the order and the augmentation.
-        targets: class probabilities to learn (N, classes); the labels unless given.
     """
+    photographs, labels = training_set.photographs, training_set.labels
     device = photographs.device
     size = recipe.image_size(epoch, epochs)
-    batch_size = max(1, min(recipe.batch_size, len(labels)) // processes.world_size) * processes.world_size
-    steps = max(1, len(labels) // batch_size)
+    weights = training_set.weights(size, recipe)
+    images = np.count_nonzero(weights)
+    batch_size = max(1, min(recipe.batch_size, images) // processes.world_size) * processes.world_size
+    steps = max(1, images // batch_size)
     rng = np.random.default_rng([seed, epoch])  # an epoch is the same whether resumed or not
-    indices = sample_indices(labels, steps * batch_size, recipe.sampling_power, rng)
+    indices = sample_indices(weights, steps * batch_size, rng)
     own_indices = indices.reshape(steps, batch_size)[:, processes.rank :: processes.world_size]
     rng = np.random.default_rng([seed, epoch, 1 + processes.rank])
-    batches = augmented_batches(photographs, labels, own_indices, size, recipe.augmentation, rng, targets)
+    batches = augmented_batches(photographs, labels, own_indices, size, recipe.augmentation, rng)
 
     normalise = Normalise().to(device)
     precision = mixed_precision(device)
@@ -240,7 +274,7 @@ def train_epoch(
     description = f"epoch {epoch + 1}/{epochs} at {size} px"
     with tqdm(total=indices.size, desc=description, unit="img", disable=not processes.is_main) as bar:
         for step, batch in enumerate(batches):
-            set_learning_rate(learner.optimizer, epoch * steps + step, epochs * steps, recipe.warm_up)
+            set_learning_rate(learner.optimizer, (epoch + (step + 1) / steps) / epochs, recipe.warm_up)
             pixels = normalise(batch.views).contiguous(memory_format=torch.channels_last)
             with precision:
                 logits = learner.network(pixels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from train.augment import Augmentation
+from train.cameras import Cameras
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,23 @@ class Recipe:
     validation_fraction: float = 0.1  # share of each class's lesions that is held out
     split_seed: int = 0  # independent of --seed: all runs hold out the same lesions and can be compared
     augmentation: Augmentation = Augmentation()
-    # Options that are None unless chosen, and then no part of a run's identity.
-    teacher_weight: float | None = None  # share of a teacher's answer in what is learned
+    # What follows is None, and no part of a run's identity, unless there are other sources.
+    ham10000_share: float | None = None  # of the views; the other sources share the rest ...
+    source_power: float | None = None  # ... in proportion to (their images) ** power
+    least_side: float | None = None  # a photograph's shorter side, as a share of the views', to take part in an epoch
 
     def image_size(self, epoch: int, epochs: int) -> int:
         """Side of the views in pixels: small first, 224 at the end (progressive resizing, fast.ai, 2018)."""
         return next(size for share, size in self.sizes if (epoch + 1) / epochs <= share)
+
+
+SEVERAL_SOURCES = Recipe(
+    # Crops enlarge what they show: a network trained on views of 192 pixels expects what squares of 224 have (Touvron
+    # et al., "Fixing the train-test resolution discrepancy", NeurIPS 2019).
+    sizes=((0.3, 112), (0.75, 160), (1.0, 192)),
+    augmentation=Augmentation(cameras=Cameras()),
+    ham10000_share=0.5,
+    source_power=0.5,
+    least_side=0.7,
+)
+"""The recipe with ``--also``."""

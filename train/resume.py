@@ -34,7 +34,8 @@ class RunIdentity:
         processes: number of processes that share each batch.
         before: ``Checkpoint.training`` of the checkpoint that the run starts from, if it is one.
         fold: that is held out, such as 2/5, if any.
-        teacher_sha256: digest of the teacher's answers, if there is one.
+        sources: number of training images of each other source, if there are any.
+        sources_sha256: :func:`images_digest` of their training and validation images.
     """
 
     epochs: int
@@ -47,7 +48,8 @@ class RunIdentity:
     processes: int
     before: dict[str, Any] | None = None
     fold: str | None = None
-    teacher_sha256: str | None = None
+    sources: dict[str, int] | None = None
+    sources_sha256: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """The fields as plain values, nested dataclasses included.
@@ -101,6 +103,7 @@ def differences(theirs: dict[str, Any], identity: RunIdentity) -> str:
     """Names of the fields in which the facts of another run differ from ``identity``, in words; empty if none do."""
     descriptions = {
         "images_sha256": "image files or labels",
+        "sources_sha256": "image files or labels of other sources",
         "init_sha256": "starting weights",
         "before": "training of the starting weights",
     }

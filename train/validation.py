@@ -18,8 +18,9 @@ from api.classes import CLASSES
 from evaluate.dataset import Example, load_squares
 from evaluate.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
 from evaluate.predictions import Predictions, model_of
+from evaluate.roc import macro_auroc
 from handler.checkpoint import Checkpoint
-from train.calibrate import best_score, calibrate, complete, predict
+from train.calibrate import Part, best_score, calibrate, complete, predict
 
 NOVELTY_IMAGES = 4000
 """Most training images that the distribution of familiar images is fitted to."""
@@ -40,16 +41,19 @@ class Validation:
     """Scores each epoch on the held-out images and keeps the checkpoint of the best one in a file.
 
     Args:
-        held_out: the images; they are decoded here.
+        held_out: the images of each part, by its name, HAM10000's first; they are decoded here.
         device: where to compute.
         path: the checkpoint to write.
         run_facts: what the checkpoint says about the run.
     """
 
-    def __init__(self, held_out: list[Example], device: torch.device, path: Path, run_facts: dict[str, Any]) -> None:
-        self.squares = load_squares(held_out, os.cpu_count() or 1, "decoding validation images")
+    def __init__(
+        self, held_out: dict[str, list[Example]], device: torch.device, path: Path, run_facts: dict[str, Any]
+    ) -> None:
+        workers = os.cpu_count() or 1
+        self.squares = {name: load_squares(part, workers, f"decoding {name}") for name, part in held_out.items()}
+        self.labels = {name: np.array([example.label for example in part]) for name, part in held_out.items()}
         self.examples = held_out
-        self.labels = np.array([example.label for example in held_out])
         self.device = device
         self.path = path
         self.run_facts = run_facts
@@ -58,11 +62,20 @@ class Validation:
 
     def add_epoch(self, network: nn.Module, figures: EpochFigures) -> None:
         """Score ``network``, add the epoch to the history, and save the network if no earlier one was better."""
-        _, logits = predict(network, self.squares, self.device, mixed=True)
-        score = best_score(logits, self.labels)
+        parts = {
+            name: (predict(network, squares, self.device, mixed=True)[1], self.labels[name])
+            for name, squares in self.squares.items()
+        }
+        score = best_score(list(parts.values()))
         facts = asdict(figures) | {
-            "validation_accuracy": round(float(accuracy(logits, self.labels)), 4),
-            "validation_balanced_accuracy": round(float(balanced_accuracy(logits, self.labels)), 4),
+            "validation": {
+                name: {
+                    "accuracy": round(float(accuracy(*part)), 4),
+                    "balanced_accuracy": round(float(balanced_accuracy(*part)), 4),
+                    "macro_auroc": round(float(macro_auroc(softmax(part[0], axis=1), part[1])), 4),
+                }
+                for name, part in parts.items()
+            },
             "validation_score": round(score, 4),
         }
         self.history.append(facts)
@@ -70,30 +83,37 @@ class Validation:
         if score > self.best_score:
             self.best_score = score
             checkpoint = Checkpoint(network.state_dict())
-            probabilities = calibrate(checkpoint, logits, self.labels)
+            probabilities = calibrate(checkpoint, list(parts.values()))
             epoch_facts = {"epoch": figures.epoch, "torch": str(torch.__version__)}
             checkpoint.training = self.run_facts | epoch_facts | self._validation_facts(probabilities)
             checkpoint.save(self.path)
 
     def complete(self, train_examples: list[Example]) -> Checkpoint:
-        """Fit what serving needs beside the weights of the best epoch, and save it with them."""
+        """Fit what serving needs besides the weights of the best epoch, and save it with them."""
         checkpoint = Checkpoint.load(self.path)
         familiar = squares_for_novelty(train_examples)
-        probabilities = complete(checkpoint, familiar, self.squares, self.labels, self.device)
-        self.answers = uncalibrated(probabilities, checkpoint)
+        held_out = [(squares, self.labels[name]) for name, squares in self.squares.items()]
+        probabilities = complete(checkpoint, familiar, held_out, self.device)
+        self.answers = uncalibrated(probabilities[0][0], checkpoint)
         checkpoint.training |= self._validation_facts(probabilities)
         checkpoint.save(self.path)
-        facts = checkpoint.training["validation"]
+        facts = "; ".join(
+            f"{name}: balanced accuracy {figures['balanced_accuracy']:.4f}, accuracy {figures['accuracy']:.4f}"
+            for name, figures in checkpoint.training["validation"].items()
+        )
         print(
-            f"best epoch {checkpoint.training['epoch']}: validation balanced accuracy "
-            f"{facts['balanced_accuracy']:.4f}, accuracy {facts['accuracy']:.4f}, "
-            f"temperature {checkpoint.temperature:.3f} -> {self.path}"
+            f"best epoch {checkpoint.training['epoch']}: validation on {facts}; temperature "
+            f"{checkpoint.temperature:.3f} -> {self.path}"
         )
         return checkpoint
 
     def keep_answers(self, path: Path, folder: Path) -> None:
-        """Write the completed network's answers, without bias and temperature; image paths are inside ``folder``."""
-        inside = [replace(example, path=example.path.relative_to(folder)) for example in self.examples]
+        """Write the completed network's answers to HAM10000's part, without bias and temperature.
+
+        Image paths are inside ``folder``.
+        """
+        examples = next(iter(self.examples.values()))
+        inside = [replace(example, path=example.path.relative_to(folder)) for example in examples]
         Predictions(inside, self.answers.astype(np.float32), model=model_of(self.path)).write(path)
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,8 +124,9 @@ class Validation:
         """Go on from a state that :meth:`state_dict` returned."""
         self.best_score, self.history = state["best_score"], state["history"]
 
-    def _validation_facts(self, probabilities: np.ndarray) -> dict[str, Any]:
-        return {"validation": validation_facts(probabilities, self.labels), "history": list(self.history)}
+    def _validation_facts(self, probabilities: list[Part]) -> dict[str, Any]:
+        facts = {name: validation_facts(*part) for name, part in zip(self.examples, probabilities, strict=True)}
+        return {"validation": facts, "history": list(self.history)}
 
 
 def validation_facts(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

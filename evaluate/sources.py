@@ -1,0 +1,158 @@
+"""Photographs from other sources than HAM10000: a folder with ``metadata.csv`` and images below it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from api.classes import CLASSES
+from evaluate.dataset import SUFFIXES, DataError, Example, patient_fields, read_rows, text_of
+
+METADATA = "metadata.csv"
+
+HELD_OUT_SOURCES = ("milk10k",)
+"""Sources that have a validation and a test part; photographs of the others are only learned from."""
+
+VALIDATION, TEST = 0.10, 0.15
+"""Shares of each class's lesions in these parts."""
+
+SAME_LESIONS = Path(__file__).with_name("same_lesions.csv")
+"""Photographs of other sources that show a lesion of HAM10000: image_id, lesion_id (``main_same_lesions.py``)."""
+
+
+@dataclass(frozen=True)
+class OtherDisease:
+    """A photograph of a disease that is none of the seven classes."""
+
+    path: Path
+    dx: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Photographs of one or several folders.
+
+    Attributes:
+        examples: those of the seven classes.
+        others: those of other diseases.
+    """
+
+    examples: list[Example] = field(default_factory=list)
+    others: list[OtherDisease] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One line: photographs of each source, and the diseases that are not learned."""
+        counts = Counter(example.source for example in self.examples)
+        line = ", ".join(f"{count} of {source}" for source, count in sorted(counts.items()))
+        if self.others:
+            diseases = Counter(other.dx for other in self.others)
+            listed = ", ".join(f"{dx} {count}" for dx, count in sorted(diseases.items()))
+            line += f"; {len(self.others)} of other diseases are left out ({listed})"
+        return line
+
+
+@dataclass(frozen=True)
+class Split:
+    """The photographs of other sources by their use; ``excluded`` are used for nothing.
+
+    ``matched`` counts held-out photographs that are learned from instead, as HAM10000's training part has their lesion.
+    """
+
+    train: list[Example]
+    validation: list[Example]
+    test: list[Example]
+    excluded: list[Example]
+    matched: int
+
+
+def find_sources(folders: Iterable[str | Path]) -> Sources:
+    """All photographs of ``folders``, subfolders included, in the order of their tables.
+
+    A folder's ``metadata.csv`` has the columns ``image_id`` and ``dx``, and optionally ``lesion_id``, ``source``
+    (default: the folder's name), ``age``, ``sex``, ``localization`` and ``skin_tone``.
+
+    Raises:
+        DataError: a folder, its table, a column or an image is missing, or an image has two rows or files.
+    """
+    found = Sources()
+    seen: dict[str, Path] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder: give one that holds {METADATA} and images")
+        files = _files(folder)
+        table = folder / METADATA
+        for row in read_rows(table, ("image_id", "dx")):
+            image, dx = text_of(row, "image_id"), text_of(row, "dx").lower()
+            if not image or not dx:
+                raise DataError(f"{table} has a row without image_id or dx (image_id {image!r}, dx {dx!r})")
+            if image in seen:
+                raise DataError(f"{table}: {image} is in {seen[image]} already: keep one row")
+            if image not in files:
+                suffixes = ", ".join(sorted(SUFFIXES))
+                raise DataError(f"{table} names {image}, and {folder} has no such image ({suffixes})")
+            seen[image] = table
+            source = text_of(row, "source") or folder.resolve().name
+            if dx not in CLASSES:
+                found.others.append(OtherDisease(files[image], dx, source))
+                continue
+            lesion = text_of(row, "lesion_id") or image
+            label = list(CLASSES).index(dx)
+            tone = text_of(row, "skin_tone")
+            found.examples.append(Example(files[image], label, lesion, *patient_fields(row), source, tone))
+    return found
+
+
+def split_sources(
+    examples: Sequence[Example],
+    ham10000_validation: Iterable[Example],
+    held_out_sources: Sequence[str] = HELD_OUT_SOURCES,
+) -> Split:
+    """Hold out shares of each class's lesions of ``held_out_sources``, the same ones in every run.
+
+    A lesion's part depends on the SHA-256 of its name among those of its class, and so not on the order of the table.
+    A photograph of a lesion that HAM10000 has, too (:data:`SAME_LESIONS`), is not held out: it is learned from, or if
+    that lesion is in HAM10000's validation part, excluded.
+    """
+    validation_lesions = {example.lesion for example in ham10000_validation}
+    part_of: dict[tuple[str, str], str] = {}
+    lesions: dict[tuple[str, int], set[str]] = {}
+    for example in examples:
+        if example.source in held_out_sources:
+            lesions.setdefault((example.source, example.label), set()).add(example.lesion)
+    for (source, _), names in lesions.items():
+        ordered = sorted(names, key=lambda name: hashlib.sha256(f"{source}/{name}".encode()).digest())
+        test = round(TEST * len(ordered))
+        validation = test + round(VALIDATION * len(ordered))
+        part_of.update({(source, name): "test" for name in ordered[:test]})
+        part_of.update({(source, name): "validation" for name in ordered[test:validation]})
+    parts: dict[str, list[Example]] = {"train": [], "validation": [], "test": [], "excluded": []}
+    matched = 0
+    for example in examples:
+        part = part_of.get((example.source, example.lesion), "train")
+        if same := same_lesions().get(example.path.stem):
+            matched += part != "train" and same not in validation_lesions
+            part = "excluded" if same in validation_lesions else "train"
+        parts[part].append(example)
+    return Split(**parts, matched=matched)
+
+
+@cache
+def same_lesions() -> dict[str, str]:
+    """HAM10000's ``lesion_id`` of each photograph in :data:`SAME_LESIONS`, by ``image_id``."""
+    with SAME_LESIONS.open(newline="", encoding="utf-8") as file:
+        return {row["image_id"]: row["lesion_id"] for row in csv.DictReader(file)}
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """The image files below ``folder`` by name without suffix."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and files.setdefault(path.stem, path) != path:
+            raise DataError(f"{path} and {files[path.stem]} are the same image_id: keep one")
+    return files
