@@ -1,8 +1,9 @@
-"""What is fitted to the held-out images after training: bias, temperature, malignant threshold and novelty."""
+"""What is fitted to the held-out images after training: bias, temperature, thresholds and novelty."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from evaluate.trade_off import best_index
 from handler.checkpoint import Checkpoint
 from handler.network import Normalise, features_and_logits
 from handler.novelty import Novelty
+from handler.plausible import COVERAGE
 from handler.quantise import activation_ranges, fold_batch_norm, rounding_errors
 from train.precision import mixed_precision
 
@@ -67,6 +69,7 @@ def complete(
     checkpoint.bias = fit_bias(logits, labels)
     probabilities = calibrate(checkpoint, logits, labels)
     checkpoint.malignant_threshold = fit_malignant_threshold(probabilities, labels)
+    checkpoint.plausible_threshold = fit_plausible_threshold([(probabilities, labels)])
     checkpoint.novelty = fit_novelty(train_features, features)
     fit_quantisation(checkpoint, train_squares)
     return probabilities
@@ -169,6 +172,24 @@ def fit_malignant_threshold(probabilities: np.ndarray, labels: np.ndarray) -> fl
     if not len(sums):
         return None
     return float(sums[math.floor((1 - SENSITIVITY) * len(sums) + 1e-9)])
+
+
+def fit_plausible_threshold(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """The probability from which a diagnosis cannot be excluded, with :data:`COVERAGE` in each of ``parts``.
+
+    A part has the probabilities (N, C) and the true classes (N,) of one domain's held-out images. Their scores are
+    ``1 - p[true class]``. The set of split conformal prediction holds the classes whose score is at most the
+    ``ceil((N + 1) * COVERAGE)``-th smallest of these (Sadinle, Lei and Wasserman, JASA 2019; Angelopoulos and Bates,
+    arXiv:2107.07511), which is 1 minus the ``floor((N + 1) * (1 - COVERAGE))``-th smallest probability of a true class.
+    The lowest of all parts' thresholds is taken; 0, which excludes nothing, if a part has too few images.
+    """
+    return min(_conformal_threshold(probabilities, labels) for probabilities, labels in parts)
+
+
+def _conformal_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    rank = math.floor((1 - COVERAGE) * (len(labels) + 1) + 1e-9)
+    of_truth = np.sort(probabilities[np.arange(len(labels)), labels])
+    return float(of_truth[rank - 1]) if rank else 0.0
 
 
 def fit_novelty(train_features: np.ndarray, validation_features: np.ndarray) -> Novelty:
