@@ -252,6 +252,7 @@ def _quote(text: str) -> str:
 
 # Answers
 
+Diagnosis = Annotated[str, Meta(extra_json_schema={"enum": list(CLASSES.values())})]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Pixel = Annotated[list[Annotated[int, Meta(ge=0, le=255)]], Meta(min_length=3, max_length=3)]
 
@@ -291,7 +292,7 @@ class Model(Struct, frozen=True):
         float | None,
         Meta(
             description="Of the bias of rare classes that MLBIO_BIAS_STRENGTH chose instead of the model's own; all "
-            "probabilities and the malignant flag are with it. Null: the model's own, as in its card."
+            "probabilities, the malignant flag and `plausible` are with it. Null: the model's own, as in its card."
         ),
     ] = None
 
@@ -381,13 +382,20 @@ class Details(Struct, frozen=True):
     out_of_distribution: OutOfDistribution | None
     model: Model
     explanation: ExplanationFigures | None
+    plausible: Annotated[
+        list[Diagnosis] | None,
+        Meta(
+            description="The diagnoses that cannot be excluded, the most probable first. For 90 % of the photographs "
+            "held out from training, the true one is among them. Null if the model has no threshold for it."
+        ),
+    ] = None
 
 
 class Prediction(Struct, frozen=True, kw_only=True):
     """The answer to a request that succeeded."""
 
     success: Annotated[bool, Meta(extra_json_schema={"enum": [True]})] = True
-    prediction: Annotated[str, Meta(extra_json_schema={"enum": list(CLASSES.values())})]
+    prediction: Diagnosis
     probability: Annotated[Probability, Meta(description="Of the prediction, calibrated.")]
     explain: Annotated[
         list[list[Pixel]] | None,

@@ -25,6 +25,7 @@ SCHEMA = pa.schema(
         ("dx", pa.string()),
         ("probability", pa.float64()),
         *((f"p_{code}", pa.float64()) for code in CLASSES),
+        ("plausible", pa.string()),  # the diagnoses that cannot be excluded, separated by "; "
         ("malignant_probability", pa.float64()),
         ("malignant", pa.bool_()),
         ("novelty", pa.float64()),
@@ -76,6 +77,8 @@ def row(file: str, answer: Answer) -> dict[str, Any]:
         "model": details.model.version,
         **{f"p_{code}": details.probabilities.get(name, 0.0) for code, name in CLASSES.items()},
     }
+    if details.plausible is not None:
+        made["plausible"] = "; ".join(details.plausible)
     if details.malignant:
         made |= {"malignant_probability": details.malignant.probability, "malignant": details.malignant.flagged}
     if details.out_of_distribution:

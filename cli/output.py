@@ -74,8 +74,11 @@ def warnings(answer: Prediction) -> list[str]:
         return []
     texts = []
     malignant, unlike = answer.details.malignant, answer.details.out_of_distribution
+    plausible = answer.details.plausible or []
     if malignant and malignant.flagged:
         texts.append(f"malignant diagnoses together {malignant.probability:.1%}")
+    if len(plausible) > 1:
+        texts.append(f"cannot be excluded: {', '.join(plausible).lower()}")
     if unlike and unlike.flagged:
         texts.append("unlike the photographs that the model knows: not to be trusted")
     return texts
@@ -144,6 +147,7 @@ def csv_columns(top: int = 1, details: bool = False) -> list[str]:
 def csv_row(row: Row, top: int = 1, details: bool = False) -> dict[str, Any]:
     """A line of the table; a cell without a value is empty."""
     cells = {"image": row.image, **_fields(row)}
+    cells["plausible"] = "; ".join(cells["plausible"])
     if row.answer is None:
         return cells
     for n, (name, probability) in enumerate(ranking(row.answer, top)[1:], 2):
@@ -168,6 +172,7 @@ def _fields(row: Row) -> dict[str, Any]:
         "malignant_flagged": malignant.flagged if malignant else "",
         "unlike": unlike.score if unlike else "",
         "unlike_flagged": unlike.flagged if unlike else "",
+        "plausible": (known.plausible or "") if known else "",
         "picture": row.picture or "",
         "error": row.error or "",
     }

@@ -135,7 +135,8 @@ def predict(arguments: argparse.Namespace, output: Path) -> tuple[Predictions, l
         engines["int8"] = lambda pixels: (exact.sample_probabilities(pixels), None)
     answers = {name: classify(assess, exact.classes, squares, name) for name, assess in engines.items()}
     probabilities, novelty = answers["float32"]
-    predictions = Predictions(inside, probabilities, novelty, model, checkpoint.malignant_threshold)
+    thresholds = checkpoint.malignant_threshold, checkpoint.plausible_threshold
+    predictions = Predictions(inside, probabilities, novelty, model, *thresholds)
     return predictions, [
         arithmetic.compare(name, faster, probabilities, predictions.labels) for name, (faster, _) in answers.items()
     ]

@@ -87,6 +87,26 @@ def rates(called: np.ndarray, positive: np.ndarray, weights: np.ndarray | None =
     return _mean(called, weights * positive), _mean(~called, weights * ~positive)
 
 
+def coverage(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
+    """Share of images whose set, a row of ``sets``, boolean (N, C), holds the true class."""
+    return _mean(_covered(sets, labels), weights)
+
+
+def coverages(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """:func:`coverage` of the images of each class, shape (..., C)."""
+    return _means_by_class(_covered(sets, labels), labels, sets.shape[1], weights)
+
+
+def set_size(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
+    """Mean number of classes in an image's set."""
+    return _mean(sets.sum(1), weights)
+
+
+def set_sizes(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """:func:`set_size` of the images of each class, shape (..., C)."""
+    return _means_by_class(sets.sum(1), labels, sets.shape[1], weights)
+
+
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """``part / whole``, NaN where ``whole`` is 0."""
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=np.asarray(whole) > 0)
@@ -113,6 +133,16 @@ def _in_bins(
 def _mean(values: np.ndarray, weights: np.ndarray | None) -> Scalars:
     weights = np.ones(len(values)) if weights is None else weights
     return _plain(ratio(weights @ values.astype(float), weights.sum(-1)))
+
+
+def _means_by_class(values: np.ndarray, labels: np.ndarray, classes: int, weights: np.ndarray | None) -> np.ndarray:
+    member = np.eye(classes)[labels]
+    weights = np.ones(len(labels)) if weights is None else weights
+    return ratio(weights @ (member * values[:, None]), weights @ member)
+
+
+def _covered(sets: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return sets[np.arange(len(labels)), labels]
 
 
 def _diagonal(matrix: np.ndarray) -> np.ndarray:

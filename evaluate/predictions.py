@@ -15,6 +15,7 @@ from handler.graphs import sha256
 
 PATIENT = ("age", "sex", "localization")
 MODEL = ("model", "sha256")
+THRESHOLDS = ("malignant_threshold", "plausible_threshold")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Predictions:
         model: file name and first 12 digits of the SHA-256 of the checkpoint; empty if not known.
         malignant_threshold: an image is called malignant from this summed probability of
             :data:`api.classes.MALIGNANT`; None if there is no such threshold.
+        plausible_threshold: a diagnosis cannot be excluded from this probability; None if there is no such threshold.
     """
 
     examples: list[Example]
@@ -35,6 +37,7 @@ class Predictions:
     novelty: np.ndarray | None = None
     model: tuple[str, str] = ("", "")
     malignant_threshold: float | None = None
+    plausible_threshold: float | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -44,15 +47,15 @@ class Predictions:
     def write(self, path: Path) -> None:
         """Write a row per image, with digits enough for :meth:`read` to restore every number exactly."""
         classes = list(CLASSES)
-        optional = ["novelty"] * (self.novelty is not None)
-        optional += ["malignant_threshold"] * (self.malignant_threshold is not None)
+        thresholds = {name: value for name in THRESHOLDS if (value := getattr(self, name)) is not None}
+        optional = ["novelty"] * (self.novelty is not None) + [*thresholds]
         with path.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(["file", "lesion_id", "dx", *PATIENT, *MODEL, *optional, *classes])
             for i, (e, row) in enumerate(zip(self.examples, self.probabilities, strict=True)):
                 patient = ["" if e.age is None else e.age, e.sex, e.site]
                 more: list[object] = [] if self.novelty is None else [_digits(self.novelty[i])]
-                more += [] if self.malignant_threshold is None else [self.malignant_threshold]
+                more += thresholds.values()
                 known: list[object] = [e.path.as_posix(), e.lesion, classes[e.label], *patient, *self.model]
                 table.writerow(known + more + [_digits(p) for p in row])
 
@@ -78,13 +81,13 @@ class Predictions:
             label, lesion = classes.index(row["dx"]), row.get("lesion_id") or ""
             examples.append(Example(Path(row["file"] or ""), label, lesion, *patient_fields(row)))
         novelty = [_number(path, row, "novelty") for row in rows] if "novelty" in rows[0] else None
-        threshold = _constant(path, rows, "malignant_threshold")
+        thresholds = {name: _number(path, rows[0], name) for name in THRESHOLDS if _constant(path, rows, name)}
         return cls(
             examples,
             probabilities,
             None if novelty is None else np.array(novelty, np.float32),
             (_constant(path, rows, MODEL[0]), _constant(path, rows, MODEL[1])),
-            _number(path, rows[0], "malignant_threshold") if threshold else None,
+            **thresholds,
         )
 
 

@@ -60,6 +60,7 @@ def markdown(card: ScoreCard) -> str:
             f"{card.malignant.images} images of {malignant}, by their summed probability",
             card.malignant,
         ),
+        _plausible(card),
         _groups(card),
         _trade_off(card),
         f"![{TRADE_OFF_TEXT}]({TRADE_OFF_PICTURE})" if card.trade_off else "",
@@ -147,6 +148,26 @@ def _operating_points(title: str, what: str, part: Melanoma | Malignant) -> str:
     return "\n".join(lines)
 
 
+def _plausible(card: ScoreCard) -> str:
+    part = card.plausible
+    if part is None:
+        return ""
+    rows: list[list[Any]] = [["all", card.images, _with_interval(part.coverage), _with_interval(part.size)]]
+    rows += [[name, c.images, _with_interval(c.coverage), _with_interval(c.size)] for name, c in part.classes.items()]
+    return "\n".join(
+        [
+            "## Diagnoses that cannot be excluded",
+            "",
+            f"An image's set holds the diagnoses with a probability of at least {part.threshold:.4f}, and always the "
+            f"most probable one. The threshold was fitted so that the sets of {100 * part.target:g} % of the held-out "
+            "images hold the true diagnosis: on average over all images, not for each class. Coverage is the share of "
+            "these images whose set does, size the mean number of diagnoses in a set.",
+            "",
+            *_table(["class", "images", "coverage", "size"], rows),
+        ]
+    )
+
+
 def _arithmetics(card: ScoreCard) -> str:
     if not card.arithmetics:
         return ""
@@ -222,7 +243,7 @@ def trade_off_table(curve: TradeOff) -> str:
         head += ["accuracy", "balanced accuracy", "calibration error", "flag: sensitivity", "flag: specificity"]
     lines = [
         "A bias of the classes' logits, proportional to the logarithm of their rarity, trades accuracy for balanced "
-        f"accuracy. Temperature and malignant threshold of each strength were fitted to {curve.images} held-out images "
+        f"accuracy. Temperature and thresholds of each strength were fitted to {curve.images} held-out images "
         f"({curve.answers}). The model's own strength is {curve.own:g}; {curve.best:g} has the best balanced accuracy "
         f"on the held-out images with an accuracy of at least {LEAST_ACCURACY:.2f}. `MLBIO_BIAS_STRENGTH` moves the "
         "service along this curve.",

@@ -25,6 +25,7 @@ from evaluate.predictions import Predictions
 from evaluate.robustness import Robustness
 from evaluate.roc import Point, Roc, area, at_sensitivity, at_specificity, aurocs, macro_auroc, roc
 from evaluate.trade_off import TradeOff, evaluate
+from handler.plausible import COVERAGE, plausible
 
 MELANOMA = "mel"
 SPECIFICITIES = (0.80, 0.90, 0.95)
@@ -142,6 +143,32 @@ class Novelty(Struct, frozen=True):
     flagged: Figure
 
 
+class ClassSets(Struct, frozen=True):
+    """The sets of the images of one class."""
+
+    images: int
+    coverage: Figure
+    size: Figure
+
+
+class PlausibleSets(Struct, frozen=True):
+    """The sets of diagnoses that cannot be excluded.
+
+    Attributes:
+        target: the coverage that the threshold was fitted to reach.
+        threshold: a diagnosis is in the set from this probability.
+        coverage: share of images whose set holds the true class.
+        size: mean number of classes in a set.
+        classes: by true class.
+    """
+
+    target: float
+    threshold: float
+    coverage: Figure
+    size: Figure
+    classes: dict[str, ClassSets]
+
+
 class ScoreCard(Struct, frozen=True):
     """Everything that is known of a model on a set of images, in float32 but for ``arithmetics`` and ``robustness``.
 
@@ -166,6 +193,7 @@ class ScoreCard(Struct, frozen=True):
     arithmetics: list[ArithmeticFigures]
     robustness: Robustness | None = None
     trade_off: TradeOff | None = None
+    plausible: PlausibleSets | None = None
 
 
 def score_card(
@@ -201,6 +229,7 @@ def score_card(
         arithmetics=list(arithmetics),
         robustness=robustness,
         trade_off=trade_off and evaluate(trade_off, predictions.probabilities, predictions.examples, resamples, seed),
+        plausible=_plausible(predictions, bootstrap),
     )
 
 
@@ -362,6 +391,20 @@ def _novelty(predictions: Predictions, bootstrap: Bootstrap) -> Novelty | None:
     flagged = predictions.novelty > NOVELTY_LIMIT
     share = bootstrap.estimate(lambda weights: metrics.ratio(weights @ flagged, weights.sum(-1)))
     return Novelty(NOVELTY_LIMIT, figure_of(share))
+
+
+def _plausible(predictions: Predictions, bootstrap: Bootstrap) -> PlausibleSets | None:
+    threshold, labels = predictions.plausible_threshold, predictions.labels
+    if threshold is None:
+        return None
+    sets = plausible(predictions.probabilities, threshold)
+    of_sets: tuple[Callable, ...] = metrics.coverage, metrics.set_size, metrics.coverages, metrics.set_sizes
+    coverage, size, coverages, sizes = (bootstrap.estimate(partial(f, sets, labels)) for f in of_sets)
+    counts = np.bincount(labels, minlength=len(CLASSES))
+    classes = {
+        name: ClassSets(int(counts[i]), figure_of(coverages, i), figure_of(sizes, i)) for i, name in enumerate(CLASSES)
+    }
+    return PlausibleSets(COVERAGE, float(f"{threshold:.9g}"), figure_of(coverage), figure_of(size), classes)
 
 
 def _age_group(age: float | None) -> str:

@@ -35,6 +35,7 @@ TEXTS: dict[str, str] = {
     "Just above the malignant threshold": "Juste au-dessus du seuil de malignité",
     "Above the malignant threshold": "Au-dessus du seuil de malignité",
     "Far above the malignant threshold": "Très au-dessus du seuil de malignité",
+    "Cannot be excluded: {diagnoses}": "Ne peuvent être exclus\u00a0: {diagnoses}",
     "Melanoma, basal cell carcinoma and actinic keratoses together: {share}.": (
         "Mélanome, carcinome basocellulaire et kératoses actiniques ensemble\u00a0: {share}."
     ),

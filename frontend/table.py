@@ -29,6 +29,7 @@ class Row:
     Attributes:
         malignant, malignant_flagged: the summed probability of the malignant diagnoses; whether it is flagged.
         unlike: the score of how unlike the training photographs it is; above 1 it is ``unlike_flagged``.
+        plausible: the diagnoses that cannot be excluded, the most probable first, separated by ``"; "``.
         stability: of the explanation, 0 to 1.
     """
 
@@ -39,6 +40,7 @@ class Row:
     malignant_flagged: bool | None = None
     unlike: float | None = None
     unlike_flagged: bool | None = None
+    plausible: str | None = None
     stability: float | None = None
     error: str | None = None
 
@@ -51,6 +53,7 @@ def row(entry: Entry, say: Say) -> Row:
         return Row(name, error=None if error is None else in_words(error, say))
     details = answer.details or None
     malignant, unlike = (details.malignant, details.out_of_distribution) if details else (None, None)
+    plausible = details.plausible if details else None
     figures = figures_of(entry)
     return Row(
         name,
@@ -60,6 +63,7 @@ def row(entry: Entry, say: Say) -> Row:
         malignant.flagged if malignant else None,
         unlike.score if unlike else None,
         unlike.flagged if unlike else None,
+        "; ".join(map(say, plausible)) if plausible else None,
         figures.stability if figures else None,
     )
 

@@ -127,17 +127,23 @@ def _reliability(malignant: Malignant, say: Say) -> str:
 
 
 def _diagnosis(answer: Prediction, say: Say, level: int) -> str:
-    """The most probable class, and a bar for each, the most probable first."""
+    """The most probable class, those that cannot be excluded, and a bar for each, the most probable first."""
     probabilities = answer.details.probabilities if answer.details else {}
+    plausible = (answer.details.plausible if answer.details else None) or []
     rows = "".join(
         f'<dt>{escape(say(name))}</dt><dd><div><div style="width:{100 * p:.2f}%"></div></div>'
         f"<span>{escape(percent(p, say))}</span></dd>"
         for name, p in sorted(probabilities.items(), key=lambda item: -item[1])
     )
     probability = say("Probability {share}").format(share=percent(answer.probability, say))
+    doubt = ""
+    if len(plausible) > 1:
+        names = ", ".join(say(name).lower() for name in plausible)
+        text = say("Cannot be excluded: {diagnoses}").format(diagnoses=names)
+        doubt = f'<p class="mlbio-plausible">{escape(text)}</p>'
     bars = f'<dl class="mlbio-classes">{rows}</dl>' if rows else ""
     heading = f'<h{level} class="mlbio-prediction">{escape(say(answer.prediction))}</h{level}>'
-    return f'{heading}<p class="mlbio-probability">{escape(probability)}</p>{bars}'
+    return f'{heading}<p class="mlbio-probability">{escape(probability)}</p>{doubt}{bars}'
 
 
 def _heading(text: str, level: int) -> str:

@@ -36,7 +36,8 @@ class BiasSetting(msgspec.Struct, frozen=True):
         exponent: T / T' above.
         offsets: (b' - b) / T' above, by class (``dx`` code).
         malignant_threshold: see :class:`handler.checkpoint.Checkpoint`.
-        flag: of this threshold; None where they were not measured.
+        flag: of the malignant threshold; None where they were not measured.
+        plausible_threshold: see :class:`handler.checkpoint.Checkpoint`.
     """
 
     strength: float
@@ -44,6 +45,7 @@ class BiasSetting(msgspec.Struct, frozen=True):
     offsets: dict[str, float]
     malignant_threshold: float | None
     flag: FlagFigures | None = None
+    plausible_threshold: float | None = None
 
     def apply(self, probabilities: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         """Probabilities of the model's own bias (N, C) as they are with this one, float32; columns are ``classes``."""

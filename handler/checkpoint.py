@@ -67,6 +67,8 @@ class Checkpoint:
         training: facts of the run: epochs, recipe, seed, validation figures.
         malignant_threshold: sum of the malignant diagnoses' probabilities from which a photograph is flagged; None
             until the run has ended.
+        plausible_threshold: probability from which a diagnosis cannot be excluded, see :mod:`handler.plausible`; None
+            as above, or in files of older versions.
         novelty: None until the run has ended.
         ranges: for 8-bit quantisation; None until the run has ended.
         rounding_errors: that quantisation with these ranges causes; None as above, or in files of older versions.
@@ -79,6 +81,7 @@ class Checkpoint:
     preprocessing: dict[str, Any] = field(default_factory=lambda: dict(PREPROCESSING))
     training: dict[str, Any] = field(default_factory=dict)
     malignant_threshold: float | None = None
+    plausible_threshold: float | None = None
     novelty: Novelty | None = None
     ranges: Ranges | None = None
     rounding_errors: Errors | None = None
@@ -105,6 +108,7 @@ class Checkpoint:
             "preprocessing": self.preprocessing,
             "training": self.training,
             "malignant_threshold": self.malignant_threshold,
+            "plausible_threshold": self.plausible_threshold,
             "novelty": None if self.novelty is None else self.novelty.content(),
             "ranges": self.ranges,
             "rounding_errors": self.rounding_errors,
@@ -147,6 +151,7 @@ class Checkpoint:
             preprocessing=content["preprocessing"],
             training=content["training"],
             malignant_threshold=content.get("malignant_threshold"),
+            plausible_threshold=content.get("plausible_threshold"),
             novelty=Novelty(**content["novelty"]) if content.get("novelty") else None,
             ranges=content.get("ranges"),
             rounding_errors=content.get("rounding_errors"),

@@ -56,6 +56,7 @@ def facts(
         epoch=checkpoint.training.get("epoch"),
         flag=flag or known_flag,
         biases=list(biases) or known_biases,
+        plausible_threshold=checkpoint.plausible_threshold,
     )
 
 

@@ -35,6 +35,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
         epoch: the epoch that was kept.
         flag: None where the model has no score card.
         biases: the trade-off curve of the bias of rare classes; empty where the score card has none.
+        plausible_threshold: see :class:`handler.checkpoint.Checkpoint`.
     """
 
     sha256: str
@@ -43,6 +44,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     epoch: int | None
     flag: FlagFigures | None = None
     biases: list[BiasSetting] = []
+    plausible_threshold: float | None = None
 
     @property
     def version(self) -> str:

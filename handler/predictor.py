@@ -41,6 +41,7 @@ from handler.engines import Classifier
 from handler.graphs import Graphs, ModelFacts
 from handler.images import SIZE, read_square
 from handler.jobs import Cancelled, Job
+from handler.plausible import plausible
 
 if TYPE_CHECKING:
     from handler.explainer import Explainer, Explanation
@@ -64,7 +65,7 @@ class Predictor:
     Args:
         classifier: the network.
         model: facts of its checkpoint.
-        bias: what the classifier has instead of the model's own bias; its threshold and figures replace the model's.
+        bias: what the classifier has instead of the model's own bias; its thresholds and figures replace the model's.
     """
 
     def __init__(self, classifier: Classifier, model: ModelFacts, bias: BiasSetting | None = None) -> None:
@@ -77,6 +78,7 @@ class Predictor:
         )
         fitted = model if bias is None else bias
         self.malignant_threshold, self.flag = fitted.malignant_threshold, fitted.flag
+        self.plausible_threshold = fitted.plausible_threshold
         self.classifier.assess(np.zeros((1, SIZE, SIZE, 3), np.uint8))  # warm-up, as the first pass is slow
 
     @classmethod
@@ -216,6 +218,7 @@ class Predictor:
             else OutOfDistribution(score=_rounded(novelty), flagged=novelty > 1),
             model=self.model,
             explanation=None if explanation is None else _figures(explanation, precision),
+            plausible=self._plausible(probabilities),
         )
 
     def _malignant(self, probabilities: np.ndarray) -> Malignant | None:
@@ -231,6 +234,15 @@ class Predictor:
             sensitivity=None if self.flag is None else _rounded(self.flag.sensitivity),
             false_alarm_rate=None if self.flag is None else _rounded(self.flag.false_alarm_rate),
         )
+
+    def _plausible(self, probabilities: np.ndarray) -> list[str] | None:
+        """The names of the diagnoses that cannot be excluded, the most probable first."""
+        if self.plausible_threshold is None:
+            return None
+        members = plausible(probabilities, self.plausible_threshold)
+        # Stable, so that the first of equals comes first, as in argmax.
+        order = np.argsort(-probabilities, kind="stable")
+        return [CLASSES[self.classifier.classes[i]] for i in order if members[i]]
 
 
 def _figures(explanation: Explanation, precision: Precision) -> ExplanationFigures:

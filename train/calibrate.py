@@ -1,4 +1,4 @@
-"""What is fitted to the held-out images after training: bias, temperature, malignant threshold and novelty.
+"""What is fitted to the held-out images after training: bias, temperature, thresholds and novelty.
 
 The held-out images are in one or several parts, one for each source: HAM10000's first. Each part has the same weight,
 whatever its number of images.
@@ -21,6 +21,7 @@ from evaluate.trade_off import best_index
 from handler.checkpoint import Checkpoint
 from handler.network import Normalise, features_and_logits
 from handler.novelty import Novelty
+from handler.plausible import COVERAGE
 from handler.quantise import activation_ranges, fold_batch_norm, rounding_errors
 from train.precision import mixed_precision
 
@@ -74,6 +75,7 @@ def complete(
     checkpoint.bias = fit_bias(answers)
     probabilities = calibrate(checkpoint, answers)
     checkpoint.malignant_threshold = fit_malignant_threshold(probabilities)
+    checkpoint.plausible_threshold = fit_plausible_threshold(probabilities)
     checkpoint.novelty = fit_novelty(train_features, features)
     fit_quantisation(checkpoint, train_squares)
     return probabilities
@@ -182,6 +184,24 @@ def fit_malignant_threshold(parts: Sequence[Part]) -> float | None:
     sums = [probabilities[:, malignant].sum(1)[np.isin(labels, malignant)] for probabilities, labels in parts]
     sums = [-part for part in sums if len(part)]
     return -quantile(sums, SENSITIVITY) if sums else None
+
+
+def fit_plausible_threshold(parts: Sequence[Part]) -> float:
+    """The probability from which a diagnosis cannot be excluded, with :data:`COVERAGE` in each of ``parts``.
+
+    A part has the probabilities (N, C) and the true classes (N,) of one domain's held-out images. Their scores are
+    ``1 - p[true class]``. The set of split conformal prediction holds the classes whose score is at most the
+    ``ceil((N + 1) * COVERAGE)``-th smallest of these (Sadinle, Lei and Wasserman, JASA 2019; Angelopoulos and Bates,
+    arXiv:2107.07511), which is 1 minus the ``floor((N + 1) * (1 - COVERAGE))``-th smallest probability of a true class.
+    The lowest of all parts' thresholds is taken; 0, which excludes nothing, if a part has too few images.
+    """
+    return min(_conformal_threshold(probabilities, labels) for probabilities, labels in parts)
+
+
+def _conformal_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    rank = math.floor((1 - COVERAGE) * (len(labels) + 1) + 1e-9)
+    of_truth = np.sort(probabilities[np.arange(len(labels)), labels])
+    return float(of_truth[rank - 1]) if rank else 0.0
 
 
 def fit_novelty(train_features: np.ndarray, validation_features: Sequence[np.ndarray]) -> Novelty:

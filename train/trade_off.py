@@ -1,4 +1,4 @@
-"""Fit every strength of the bias of rare classes to held-out answers: temperature and malignant threshold of each."""
+"""Fit every strength of the bias of rare classes to held-out answers: temperature and thresholds of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evaluate.dataset import Example
 from evaluate.trade_off import BiasPoint, TradeOff, best, figures
 from handler.bias import BiasSetting
 from handler.checkpoint import Checkpoint
-from train.calibrate import STRENGTHS, fit_malignant_threshold, fit_temperature, rarities
+from train.calibrate import STRENGTHS, fit_malignant_threshold, fit_plausible_threshold, fit_temperature, rarities
 
 FACTORS = 3.0
 """Bound of the logarithm of the factor between two networks' logits."""
@@ -35,7 +35,7 @@ def fit_trade_off(
     """The curve of a model.
 
     Args:
-        checkpoint: its own bias, temperature and threshold are one point of the curve.
+        checkpoint: its own bias, temperature and thresholds are one point of the curve.
         sha256: first 12 digits of its file's.
         logits: held-out answers (N, classes) without bias and temperature, in the order of ``CLASSES``.
         examples: the images that they answer.
@@ -51,21 +51,25 @@ def fit_trade_off(
     own = own_strength(own_bias, rarity)
     points = []
     for strength in sorted({*STRENGTHS, own}):
-        bias, temperature, threshold = own_bias, checkpoint.temperature, checkpoint.malignant_threshold
+        bias, temperature = own_bias, checkpoint.temperature
+        malignant_threshold, plausible_threshold = checkpoint.malignant_threshold, checkpoint.plausible_threshold
         if strength != own:
             bias = strength * rarity
             temperature = fit_temperature(logits + bias, labels)
         probabilities = softmax((logits + bias) / temperature, axis=1).astype(np.float32)
         if strength != own:
-            threshold = fit_malignant_threshold(probabilities, labels)
+            malignant_threshold = fit_malignant_threshold(probabilities, labels)
+            plausible_threshold = fit_plausible_threshold([(probabilities, labels)])
         offsets = (bias - own_bias) / temperature
         setting = BiasSetting(
             strength=strength,
             exponent=checkpoint.temperature / temperature,
             offsets=dict(zip(CLASSES, offsets.tolist(), strict=True)),
-            malignant_threshold=threshold,
+            malignant_threshold=malignant_threshold,
+            plausible_threshold=plausible_threshold,
         )
-        points.append(BiasPoint(setting, temperature, figures(probabilities, examples, threshold, bootstrap)))
+        held_out = figures(probabilities, examples, malignant_threshold, bootstrap)
+        points.append(BiasPoint(setting, temperature, held_out))
     return TradeOff(sha256, answers, len(examples), own, best(points).setting.strength, points)
 
 

@@ -211,12 +211,15 @@ def test_json_and_csv_have_a_row_for_each_photograph(service: Service, example_i
     assert good["success"] and not bad["success"] and "No such file" in bad["error"]
     assert (good["prediction"], good["probability"]) == (answer["prediction"], answer["probability"])
     assert good["details"]["probabilities"] == answer["details"]["probabilities"]
+    plausible = answer["details"]["plausible"]
+    assert good["plausible"] == good["details"]["plausible"] == plausible
     first, second = sorted(answer["details"]["probabilities"].items(), key=lambda item: -item[1])[:2]
     assert [tuple(t.values()) for t in good["top"]] == [first, second]
     table = run(service.url, "--csv", "--top", "2", example_images[0], missing).stdout.splitlines()
     rows = list(csv.DictReader(table))
     assert [row["image"] for row in rows] == [str(example_images[0]), str(missing)]
     assert (rows[0]["prediction"], rows[0]["prediction_2"]) == (first[0], second[0])
+    assert rows[0]["plausible"] == "; ".join(plausible or [])
     assert rows[1]["prediction"] == "" and "No such file" in rows[1]["error"]
 
 

@@ -23,11 +23,13 @@ from PIL import Image
 from api.classes import CLASSES, MALIGNANT
 from api.photograph import open_photograph
 from gateway.settings import MAX_BODY
+from handler.checkpoint import Checkpoint
 from handler.images import network_square
-from tests.conftest import encode
+from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Service
 
 KEYS = ["success", "prediction", "probability", "explain"]
+MODEL = ROOT / "model_store/model_mlbio.pth"
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,12 @@ def test_details_come_under_one_key(service: Service, photograph: str):
     assert 0.9 < malignant["sensitivity"] <= 1 and 0 < malignant["false_alarm_rate"] < 0.5
     unlike = answer["details"]["out_of_distribution"]
     assert unlike["score"] > 0 and unlike["flagged"] == (unlike["score"] > 1)
+    plausible, threshold = answer["details"]["plausible"], Checkpoint.load(MODEL).plausible_threshold
+    if threshold is None:
+        assert plausible is None
+    else:
+        members = {answer["prediction"], *(name for name, p in probabilities.items() if p >= threshold)}
+        assert plausible == sorted(members, key=lambda name: -probabilities[name])
 
 
 def test_a_picture_that_is_no_skin_is_flagged(service: Service):

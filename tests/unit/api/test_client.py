@@ -110,6 +110,13 @@ def test_an_answer_is_typed():
     assert not answer.details
 
 
+def test_details_are_typed_and_an_older_service_names_no_set():
+    details = {"probabilities": {"Melanoma": 0.75}, "malignant": None, "out_of_distribution": None, "explanation": None}
+    details["model"] = {"architecture": "resnet34", "version": "0"}
+    for more, expected in (({}, None), ({"plausible": ["Melanoma", "Dermatofibroma"]}, ["Melanoma", "Dermatofibroma"])):
+        assert predict(response(ANSWER | {"details": details | more})).details.plausible == expected
+
+
 def test_the_documented_fields_are_sent():
     with serving(response(ANSWER)) as server, Client(server.url + "/") as client:
         client.predict(b"a photograph", explain=True, precision="Faible", details=False)

@@ -31,6 +31,8 @@ def test_answers_are_the_contracts():
     assert SCHEMAS["Prediction"]["properties"]["success"]["enum"] == [True]
     assert list(SCHEMAS["Failure"]["properties"]) == ["success", "error"]
     figures = SCHEMAS["ExplanationFigures"]["properties"]
+    sets, none = SCHEMAS["Details"]["properties"]["plausible"]["anyOf"]
+    assert sets["items"]["enum"] == list(CLASSES.values()) and none == {"type": "null"}
     assert figures["precision"]["enum"] and all(word in PRECISIONS for word in figures["precision"]["enum"])
 
 

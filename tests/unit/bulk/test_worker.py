@@ -62,6 +62,7 @@ def test_rows_are_those_of_the_services_answers(files: list[Path], tmp_path: Pat
     assert rows[0]["prediction"] == given.prediction == CLASSES[rows[0]["dx"]]
     assert rows[0]["probability"] == pytest.approx(given.probability, abs=0.01)  # another batch, other roundings
     assert sum(rows[0][f"p_{code}"] for code in CLASSES) == pytest.approx(1, abs=1e-3)
+    assert (rows[0]["plausible"] is None) == (given.details.plausible is None)
     assert rows[0]["malignant"] is not None and rows[0]["novelty"] > 0 and rows[0]["model"]
 
 

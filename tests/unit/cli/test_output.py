@@ -8,13 +8,14 @@ from api.contract import Details, Malignant, Model, OutOfDistribution, Predictio
 from cli.output import Row, csv_columns, csv_row, json_row, text_row
 
 
-def details(malignant: bool | None, unlike: bool | None) -> Details:
+def details(malignant: bool | None, unlike: bool | None, plausible: list[str] | None = None) -> Details:
     return Details(
         probabilities={"Melanoma": 0.5, "Melanocytic nevi": 0.3, "Dermatofibroma": 0.2},
         malignant=None if malignant is None else Malignant(0.4, 0.3, malignant),
         out_of_distribution=None if unlike is None else OutOfDistribution(0.5, unlike),
         model=Model("resnet34", "0"),
         explanation=None,
+        plausible=plausible,
     )
 
 
@@ -35,6 +36,27 @@ UNLIKE = "; unlike the photographs that the model knows: not to be trusted"
 def test_a_line_ends_in_the_warnings(malignant: bool | None, unlike: bool | None, expected: str):
     answer = Prediction(prediction="Melanoma", probability=0.5, details=details(malignant, unlike))
     assert text_row(Row("a.jpg", answer)) == f"a.jpg: Melanoma (50.0%){expected}"
+
+
+@pytest.mark.parametrize(
+    ("plausible", "said", "cell", "value"),
+    [
+        (None, "", "", None),
+        (["Melanoma"], "", "Melanoma", ["Melanoma"]),
+        (
+            ["Melanoma", "Melanocytic nevi"],
+            "; cannot be excluded: melanoma, melanocytic nevi",
+            "Melanoma; Melanocytic nevi",
+            ["Melanoma", "Melanocytic nevi"],
+        ),
+    ],
+)
+def test_what_cannot_be_excluded(plausible: list[str] | None, said: str, cell: str, value: list[str] | None):
+    known = details(True, True, plausible)
+    row = Row("a.jpg", Prediction(prediction="Melanoma", probability=0.5, details=known))
+    assert text_row(row) == f"a.jpg: Melanoma (50.0%){MALIGNANT}{said}{UNLIKE}"
+    assert csv_row(row)["plausible"] == cell and json_row(row)["plausible"] == value
+    assert json_row(row, details=True)["details"]["plausible"] == value
 
 
 def test_an_answer_without_details_has_no_warnings():
@@ -59,5 +81,7 @@ def test_every_cell_has_a_column():
     row = Row("a.jpg", Prediction(prediction="Melanoma", probability=0.5, details=details(True, False)))
     for top, asked in ((1, False), (3, True)):
         assert set(csv_row(row, top, asked)) <= set(csv_columns(top, asked))
+    assert csv_row(Row("a.jpg", error="why"))["plausible"] == ""
     failed = json_row(Row("a.jpg", error="why"), 3, True)
-    assert failed["success"] is False and failed["error"] == "why" and failed["prediction"] is None
+    assert failed["success"] is False and failed["error"] == "why"
+    assert failed["prediction"] is None and failed["plausible"] is None

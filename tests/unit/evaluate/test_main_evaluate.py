@@ -103,12 +103,12 @@ def test_the_test_images_are_asked_in_batches(capsys, tmp_path, drawn):
 
 def test_what_the_checkpoint_knows_more_is_in_the_card(capsys, tmp_path, photographs, drawn, monkeypatch):
     checkpoint = Checkpoint.load(ROOT / "model_store/model_mlbio.pth")
-    checkpoint.malignant_threshold = 0.31
+    checkpoint.malignant_threshold, checkpoint.plausible_threshold = 0.31, 0.0625
     monkeypatch.setattr(main_evaluate.Checkpoint, "load", lambda path: checkpoint)
     monkeypatch.setattr(drawn, "tells_novelty", True)
     arguments = "--images", photographs, "--labels", photographs / "labels.csv", "--output", tmp_path, "--resamples", 5
     printed = run(capsys, *arguments)
-    assert "| malignant threshold | 0.3100 | " in printed
+    assert "| malignant threshold | 0.3100 | " in printed and "a probability of at least 0.0625" in printed
     flagged = (Predictions.read(tmp_path / "probabilities.csv").novelty > 1).mean()
     assert f"Flagged as unlike the training images: {flagged:.3f}" in printed
 

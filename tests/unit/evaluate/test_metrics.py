@@ -107,6 +107,17 @@ def test_a_class_that_is_never_answered_has_no_precision_and_one_without_images_
     assert metrics.macro_f1(probabilities, labels) == 0.5  # melanoma 1, bcc 0; nv has no image
 
 
+def test_coverage_and_size_of_sets_by_hand():
+    sets = np.zeros((4, 7), bool)
+    for image, members in enumerate([[MEL], [MEL, NV], [NV], [BCC, MEL, NV]]):
+        sets[image, members] = True
+    labels = np.array([MEL, MEL, MEL, NV])
+    assert metrics.coverage(sets, labels) == 3 / 4 and metrics.set_size(sets, labels) == 7 / 4
+    coverages, sizes = metrics.coverages(sets, labels), metrics.set_sizes(sets, labels)
+    assert coverages[[MEL, NV]].tolist() == [2 / 3, 1] and sizes[[MEL, NV]].tolist() == [4 / 3, 3]
+    assert np.isnan(np.delete(coverages, [MEL, NV])).all() and np.isnan(np.delete(sizes, [MEL, NV])).all()
+
+
 def test_weights_count_images_as_often_as_copies_would(predictions):
     """The whole bootstrap rests on this."""
     probabilities, labels = predictions
@@ -115,3 +126,7 @@ def test_weights_count_images_as_often_as_copies_would(predictions):
         together = figure(probabilities, labels, weights.astype(float))
         for row, w in zip(together, weights, strict=True):
             np.testing.assert_allclose(row, figure(np.repeat(probabilities, w, 0), np.repeat(labels, w)))
+    sets = probabilities > 0.2
+    for figure in (metrics.coverage, metrics.coverages, metrics.set_size, metrics.set_sizes):
+        for row, w in zip(figure(sets, labels, weights.astype(float)), weights, strict=True):
+            np.testing.assert_allclose(row, figure(np.repeat(sets, w, 0), np.repeat(labels, w)))

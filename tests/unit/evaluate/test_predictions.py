@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,23 @@ from evaluate.score_card import as_json, score_card
 from tests.unit.evaluate.sets import MEL, NV, examples_of, random_predictions
 
 
-@pytest.mark.parametrize("more", [{}, {"novelty": np.arange(80) / 39.7}, {"malignant_threshold": 1 / 3}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"novelty": np.arange(80) / 39.7},
+        {"malignant_threshold": 1 / 3},
+        {"plausible_threshold": 1 / 30},
+        {"malignant_threshold": 1 / 3, "plausible_threshold": 0.0},
+    ],
+)
 def test_kept_answers_give_the_same_card(tmp_path, more):
     predictions = random_predictions(80, **more)
     predictions.write(tmp_path / "p.csv")
     again = Predictions.read(tmp_path / "p.csv")
     assert again.examples == predictions.examples and again.model == predictions.model
+    for threshold in ("malignant_threshold", "plausible_threshold"):
+        assert getattr(again, threshold) == getattr(predictions, threshold) == more.get(threshold)
     np.testing.assert_array_equal(again.probabilities, predictions.probabilities)
     assert again.probabilities.dtype == np.float32
     assert as_json(score_card(again, 30)) == as_json(score_card(predictions, 30))
@@ -39,15 +51,15 @@ def test_any_float32_is_kept_exactly(tmp_path):
 
 
 def test_columns_of_kept_answers(tmp_path, small):
-    small.write(tmp_path / "p.csv")
+    replace(small, plausible_threshold=0.06).write(tmp_path / "p.csv")
     with (tmp_path / "p.csv").open(newline="") as file:
         first = next(iter(csv.DictReader(file)))
     assert list(first) == [
         "file", "lesion_id", "dx", "age", "sex", "localization", "model", "sha256", "novelty", "malignant_threshold",
-        *CLASSES,
+        "plausible_threshold", *CLASSES,
     ]  # fmt: skip
-    assert list(first.values())[:10] == [
-        "0.jpg", "a", "mel", "29.9", "male", "back", "m.pth", "0123456789ab", "0.5", "0.75",
+    assert list(first.values())[:11] == [
+        "0.jpg", "a", "mel", "29.9", "male", "back", "m.pth", "0123456789ab", "0.5", "0.75", "0.06",
     ]  # fmt: skip
 
 
@@ -70,6 +82,10 @@ UNREADABLE = {
     "sum": (f"{HEAD}\na,nv,0,0,0,0,0,0.9,0", "the probabilities of a are negative or do not add up to 1"),
     "negative": (f"{HEAD}\na,nv,0,0,0,0,-1,2,0", "the probabilities of a are negative"),
     "novelty": (f"{HEAD},novelty\na,nv,0,0,0,0,0,1,0,far", "a has novelty 'far', which is not a number"),
+    "threshold": (
+        f"{HEAD},plausible_threshold\na,nv,0,0,0,0,0,1,0,low",
+        "a has plausible_threshold 'low', which is not",
+    ),
     "two models": (f"{HEAD},model\na,nv,0,0,0,0,0,1,0,x\nb,nv,0,0,0,0,0,1,0,y", "more than one model: keep the rows"),
 }
 

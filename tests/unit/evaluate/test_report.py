@@ -37,6 +37,16 @@ def test_markdown_tells_what_the_card_does(card):
     assert set(re.findall(r"!\[.+\]\((.+)\)", text)) == set(report.PICTURES)
 
 
+def test_markdown_has_the_sets_where_they_are_known(small, card):
+    assert "cannot be excluded" not in report.markdown(card)
+    with_sets = score_card(replace(small, plausible_threshold=0.06), 200)
+    text = report.markdown(with_sets).split("## Diagnoses that cannot be excluded")[1].split("\n## ")[0]
+    assert "a probability of at least 0.0600" in text and "the sets of 90 % of the held-out" in text
+    low, high = (getattr(with_sets.plausible.coverage, end) for end in ("low", "high"))
+    assert f"| all | 8 | 0.500 ({low:.3f}–{high:.3f}) | 1.000 (1.000–1.000) |" in text
+    assert "| mel | 4 | 0.500" in text and "| vasc | 0 | – | – |" in text
+
+
 def test_markdown_says_when_lesions_are_not_known(small):
     def summary(lesions):
         examples = [replace(e, lesion=lesion) for e, lesion in zip(small.examples, lesions, strict=True)]

@@ -93,6 +93,27 @@ def test_an_image_at_the_threshold_is_malignant(small):
         assert card["malignant"]["operating_points"][1]["sensitivity"]["value"] == found
 
 
+def test_sets_by_hand(small):
+    """Each set has the most probable class alone, but for two images with a second class above the threshold."""
+    probabilities = small.probabilities.copy()
+    probabilities[[2, 4], [MEL, BKL]] = 0.2
+    card = as_dict(score_card(replace(small, probabilities=probabilities, plausible_threshold=0.1), 200))
+    part = card["plausible"]
+    assert (part["target"], part["threshold"]) == (0.9, 0.1)
+    assert part["coverage"]["value"] == 5 / 8 and part["size"]["value"] == 10 / 8  # a, a, b, d, d
+    assert values(part["classes"]["mel"]) == {"coverage": 0.75, "size": 1.25}
+    assert values(part["classes"]["nv"]) == {"coverage": 0.666667, "size": 1.333333}
+    assert values(part["classes"]["bcc"]) == {"coverage": 0, "size": 1}
+    assert values(part["classes"]["df"]) == {"coverage": None, "size": None}
+    assert {name: c["images"] for name, c in part["classes"].items() if c["images"]} == {"bcc": 1, "mel": 4, "nv": 3}
+    for figure in (part["coverage"], part["size"], part["classes"]["mel"]["size"]):
+        assert figure["low"] < figure["value"] < figure["high"]
+
+
+def test_without_their_threshold_there_are_no_sets(card):
+    assert card["plausible"] is None
+
+
 def test_novelty_above_1_is_flagged(card, small):
     assert card["novelty"]["limit"] == 1
     assert card["novelty"]["flagged"]["value"] == 0.25

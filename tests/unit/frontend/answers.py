@@ -24,7 +24,11 @@ from api.contract import (
 
 
 def answer(
-    malignant: float = 0.1, flagged: bool = True, unlike: bool = False, figures: ExplanationFigures | None = None
+    malignant: float = 0.1,
+    flagged: bool = True,
+    unlike: bool = False,
+    figures: ExplanationFigures | None = None,
+    plausible: list[str] | None = None,
 ) -> Prediction:
     """A nevus with this malignant probability; the threshold is 7 %."""
     return Prediction(
@@ -36,6 +40,7 @@ def answer(
             out_of_distribution=OutOfDistribution(2.0 if unlike else 0.5, unlike),
             model=Model("resnet34", "0123456789ab", 22),
             explanation=figures,
+            plausible=plausible,
         ),
     )
 

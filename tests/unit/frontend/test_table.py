@@ -26,6 +26,7 @@ def entry(name: str = "a.jpg", diagnosis: str = "Melanoma", explain=None) -> Ent
         out_of_distribution=OutOfDistribution(1.5, True),
         model=Model("resnet34", "abc"),
         explanation=None,
+        plausible=[diagnosis, "Dermatofibroma"],
     )
     answer = Prediction(prediction=diagnosis, probability=0.5, details=details, explain=explain)
     return Entry(Photograph(name, name, b""), Task(state="done", answer=answer))
@@ -39,6 +40,7 @@ def test_a_row_has_the_figures_of_the_answer_in_the_persons_language():
     seen = row(entry(), FRENCH)
     assert (seen.diagnosis, seen.probability, seen.malignant, seen.malignant_flagged) == ("Mélanome", 0.5, 0.6, True)
     assert (seen.unlike, seen.unlike_flagged, seen.stability, seen.error) == (1.5, True, None, None)
+    assert seen.plausible == "Mélanome; Dermatofibrome"
 
 
 def test_a_failure_is_told_in_words():
@@ -50,6 +52,7 @@ def test_the_csv_has_a_line_for_each_photograph():
     lines = list(csv.DictReader(io.StringIO(to_csv([entry(), failed()]).decode())))
     assert [line["file"] for line in lines] == ["a.jpg", "b.jpg"]
     assert (lines[0]["diagnosis"], lines[0]["probability"], lines[1]["diagnosis"]) == ("Melanoma", "0.5", "")
+    assert (lines[0]["plausible"], lines[1]["plausible"]) == ("Melanoma; Dermatofibroma", "")
 
 
 def test_a_spreadsheet_runs_no_file_name():

@@ -10,7 +10,7 @@ import pytest
 
 from api.contract import Malignant, Prediction
 from frontend import verdict
-from frontend.language import speaker
+from frontend.language import Say, speaker
 from frontend.viewer import CSS, FOR
 from tests.conftest import ROOT
 from tests.unit.frontend.answers import answer
@@ -101,6 +101,25 @@ def test_a_picture_unlike_the_training_photographs_has_no_reliable_diagnosis():
     assert "<h4>No reliable diagnosis</h4>" in before
     assert "Melanocytic nevi" not in before and "malignant threshold" not in before and "width:" not in before
     assert "Melanocytic nevi" in folded and "Far above the malignant threshold" in folded
+
+
+@pytest.mark.parametrize(
+    ("say", "words"),
+    [
+        (ENGLISH, "Cannot be excluded: melanocytic nevi, melanoma"),
+        (FRENCH, "Ne peuvent être exclus\u00a0: nævus mélanocytaires, mélanome"),
+    ],
+)
+def test_what_cannot_be_excluded_follows_the_diagnosis(say: Say, words: str):
+    html = verdict.html(answer(plausible=["Melanocytic nevi", "Melanoma"]), say)
+    assert f'<p class="mlbio-plausible">{words}</p><dl' in html
+    folded = verdict.html(answer(plausible=["Melanocytic nevi", "Melanoma"], unlike=True), say).split("<details>")[1]
+    assert words in folded
+
+
+@pytest.mark.parametrize("plausible", [None, ["Melanocytic nevi"]])
+def test_a_set_of_one_or_none_is_not_mentioned(plausible: list[str] | None):
+    assert "excluded" not in verdict.html(answer(plausible=plausible), ENGLISH)
 
 
 def test_without_details_there_is_the_diagnosis():

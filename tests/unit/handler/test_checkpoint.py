@@ -54,6 +54,15 @@ def test_a_saved_checkpoint_can_be_loaded(state, tmp_path):
             assert torch.equal(loaded.state[name], value)
 
 
+def test_thresholds_are_kept_and_older_files_have_none(state, tmp_path):
+    path = tmp_path / "m.pth"
+    Checkpoint(state, malignant_threshold=0.1, plausible_threshold=0.2).save(path)
+    loaded = Checkpoint.load(path)
+    assert (loaded.malignant_threshold, loaded.plausible_threshold) == (0.1, 0.2)
+    torch.save(content(), path)
+    assert Checkpoint.load(path).plausible_threshold is None
+
+
 def test_the_file_has_weights_in_float16_and_statistics_in_float32(state, tmp_path):
     Checkpoint(state).save(tmp_path / "m.pth")
     stored = torch.load(tmp_path / "m.pth", weights_only=True)["state_dict"]

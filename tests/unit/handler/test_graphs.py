@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from handler.bias import BiasSetting, FlagFigures
 from handler.checkpoint import Checkpoint
 from handler.convert import facts
 from handler.engines import Classifier
-from handler.graphs import INDEX, Graphs, GraphsError
+from handler.graphs import INDEX, Graphs, GraphsError, ModelFacts
 from tests.conftest import ROOT
 
 
@@ -30,7 +31,7 @@ def test_loaded_graphs_answer_as_the_checkpoint(saved: Path, exported: Path, squ
 def test_the_flags_figures_and_the_curve_are_found_beside_the_checkpoint(saved: Path, exported: Path, tmp_path: Path):
     graphs, model = Graphs.load(exported, saved)
     flag = FlagFigures(0.95, 0.32)
-    bias = BiasSetting(0.6, 0.8, dict.fromkeys(model.classes, 0.5), 0.1, flag)
+    bias = BiasSetting(0.6, 0.8, dict.fromkeys(model.classes, 0.5), 0.1, flag, 0.05)
     graphs.save(tmp_path, msgspec.structs.replace(model, flag=flag, biases=[bias]))
     unpacked = tmp_path / saved.name
     unpacked.write_bytes(saved.read_bytes())
@@ -38,6 +39,19 @@ def test_the_flags_figures_and_the_curve_are_found_beside_the_checkpoint(saved: 
     assert known.flag == flag and known.biases == [bias]
     assert unknown.flag is None and unknown.biases == []
     assert Graphs.load(tmp_path, unpacked)[1] == known
+
+
+def test_the_facts_have_the_checkpoints_thresholds(saved: Path):
+    checkpoint = replace(Checkpoint.load(saved), malignant_threshold=0.1, plausible_threshold=0.2)
+    found = facts(saved, checkpoint)
+    assert (found.malignant_threshold, found.plausible_threshold) == (0.1, 0.2)
+
+
+def test_an_index_of_an_older_version_has_no_threshold_of_sets():
+    older = b'{"sha256": "0", "classes": ["nv"], "malignant_threshold": 0.1, "epoch": 1, "biases": [{"strength": 0.5,\
+        "exponent": 1.0, "offsets": {"nv": 0.0}, "malignant_threshold": 0.1}]}'
+    found = msgspec.json.decode(older, type=ModelFacts)
+    assert found.plausible_threshold is None and found.biases[0].plausible_threshold is None
 
 
 def test_graphs_are_loaded_without_torch(saved: Path, exported: Path):

@@ -132,6 +132,28 @@ def test_details_say_that_the_bias_is_not_the_models_own(loaded: Predictor, phot
     assert own["out_of_distribution"] == moved["out_of_distribution"]
 
 
+def test_what_cannot_be_excluded_is_named_the_most_probable_first(
+    predictor: Predictor, photograph: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    row = np.array([[0.05, 0.2, 0.0, 0.01, 0.3, 0.39, 0.05]], np.float32)
+    monkeypatch.setattr(predictor.classifier, "assess", lambda squares: (row, np.zeros(1, np.float32)))
+    named = []
+    for threshold in (None, 0.5, 0.1, 0.05):
+        monkeypatch.setattr(predictor, "plausible_threshold", threshold)
+        answer = json.loads(predictor.answer([Request(photograph, details=True)])[0].body)
+        named.append(answer["details"]["plausible"])
+    three = ["Melanocytic nevi", "Melanoma", "Basal cell carcinoma"]
+    assert named == [None, three[:1], three, [*three, "Actinic keratoses", "Vascular lesions"]]
+
+
+def test_what_cannot_be_excluded_is_of_the_chosen_bias(photograph: bytes):
+    facts = ModelFacts("0123456789abcdef", list(CLASSES), None, 22, plausible_threshold=0.1)
+    bias = BiasSetting(0.6, 1.0, dict.fromkeys(CLASSES, 0.0), None, plausible_threshold=0.3)
+    older = BiasSetting(0.6, 1.0, dict.fromkeys(CLASSES, 0.0), None)
+    thresholds = [Predictor(StubClassifier(), facts, b).plausible_threshold for b in (None, bias, older)]
+    assert thresholds == [0.1, 0.3, None]
+
+
 @pytest.mark.parametrize("novelty, expected", [(np.nan, None), (1.25, {"score": 1.25, "flagged": True})])
 def test_an_unknown_novelty_score_is_null(predictor: Predictor, photograph: bytes, monkeypatch, novelty, expected):
     row = np.full((1, 7), 1 / 7, np.float32)

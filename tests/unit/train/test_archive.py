@@ -51,6 +51,16 @@ def test_the_trade_off_curve_has_the_flag_figures_of_each_strength(checkpoint: P
     assert len({b.flag for b in biases}) == len(biases)
 
 
+def test_each_strength_has_its_own_threshold_of_sets(checkpoint: Path):
+    path = checkpoint.parent / SCORE_CARD
+    card = json.loads(path.read_text())
+    for number, point in enumerate(card["trade_off"]["points"]):
+        point["setting"]["plausible_threshold"] = number / 100 or None
+    path.write_text(json.dumps(card))
+    _, biases = measured(score_card_of(checkpoint))
+    assert [b.plausible_threshold for b in biases] == [None, *(n / 100 for n in range(1, len(biases)))]
+
+
 def test_a_card_without_a_curve_is_read(checkpoint: Path):
     path = checkpoint.parent / SCORE_CARD
     card = json.loads(path.read_text())

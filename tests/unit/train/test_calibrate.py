@@ -1,6 +1,9 @@
-"""What is fitted after training: bias, temperature, malignant threshold and novelty."""
+"""What is fitted after training: bias, temperature, thresholds and novelty."""
 
 from __future__ import annotations
+
+import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -155,6 +158,51 @@ def test_without_malignant_images_there_is_no_threshold():
     assert calibrate.fit_malignant_threshold(probabilities([0.2, 0.3]), np.full(2, list(CLASSES).index("nv"))) is None
 
 
+# The threshold of the sets
+
+
+def held_out(count: int, seed: int = 0, sharpness: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and true classes of ``count`` images; the sharper, the more often the most probable is true."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 7, count)
+    logits = rng.normal(0, 1, (count, 7))
+    logits[np.arange(count), labels] += sharpness
+    return softmax(logits, axis=1), labels
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 10, 18, 19, 28, 29, 30, 99, 100, 250])
+def test_the_sets_are_those_of_split_conformal_prediction(count: int):
+    """As the definition has it: scores no larger than the ceil((N + 1) * 0.9)-th smallest of the held-out ones."""
+    rows, labels = held_out(count)
+    scores = np.sort(1 - rows[np.arange(count), labels])
+    rank = math.ceil(Fraction(9, 10) * (count + 1))
+    limit = scores[rank - 1] if rank <= count else math.inf
+    threshold = calibrate.fit_plausible_threshold([(rows, labels)])
+    for sets in (rows, held_out(300, seed=1)[0]):
+        np.testing.assert_array_equal(sets >= threshold, 1 - sets <= limit)
+
+
+def test_new_images_are_covered_as_often_as_promised():
+    """Over many draws: at least 0.9, and at most 1 / (N + 1) above it."""
+    covered = []
+    for seed in range(400):
+        rows, labels = held_out(49 + 100, seed)
+        threshold = calibrate.fit_plausible_threshold([(rows[:49], labels[:49])])
+        covered.append((rows[np.arange(149), labels] >= threshold)[49:].mean())
+    assert 0.9 - 0.007 < np.mean(covered) < 0.9 + 1 / 50 + 0.007
+
+
+def test_the_threshold_covers_every_domain():
+    easy, hard = held_out(500, 1, 4.0), held_out(300, 2, 1.0)
+    alone = [calibrate.fit_plausible_threshold([part]) for part in (easy, hard)]
+    assert alone[1] < alone[0]
+    for parts in ([easy, hard], [hard, easy]):
+        assert calibrate.fit_plausible_threshold(parts) == alone[1]
+    together = np.concatenate([easy[0], hard[0]]), np.concatenate([easy[1], hard[1]])
+    pooled = calibrate.fit_plausible_threshold([together])
+    assert (hard[0][np.arange(300), hard[1]] >= pooled).mean() < 0.9, "which the images of both together would not"
+
+
 # Novelty
 
 
@@ -193,6 +241,7 @@ def test_everything_fitted_is_saved_with_the_checkpoint(network, tmp_path):
     assert loaded.rounding_errors.keys() == loaded.ranges.keys()
     torch.testing.assert_close(loaded.rounding_errors, checkpoint.rounding_errors)
     assert loaded.malignant_threshold == checkpoint.malignant_threshold and 0 < loaded.malignant_threshold < 1
+    assert loaded.plausible_threshold == checkpoint.plausible_threshold and 0 < loaded.plausible_threshold < 1
     features, _ = calibrate.predict(network, squares, CPU)
     torch.testing.assert_close(
         loaded.novelty(torch.from_numpy(features)), checkpoint.novelty(torch.from_numpy(features)), rtol=1e-4, atol=1e-4

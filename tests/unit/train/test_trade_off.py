@@ -39,7 +39,8 @@ def curve_of(checkpoint: Checkpoint, logits: np.ndarray, answers: Predictions) -
 
 @pytest.fixture(scope="module")
 def curve(logits: np.ndarray, answers: Predictions) -> TradeOff:
-    return curve_of(Checkpoint({}, temperature=0.8, malignant_threshold=0.123), logits, answers)
+    checkpoint = Checkpoint({}, temperature=0.8, malignant_threshold=0.123, plausible_threshold=0.045)
+    return curve_of(checkpoint, logits, answers)
 
 
 def test_a_stronger_bias_finds_more_of_the_rare_classes_and_costs_accuracy(curve: TradeOff):
@@ -52,13 +53,25 @@ def test_a_stronger_bias_finds_more_of_the_rare_classes_and_costs_accuracy(curve
 def test_the_models_own_bias_is_a_point_as_it_is(curve: TradeOff):
     (own,) = [p for p in curve.points if p.setting.strength == curve.own]
     assert curve.own == 0 and own.temperature == 0.8
-    assert own.setting.malignant_threshold == 0.123
+    assert (own.setting.malignant_threshold, own.setting.plausible_threshold) == (0.123, 0.045)
     assert own.setting.exponent == 1 and set(own.setting.offsets.values()) == {0}
 
 
 def test_each_strength_keeps_the_share_of_malignant_images_that_are_flagged(curve: TradeOff):
     for point in curve.points[1:]:
         assert point.held_out.flag_sensitivity.value == pytest.approx(0.95, abs=0.01)
+
+
+def test_each_strength_has_sets_that_hold_the_true_diagnosis_as_often(
+    curve: TradeOff, logits: np.ndarray, answers: Predictions
+):
+    served = softmax(logits / 0.8, axis=1).astype(np.float32)
+    thresholds = [p.setting.plausible_threshold for p in curve.points[1:]]
+    assert len(set(thresholds)) == len(thresholds)
+    for point in curve.points[1:]:
+        moved = point.setting.apply(served, list(CLASSES))
+        of_truth = moved[np.arange(len(moved)), answers.labels]
+        assert (of_truth >= point.setting.plausible_threshold).mean() == pytest.approx(0.9, abs=0.005)
 
 
 def test_a_setting_gives_in_serving_what_was_measured(curve: TradeOff, logits: np.ndarray, answers: Predictions):

@@ -74,6 +74,8 @@ def test_thresholds_are_fitted_to_the_float32_outputs_that_are_served(examples, 
         probabilities, novelty = PixelsToProbabilities(checkpoint).eval()(torch.from_numpy(held_out.squares))
     threshold = calibrate.fit_malignant_threshold(probabilities.numpy(), held_out.labels)
     assert checkpoint.malignant_threshold == pytest.approx(threshold, rel=1e-5)
+    plausible = calibrate.fit_plausible_threshold([(probabilities.numpy(), held_out.labels)])
+    assert checkpoint.plausible_threshold == pytest.approx(plausible, rel=1e-5)
     assert np.quantile(novelty.numpy(), calibrate.FAMILIAR_SHARE) == pytest.approx(1, rel=1e-4)
     train_squares = validation.load_squares(examples[0], 1, "test")
     features, _ = calibrate.predict(checkpoint.network(), train_squares, CPU)
