@@ -27,6 +27,17 @@ def add_bootstrap_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=not_negative, default=0, help="of the bootstrap (default: 0)")
 
 
+def add_also_option(parser: argparse.ArgumentParser) -> None:
+    """``--also``: folders of photographs from other sources."""
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="folder of photographs from other sources, with a metadata.csv; may be repeated",
+    )
+
+
 def ensure_writable(path: Path, option: str) -> Path:
     """``path`` of a file, after creating its folder and trying to put a file there.
 

@@ -15,6 +15,9 @@ from evaluate.dataset import SUFFIXES, DataError, Example, patient_fields, read_
 
 METADATA = "metadata.csv"
 
+HAM10000 = "HAM10000"
+"""Name of the source of the photographs in HAM10000's own folder."""
+
 HELD_OUT_SOURCES = ("milk10k",)
 """Sources that have a validation and a test part; photographs of the others are only learned from."""
 
@@ -69,6 +72,14 @@ class Split:
     test: list[Example]
     excluded: list[Example]
     matched: int
+
+    def summary(self) -> str:
+        """One line: how many photographs each use has."""
+        return (
+            f"{len(self.train)} to learn from, {len(self.validation)} to validate on, {len(self.test)} to test; "
+            f"of lesions that HAM10000 has, too: {self.matched} learned from instead of held out, {len(self.excluded)} "
+            "left out as HAM10000's validation part has them"
+        )
 
 
 def find_sources(folders: Iterable[str | Path]) -> Sources:
@@ -140,6 +151,12 @@ def split_sources(
             part = "excluded" if same in validation_lesions else "train"
         parts[part].append(example)
     return Split(**parts, matched=matched)
+
+
+def by_source(examples: list[Example]) -> dict[str, list[Example]]:
+    """``examples`` by their source, in alphabetical order."""
+    names = sorted({example.source for example in examples})
+    return {name: [example for example in examples if example.source == name] for name in names}
 
 
 @cache

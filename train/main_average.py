@@ -1,16 +1,17 @@
 """Average the weights of models that were trained on from the same one, and fit the mean as main_train.py does.
 
     python train/main_average.py ../shared/ham10000 --models model_store/model_mlbio.pth cameras.pth --output mean.pth
+    python train/main_average.py ../shared/ham10000 --also ../shared/elsewhere --models mine.pth --output fitted.pth
 
 The mean answers in one pass, as each of its parts. The models must have been trained on the same images. Figures of
-each part and of the mean, on the images that none of them learned from, say whether it was worth it.
+each part and of the mean, on the images that none of them learned from, say whether it was worth it. A single model is
+only fitted again.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from pathlib import Path
 
@@ -18,15 +19,16 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from evaluate.arguments import UsageError, ensure_writable
-from evaluate.dataset import FOLDERS, METADATA, DataError, find_examples, load_squares
+from evaluate.arguments import UsageError, add_also_option, ensure_writable
+from evaluate.dataset import FOLDERS, METADATA, DataError, find_examples
 from evaluate.metrics import accuracy, balanced_accuracy
 from evaluate.roc import macro_auroc
+from evaluate.sources import HAM10000, by_source, find_sources, split_sources
 from handler.checkpoint import Checkpoint, CheckpointError
 from train.average import mean_of, split_of_all
 from train.calibrate import complete, fit_bias, predict
 from train.processes import Processes
-from train.validation import squares_for_novelty, validation_facts
+from train.validation import facts_of, large_enough, load_parts, squares_for_novelty
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,11 +39,21 @@ def main(argv: list[str] | None = None) -> int:
         checkpoints = [Checkpoint.load(path) for path in arguments.models]
         mean = mean_of(checkpoints, arguments.weights or [1.0] * len(checkpoints))
         learned, held_out = split_of_all(find_examples(arguments.root, "train"), checkpoints)
+        parts = {HAM10000: held_out}
+        if arguments.also:
+            others = split_sources(find_sources(arguments.also).examples, held_out)
+            learned = large_enough(learned + others.train, checkpoints[0])
+            parts |= by_source(others.validation)
         device = Processes().device(arguments.device)
+        squares = load_parts(parts)
         for name, checkpoint in zip([*map(str, arguments.models), "mean"], [*checkpoints, mean], strict=True):
-            print(f"{name}: {line_of(checkpoint, squares, labels, device)}", flush=True)
+            network = checkpoint.network().to(device).to(memory_format=torch.channels_last)
+            logits = [(predict(network, images, device)[1], labels) for images, labels in squares.values()]
+            bias = fit_bias(logits)
+            for part, (answers, labels) in zip(squares, logits, strict=True):
+                print(f"{name}, {part}: {line_of(answers + bias, labels)}", flush=True)
         familiar = squares_for_novelty(learned)
-        mean.training["validation"] = validation_facts(complete(mean, familiar, squares, labels, device), labels)
+        mean.training["validation"] = facts_of(complete(mean, familiar, list(squares.values()), device), list(parts))
         mean.save(arguments.output)
     except (UsageError, DataError, CheckpointError, OSError) as error:
         print(f"main_average.py: error: {error}", file=sys.stderr)
@@ -54,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     """The documented options."""
     p = argparse.ArgumentParser(description="Average the weights of models that were trained on from the same one.")
     p.add_argument("root", type=Path, help=f"folder with {METADATA} and {FOLDERS['train']}/")
+    add_also_option(p)
     p.add_argument("--models", nargs="+", type=Path, required=True, metavar="PTH", help="checkpoints of main_train.py")
     p.add_argument("--weights", nargs="+", type=share, metavar="W", help="of each model (default: all the same)")
     p.add_argument("--output", type=Path, required=True, metavar="PTH", help="checkpoint to write")
@@ -72,11 +85,9 @@ def share(text: str) -> float:
     return weight
 
 
-def line_of(checkpoint: Checkpoint, squares: np.ndarray, labels: np.ndarray, device: torch.device) -> str:
-    """Figures of a network with a bias fitted to held-out ``squares`` with ``labels``, as every part gets it."""
-    network = checkpoint.network().to(device).to(memory_format=torch.channels_last)
-    logits = predict(network, squares, device)[1]
-    probabilities = softmax(logits + fit_bias(logits, labels), axis=1)
+def line_of(logits: np.ndarray, labels: np.ndarray) -> str:
+    """Figures of ``logits`` (N, C) for ``labels`` (N,)."""
+    probabilities = softmax(logits, axis=1)
     return (
         f"accuracy {accuracy(probabilities, labels):.3f}, balanced accuracy "
         f"{balanced_accuracy(probabilities, labels):.3f}, macro AUROC {macro_auroc(probabilities, labels):.3f}"

@@ -28,7 +28,7 @@ from torch import nn
 from tqdm import tqdm
 
 from api.classes import CLASSES
-from evaluate.arguments import UsageError, ensure_writable, not_negative, positive
+from evaluate.arguments import UsageError, add_also_option, ensure_writable, not_negative, positive
 from evaluate.dataset import (
     FOLDERS,
     METADATA,
@@ -41,7 +41,7 @@ from evaluate.dataset import (
     split_by_lesion,
 )
 from evaluate.folds import Fold, split_fold
-from evaluate.sources import Split, find_sources, split_sources
+from evaluate.sources import HAM10000, by_source, find_sources, split_sources
 from handler.checkpoint import Checkpoint
 from handler.network import Normalise
 from train.batches import TrainingSet, augmented_batches, sample_indices
@@ -79,13 +79,7 @@ def parser() -> argparse.ArgumentParser:
         description="Train the skin-lesion classifier on a folder laid out like HAM10000; the best epoch is kept."
     )
     p.add_argument("root", help=f"folder with {METADATA}, {FOLDERS['train']}/ and {FOLDERS['test']}/")
-    p.add_argument(
-        "--also",
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="learn from the photographs of this folder as well, which has a metadata.csv; may be repeated",
-    )
+    add_also_option(p)
     p.add_argument("--epochs", type=positive, default=15, help="passes over the training images (default: 15)")
     p.add_argument(
         "--modelname",
@@ -127,7 +121,7 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         others = split_sources(sources.examples, held_out)
         if processes.is_main:
             print(f"other sources: {sources.summary()}")
-            print(f"  {describe(others)}")
+            print(f"  {others.summary()}")
     if arguments.cameras and not recipe.augmentation.cameras:
         recipe = replace(recipe, augmentation=replace(recipe.augmentation, cameras=Cameras()))
     checkpoint_path = Path(arguments.modelname)
@@ -147,7 +141,7 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
     network, init = starting_network(arguments.init)
     learned = train_examples + (others.train if others else [])
     training_set = load_training_set(learned, recipe, device)
-    parts = {"HAM10000": held_out} | (by_source(others.validation) if others else {})
+    parts = {HAM10000: held_out} | (by_source(others.validation) if others else {})
     identity = RunIdentity(
         epochs=arguments.epochs,
         seed=arguments.seed,
@@ -191,8 +185,7 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
             Progress(epoch + 1, learner.state_dict(), validation.state_dict()).save(resume_path, identity)
     if not validation:
         return None
-    last = training_set.weights(recipe.image_size(arguments.epochs - 1, arguments.epochs), recipe)
-    checkpoint = validation.complete([learned[i] for i in np.flatnonzero(last)])
+    checkpoint = validation.complete(learned)
     if arguments.fold:
         validation.keep_answers(checkpoint_path.with_suffix(".csv"), Path(arguments.root) / FOLDERS["train"])
     resume_path.unlink(missing_ok=True)
@@ -213,21 +206,6 @@ def load_training_set(examples: list[Example], recipe: Recipe, device: torch.dev
         labels=np.array([example.label for example in examples]),
         sources=np.array([names.index(example.source) for example in examples]),
         sides=short_sides(examples, workers),
-    )
-
-
-def by_source(examples: list[Example]) -> dict[str, list[Example]]:
-    """``examples`` by their source, in its alphabetical order."""
-    names = sorted({example.source for example in examples})
-    return {name: [example for example in examples if example.source == name] for name in names}
-
-
-def describe(others: Split) -> str:
-    """One line about the use of the photographs of other sources."""
-    return (
-        f"{len(others.train)} to learn from, {len(others.validation)} to validate on, {len(others.test)} to test; "
-        f"lesions that HAM10000 has, too: {others.matched} learned from instead of held out, {len(others.excluded)} "
-        "left out as it validates on them"
     )
 
 

@@ -37,9 +37,9 @@ class Recipe:
 
 
 SEVERAL_SOURCES = Recipe(
-    # Crops enlarge what they show: a network trained on views of 192 pixels expects what squares of 224 have (Touvron
+    # Crops enlarge what they show, so lesions in views of 160 pixels are nearly as large as in squares of 224 (Touvron
     # et al., "Fixing the train-test resolution discrepancy", NeurIPS 2019).
-    sizes=((0.3, 112), (0.75, 160), (1.0, 192)),
+    sizes=((0.45, 112), (1.0, 160)),
     augmentation=Augmentation(cameras=Cameras()),
     ham10000_share=0.5,
     source_power=0.5,

@@ -15,7 +15,7 @@ from scipy.special import softmax
 from torch import nn
 
 from api.classes import CLASSES
-from evaluate.dataset import Example, load_squares
+from evaluate.dataset import Example, load_squares, short_sides
 from evaluate.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
 from evaluate.predictions import Predictions, model_of
 from evaluate.roc import macro_auroc
@@ -50,9 +50,7 @@ class Validation:
     def __init__(
         self, held_out: dict[str, list[Example]], device: torch.device, path: Path, run_facts: dict[str, Any]
     ) -> None:
-        workers = os.cpu_count() or 1
-        self.squares = {name: load_squares(part, workers, f"decoding {name}") for name, part in held_out.items()}
-        self.labels = {name: np.array([example.label for example in part]) for name, part in held_out.items()}
+        self.parts = load_parts(held_out)
         self.examples = held_out
         self.device = device
         self.path = path
@@ -63,8 +61,8 @@ class Validation:
     def add_epoch(self, network: nn.Module, figures: EpochFigures) -> None:
         """Score ``network``, add the epoch to the history, and save the network if no earlier one was better."""
         parts = {
-            name: (predict(network, squares, self.device, mixed=True)[1], self.labels[name])
-            for name, squares in self.squares.items()
+            name: (predict(network, squares, self.device, mixed=True)[1], labels)
+            for name, (squares, labels) in self.parts.items()
         }
         score = best_score(list(parts.values()))
         facts = asdict(figures) | {
@@ -91,9 +89,8 @@ class Validation:
     def complete(self, train_examples: list[Example]) -> Checkpoint:
         """Fit what serving needs besides the weights of the best epoch, and save it with them."""
         checkpoint = Checkpoint.load(self.path)
-        familiar = squares_for_novelty(train_examples)
-        held_out = [(squares, self.labels[name]) for name, squares in self.squares.items()]
-        probabilities = complete(checkpoint, familiar, held_out, self.device)
+        familiar = squares_for_novelty(large_enough(train_examples, checkpoint))
+        probabilities = complete(checkpoint, familiar, list(self.parts.values()), self.device)
         self.answers = uncalibrated(probabilities[0][0], checkpoint)
         checkpoint.training |= self._validation_facts(probabilities)
         checkpoint.save(self.path)
@@ -125,8 +122,25 @@ class Validation:
         self.best_score, self.history = state["best_score"], state["history"]
 
     def _validation_facts(self, probabilities: list[Part]) -> dict[str, Any]:
-        facts = {name: validation_facts(*part) for name, part in zip(self.examples, probabilities, strict=True)}
-        return {"validation": facts, "history": list(self.history)}
+        return {"validation": facts_of(probabilities, list(self.parts)), "history": list(self.history)}
+
+
+def load_parts(held_out: dict[str, list[Example]]) -> dict[str, Part]:
+    """Squares, ``uint8`` (N, 224, 224, 3), and labels (N,) of each part.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    workers = os.cpu_count() or 1
+    return {
+        name: (load_squares(part, workers, f"decoding {name}"), np.array([example.label for example in part]))
+        for name, part in held_out.items()
+    }
+
+
+def facts_of(parts: list[Part], names: list[str]) -> dict[str, dict[str, Any]]:
+    """What a checkpoint says about its probabilities of held-out ``parts`` with ``names``."""
+    return {name: validation_facts(*part) for name, part in zip(names, parts, strict=True)}
 
 
 def validation_facts(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -139,6 +153,16 @@ def validation_facts(probabilities: np.ndarray, labels: np.ndarray) -> dict[str,
         "sensitivity": {dx: float(s) for dx, s in zip(CLASSES, sensitivities, strict=True)},
         "expected_calibration_error": float(expected_calibration_error(probabilities, labels)),
     }
+
+
+def large_enough(examples: list[Example], checkpoint: Checkpoint) -> list[Example]:
+    """The ``examples`` that took part in the last epochs, of the largest views, of ``checkpoint``'s run."""
+    recipe = checkpoint.training.get("recipe", {})
+    if not recipe.get("least_side"):
+        return examples
+    sides = short_sides(examples, os.cpu_count() or 1)
+    least = recipe["least_side"] * recipe["sizes"][-1][1]
+    return [example for example, side in zip(examples, sides, strict=True) if side >= least]
 
 
 def squares_for_novelty(train_examples: list[Example]) -> np.ndarray:
