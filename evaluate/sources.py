@@ -127,8 +127,8 @@ def split_sources(
     """Hold out shares of each class's lesions of ``held_out_sources``, the same ones in every run.
 
     A lesion's part depends on the SHA-256 of its name among those of its class, and so not on the order of the table.
-    A photograph of a lesion that HAM10000 has, too (:data:`SAME_LESIONS`), is not held out: it is learned from, or if
-    that lesion is in HAM10000's validation part, excluded.
+    A lesion that HAM10000 has, too (:data:`SAME_LESIONS` names one of its photographs), is not held out: all of its
+    photographs are learned from, or if HAM10000's validation part has it, excluded.
     """
     validation_lesions = {example.lesion for example in ham10000_validation}
     part_of: dict[tuple[str, str], str] = {}
@@ -142,13 +142,19 @@ def split_sources(
         validation = test + round(VALIDATION * len(ordered))
         part_of.update({(source, name): "test" for name in ordered[:test]})
         part_of.update({(source, name): "validation" for name in ordered[test:validation]})
+    same_as: dict[tuple[str, str], set[str]] = {}
+    for example in examples:
+        if same := same_lesions().get(example.path.stem):
+            same_as.setdefault((example.source, example.lesion), set()).add(same)
     parts: dict[str, list[Example]] = {"train": [], "validation": [], "test": [], "excluded": []}
     matched = 0
     for example in examples:
-        part = part_of.get((example.source, example.lesion), "train")
-        if same := same_lesions().get(example.path.stem):
-            matched += part != "train" and same not in validation_lesions
-            part = "excluded" if same in validation_lesions else "train"
+        lesion = (example.source, example.lesion)
+        part = part_of.get(lesion, "train")
+        if lesion in same_as:
+            held_out_there = not same_as[lesion].isdisjoint(validation_lesions)
+            matched += part != "train" and not held_out_there
+            part = "excluded" if held_out_there else "train"
         parts[part].append(example)
     return Split(**parts, matched=matched)
 
