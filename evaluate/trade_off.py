@@ -43,14 +43,16 @@ class BiasPoint(Struct, frozen=True):
     Attributes:
         setting: what gives these figures in serving.
         temperature: fitted for it on the held-out images.
-        held_out: figures on the images that it was fitted to.
+        held_out: figures on the images of HAM10000 that it was fitted to.
         evaluated: figures on the images of the score card; None before they are known.
+        elsewhere: figures on the images of other sources that it was fitted to; None if there are none.
     """
 
     setting: BiasSetting
     temperature: float
     held_out: BiasFigures
     evaluated: BiasFigures | None = None
+    elsewhere: BiasFigures | None = None
 
 
 class TradeOff(Struct, frozen=True):
@@ -111,11 +113,17 @@ def evaluate(
 
 
 def best(points: Sequence[BiasPoint]) -> BiasPoint:
-    """The one of :func:`best_index` on held-out images; the weakest bias of equals."""
-    held_out = [point.held_out for point in points]
-    return points[
-        best_index([f.accuracy.value or 0 for f in held_out], [f.balanced_accuracy.value or 0 for f in held_out])
-    ]
+    """The one of :func:`best_index` on held-out images; the weakest bias of equals.
+
+    As in :func:`train.calibrate.fit_bias`, the accuracy is HAM10000's, and the balanced accuracy is the mean of that on
+    HAM10000's images and that on the images of other sources.
+    """
+
+    def balanced(point: BiasPoint) -> float:
+        known = [figures.balanced_accuracy.value or 0.0 for figures in (point.held_out, point.elsewhere) if figures]
+        return sum(known) / len(known)
+
+    return points[best_index([point.held_out.accuracy.value or 0.0 for point in points], [*map(balanced, points)])]
 
 
 def best_index(accuracies: Sequence[float], balanced_accuracies: Sequence[float]) -> int:

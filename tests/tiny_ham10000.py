@@ -18,8 +18,11 @@ IMAGES = 28
 COLOURS = [(200, 90, 90), (90, 200, 90), (90, 90, 200), (200, 200, 90), (60, 50, 40), (160, 110, 80), (200, 40, 140)]
 
 
-def make_root(root: Path, suffix: str = ".jpg", lesions: int = 3) -> Path:
-    """Seven classes of three ``lesions``, each of one or two images of its class's colour, some in subfolders."""
+def make_root(root: Path, suffix: str = ".jpg", lesions: int = 3, side: int = 48) -> Path:
+    """Seven classes of three ``lesions``, each of one or two images of its class's colour, some in subfolders.
+
+    ``side`` is the images' shorter side in pixels.
+    """
     rng = np.random.default_rng(0)
     rows, number = ["lesion_id,image_id,dx,dx_type,age,sex,localization"], itertools.count()
     for dx, colour in zip(CLASSES, COLOURS, strict=True):
@@ -28,7 +31,7 @@ def make_root(root: Path, suffix: str = ".jpg", lesions: int = 3) -> Path:
                 image_id = f"ISIC_{next(number):07d}"
                 folder = train_folder(root) / ("part_1", "part_2/deep", ".")[lesion % 3]
                 folder.mkdir(parents=True, exist_ok=True)
-                pixels = np.clip(rng.normal(colour, 25, (48, 64, 3)), 0, 255).astype(np.uint8)
+                pixels = np.clip(rng.normal(colour, 25, (side, side * 4 // 3, 3)), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{image_id}{suffix}")
                 rows.append(f"HAM_{dx}_{lesion},{image_id},{dx},histo,50.0,male,back")
     (root / METADATA).write_text("\n".join(rows) + "\n")

@@ -1,9 +1,11 @@
 """Draw the curve of accuracy against balanced accuracy over strengths of the bias of rare classes.
 
     python train/main_trade_off.py ../shared/ham10000
+    python train/main_trade_off.py ../shared/ham10000 --also ../shared/elsewhere
     python train/main_trade_off.py --answers folds/fold_*.csv --modelname model_store/mine.pth
 
-The images are the validation part of the training images, or those of the answers that ``main_train.py --fold`` keeps.
+The images are the validation part of the training images, with ``--also`` those of other sources as well, or those of
+the answers that ``main_train.py --fold`` keeps.
 The curve goes into ``trade_off.json`` beside the score card, whose command then shows it with figures of the card's own
 images; ``make archive`` packs it, and MLBIO_BIAS_STRENGTH moves the service along it.
 """
@@ -20,12 +22,13 @@ import torch
 
 from api.classes import CLASSES, class_indices
 from evaluate import trade_off
-from evaluate.arguments import UsageError, add_bootstrap_options, ensure_writable_folder
+from evaluate.arguments import UsageError, add_also_option, add_bootstrap_options, ensure_writable_folder
 from evaluate.dataset import FOLDERS, METADATA, DataError, Example, find_examples, load_squares
 from evaluate.held_out import held_out
 from evaluate.main_evaluate import OUTPUT, ROOT, TRADE_OFF
 from evaluate.predictions import Predictions, model_of
 from evaluate.report import trade_off_table
+from evaluate.sources import HAM10000, by_source, find_sources, split_sources
 from handler.checkpoint import Checkpoint, CheckpointError
 from train.calibrate import predict
 from train.trade_off import fit_trade_off, on_scale_of
@@ -37,17 +40,27 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if bool(arguments.root) == bool(arguments.answers):
             raise UsageError("give either root, or --answers")
+        if arguments.also and arguments.answers:
+            raise UsageError("--also needs root: the answers of folds are to images of HAM10000")
         ensure_writable_folder(arguments.output, "--output")
         checkpoint = Checkpoint.load(arguments.modelname)
         if arguments.answers:
             logits, examples = kept_logits(arguments.answers)
             logits = on_scale_of(checkpoint, logits, np.array([example.label for example in examples]))
+            parts = {HAM10000: (logits, examples)}
             words = f"{len(arguments.answers)} folds, each by a network that was not trained on it"
         else:
             examples = held_out(find_examples(arguments.root, "train"), checkpoint)
-            logits, words = logits_of(checkpoint, examples), "validation images of this model"
+            images = {HAM10000: examples}
+            if arguments.also:
+                images |= by_source(split_sources(find_sources(arguments.also).examples, examples).validation)
+            parts = {name: (logits_of(checkpoint, part), part) for name, part in images.items()}
+            words = "validation images of this model"
+            if len(parts) > 1:
+                counts = ", ".join(f"{len(part)} of {name}" for name, part in images.items())
+                words += f": {counts}, with equal weight of each source"
         made = fit_trade_off(
-            checkpoint, model_of(arguments.modelname)[1], logits, examples, words, arguments.resamples, arguments.seed
+            checkpoint, model_of(arguments.modelname)[1], parts, words, arguments.resamples, arguments.seed
         )
         trade_off.write(made, arguments.output / TRADE_OFF)
     except (UsageError, DataError, CheckpointError, OSError) as error:
@@ -61,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     """The documented options."""
     p = argparse.ArgumentParser(description="Fit the trade-off curve of the bias of rare classes to held-out answers.")
     p.add_argument("root", nargs="?", type=Path, help=f"folder with {METADATA} and {FOLDERS['train']}/")
+    add_also_option(p)
     p.add_argument(
         "--answers", nargs="+", type=Path, metavar="CSV", help="instead of root: answers that main_train.py --fold kept"
     )

@@ -1,9 +1,13 @@
-"""Fit every strength of the bias of rare classes to held-out answers: temperature and thresholds of each."""
+"""Fit every strength of the bias of rare classes to held-out answers: temperature and thresholds of each.
+
+The answers are in one or several parts with equal weight, as in :mod:`train.calibrate`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import msgspec
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
@@ -26,8 +30,7 @@ SAME_BIAS = 1e-3
 def fit_trade_off(
     checkpoint: Checkpoint,
     sha256: str,
-    logits: np.ndarray,
-    examples: Sequence[Example],
+    parts: Mapping[str, tuple[np.ndarray, Sequence[Example]]],
     answers: str,
     resamples: int,
     seed: int,
@@ -37,15 +40,18 @@ def fit_trade_off(
     Args:
         checkpoint: its own bias, temperature and thresholds are one point of the curve.
         sha256: first 12 digits of its file's.
-        logits: held-out answers (N, classes) without bias and temperature, in the order of ``CLASSES``.
-        examples: the images that they answer.
+        parts: by its name, each part's held-out answers: logits (N, classes) without bias and temperature, in the
+            order of ``CLASSES``, and the images that they answer. The first part is HAM10000's.
         answers: what these are, in words.
         resamples: of the bootstrap over lesions.
         seed: of the bootstrap.
     """
-    labels = np.array([e.label for e in examples])
-    rarity = rarities(labels)
-    bootstrap = Bootstrap(clusters_of([e.lesion for e in examples]), resamples, seed)
+    first, *others = [examples for _, examples in parts.values()]
+    elsewhere = [example for examples in others for example in examples]
+    answered = [(logits, np.array([e.label for e in examples])) for logits, examples in parts.values()]
+    rarity = rarities(answered)
+    bootstrap = Bootstrap(clusters_of([e.lesion for e in first]), resamples, seed)
+    bootstrap_elsewhere = Bootstrap(clusters_of([e.lesion for e in elsewhere]), resamples, seed) if others else None
     own_bias = np.zeros(len(CLASSES))
     own_bias[class_indices(checkpoint.classes)] = checkpoint.bias
     own = own_strength(own_bias, rarity)
@@ -55,11 +61,13 @@ def fit_trade_off(
         malignant_threshold, plausible_threshold = checkpoint.malignant_threshold, checkpoint.plausible_threshold
         if strength != own:
             bias = strength * rarity
-            temperature = fit_temperature(logits + bias, labels)
-        probabilities = softmax((logits + bias) / temperature, axis=1).astype(np.float32)
+            temperature = fit_temperature([(logits + bias, labels) for logits, labels in answered])
+        fitted = [
+            (softmax((logits + bias) / temperature, axis=1).astype(np.float32), labels) for logits, labels in answered
+        ]
         if strength != own:
-            malignant_threshold = fit_malignant_threshold(probabilities, labels)
-            plausible_threshold = fit_plausible_threshold([(probabilities, labels)])
+            malignant_threshold = fit_malignant_threshold(fitted)
+            plausible_threshold = fit_plausible_threshold(fitted)
         offsets = (bias - own_bias) / temperature
         setting = BiasSetting(
             strength=strength,
@@ -68,9 +76,15 @@ def fit_trade_off(
             malignant_threshold=malignant_threshold,
             plausible_threshold=plausible_threshold,
         )
-        held_out = figures(probabilities, examples, malignant_threshold, bootstrap)
-        points.append(BiasPoint(setting, temperature, held_out))
-    return TradeOff(sha256, answers, len(examples), own, best(points).setting.strength, points)
+        probabilities, *probabilities_elsewhere = [part for part, _ in fitted]
+        point = BiasPoint(setting, temperature, figures(probabilities, first, malignant_threshold, bootstrap))
+        if bootstrap_elsewhere:
+            pooled = np.concatenate(probabilities_elsewhere)
+            pooled_figures = figures(pooled, elsewhere, malignant_threshold, bootstrap_elsewhere)
+            point = msgspec.structs.replace(point, elsewhere=pooled_figures)
+        points.append(point)
+    images = len(first) + len(elsewhere)
+    return TradeOff(sha256, answers, images, own, best(points).setting.strength, points)
 
 
 def on_scale_of(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

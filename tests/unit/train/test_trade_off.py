@@ -7,17 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import softmax
+from torchvision.models import resnet34
 
 from api.classes import CLASSES
 from evaluate import trade_off
-from evaluate.dataset import DataError
-from evaluate.predictions import Predictions
+from evaluate.bootstrap import Bootstrap, clusters_of
+from evaluate.dataset import DataError, find_examples, split_by_lesion
+from evaluate.predictions import Predictions, model_of
 from evaluate.report import trade_off_table
-from evaluate.trade_off import TradeOff, best, evaluate
+from evaluate.sources import find_sources, split_sources
+from evaluate.trade_off import TradeOff, best, evaluate, figures
 from handler.checkpoint import Checkpoint
+from tests.tiny_ham10000 import IMAGES, make_root
+from tests.tiny_sources import make_sources
 from tests.unit.evaluate.sets import random_predictions
 from train import main_trade_off
-from train.calibrate import rarities
+from train.calibrate import fit_bias, fit_malignant_threshold, fit_plausible_threshold, fit_temperature, rarities
 from train.trade_off import STRENGTHS, fit_trade_off, on_scale_of, own_strength
 
 SHA = "0123456789ab"
@@ -34,7 +39,7 @@ def logits(answers: Predictions) -> np.ndarray:
 
 
 def curve_of(checkpoint: Checkpoint, logits: np.ndarray, answers: Predictions) -> TradeOff:
-    return fit_trade_off(checkpoint, SHA, logits, answers.examples, "test", 20, 0)
+    return fit_trade_off(checkpoint, SHA, {"HAM10000": (logits, answers.examples)}, "test", 20, 0)
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +104,13 @@ def test_the_best_keeps_the_accuracy(curve: TradeOff, monkeypatch: pytest.Monkey
 
 
 def test_the_strength_of_a_bias_is_found_again(answers: Predictions):
-    rarity = rarities(answers.labels)
+    rarity = rarities([(answers.probabilities, answers.labels)])
     assert own_strength(0.3 * rarity, rarity) == 0.3
     assert own_strength(0.33 * rarity, rarity) == 0.33
 
 
 def test_a_bias_between_the_strengths_is_a_point_of_its_own(logits: np.ndarray, answers: Predictions):
-    bias = (0.25 * rarities(answers.labels)).tolist()
+    bias = (0.25 * rarities([(logits, answers.labels)])).tolist()
     strengths = [p.setting.strength for p in curve_of(Checkpoint({}, bias=bias), logits, answers).points]
     assert strengths == sorted({*STRENGTHS, 0.25})
 
@@ -125,6 +130,87 @@ def test_the_curve_as_markdown(curve: TradeOff, answers: Predictions):
     assert "| strength | held-out accuracy | held-out balanced accuracy |" in text and "| 0 (own)" in text
     with_others = trade_off_table(evaluate(curve, answers.probabilities, answers.examples, 20, 0))
     assert "flag: sensitivity" in with_others and "(chosen)" in with_others
+
+
+# Several sources
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Predictions:
+    """Answers of the same network to photographs of another source: less often right, with other classes."""
+    return random_predictions(300, seed=1)
+
+
+@pytest.fixture(scope="module")
+def parts(logits: np.ndarray, answers: Predictions, elsewhere: Predictions) -> dict[str, tuple]:
+    theirs = np.random.default_rng(2).normal(np.log(elsewhere.probabilities.astype(float)), 1.5)
+    return {"HAM10000": (logits, answers.examples), "milk10k": (theirs, elsewhere.examples)}
+
+
+@pytest.fixture(scope="module")
+def both(parts: dict[str, tuple]) -> TradeOff:
+    checkpoint = Checkpoint({}, temperature=0.8, malignant_threshold=0.123, plausible_threshold=0.045)
+    return fit_trade_off(checkpoint, SHA, parts, "test", 20, 0)
+
+
+def labelled(parts: dict[str, tuple]) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(logits, np.array([e.label for e in examples])) for logits, examples in parts.values()]
+
+
+def test_each_strength_is_fitted_to_all_sources(both: TradeOff, curve: TradeOff, parts: dict[str, tuple]):
+    rarity = rarities(labelled(parts))
+    for point, alone in zip(both.points[1:], curve.points[1:], strict=True):
+        biased = [(logits + point.setting.strength * rarity, labels) for logits, labels in labelled(parts)]
+        assert point.temperature == fit_temperature(biased) != pytest.approx(alone.temperature, rel=0.01)
+        fitted = [(softmax(part / point.temperature, axis=1).astype(np.float32), labels) for part, labels in biased]
+        assert point.setting.malignant_threshold == fit_malignant_threshold(fitted)
+        assert point.setting.plausible_threshold == fit_plausible_threshold(fitted)
+    assert both.images == 1100 and curve.images == 800
+
+
+def test_ham10000s_figures_and_those_of_the_others_are_apart(both: TradeOff, parts: dict[str, tuple]):
+    rarity = rarities(labelled(parts))
+    for point in both.points:
+        for measured, (logits, examples) in zip((point.held_out, point.elsewhere), parts.values(), strict=True):
+            answers = softmax((logits + point.setting.strength * rarity) / point.temperature, axis=1)
+            bootstrap = Bootstrap(clusters_of([e.lesion for e in examples]), 20, 0)
+            threshold = point.setting.malignant_threshold
+            assert measured == figures(answers.astype(np.float32), examples, threshold, bootstrap)
+    assert both.points[0].elsewhere.accuracy.value < both.points[0].held_out.accuracy.value
+
+
+def test_all_sources_but_the_first_are_pooled(both: TradeOff, parts: dict[str, tuple]):
+    theirs, examples = parts["milk10k"]
+    halves = {"b": (theirs[:100], examples[:100]), "c": (theirs[100:], examples[100:])}
+    checkpoint = Checkpoint({}, temperature=0.8, malignant_threshold=0.123, plausible_threshold=0.045)
+    three = fit_trade_off(checkpoint, SHA, {"HAM10000": parts["HAM10000"]} | halves, "test", 20, 0)
+    assert three.points[0].elsewhere == both.points[0].elsewhere and three.images == 1100
+
+
+@pytest.mark.parametrize("least", [0.5, 0.7, 0.8, 1.0])
+def test_the_best_is_the_bias_that_training_chooses(
+    both: TradeOff, parts: dict[str, tuple], monkeypatch: pytest.MonkeyPatch, least: float
+):
+    monkeypatch.setattr(trade_off, "LEAST_ACCURACY", least)
+    chosen = best(both.points).setting.strength
+    np.testing.assert_allclose(chosen * rarities(labelled(parts)), fit_bias(labelled(parts)))
+
+
+def test_the_curve_shows_other_sources_only_if_there_are_any(both: TradeOff, curve: TradeOff, answers: Predictions):
+    head = "| strength | held-out accuracy | held-out balanced accuracy |"
+    text = trade_off_table(both)
+    assert head + " held-out accuracy elsewhere | held-out balanced accuracy elsewhere |" in text
+    assert "of at least 0.80 on HAM10000's. `MLBIO" in text
+    assert "elsewhere" not in trade_off_table(curve)
+    for made in (both, curve):
+        evaluated = trade_off_table(evaluate(made, answers.probabilities, answers.examples, 20, 0))
+        rows = [line for line in evaluated.splitlines() if line.startswith("|")]
+        assert len({row.count("|") for row in rows}) == 1
+
+
+def test_figures_of_other_sources_are_kept(both: TradeOff, tmp_path: Path):
+    trade_off.write(both, tmp_path / "trade_off.json")
+    assert trade_off.read(tmp_path / "trade_off.json", SHA) == both
 
 
 # The command
@@ -170,6 +256,7 @@ def test_what_cannot_work_is_one_line(kept: list[Path], tmp_path: Path, capsys):
     common = "--modelname", tmp_path / "m.pth", "--output", tmp_path
     cases = {
         "give either root, or --answers": common,
+        "--also needs root": ("--answers", *kept, "--also", tmp_path, *common),
         "two of the files answer the same image": ("--answers", kept[0], *kept, *common),
         "none.pth does not exist": ("--answers", *kept, "--modelname", tmp_path / "none.pth", "--output", tmp_path),
         "is missing: it holds a row per image": ("--answers", tmp_path / "none.csv", *common),
@@ -181,12 +268,30 @@ def test_what_cannot_work_is_one_line(kept: list[Path], tmp_path: Path, capsys):
 
 
 def test_logits_are_the_networks(one_thread, tmp_path: Path):
-    from torchvision.models import resnet34
-
-    from evaluate.dataset import find_examples
-    from tests.tiny_ham10000 import make_root
-
     examples = find_examples(make_root(tmp_path), "train")[:3]
     checkpoint = Checkpoint(resnet34(num_classes=len(CLASSES)).state_dict(), bias=[1.0] * 7, temperature=2.0)
     logits = main_trade_off.logits_of(checkpoint, examples)
     assert logits.shape == (3, 7) and np.isfinite(logits).all() and len({*logits[0]}) == 7
+
+
+def test_photographs_of_other_sources_are_answered_as_well(
+    one_thread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    load_squares = main_trade_off.load_squares
+    monkeypatch.setattr(main_trade_off, "load_squares", lambda *arguments: load_squares(*arguments, 64))
+    root, also = make_root(tmp_path / "ham10000"), make_sources(tmp_path / "elsewhere")
+    learned, _ = split_by_lesion(find_examples(root, "train"), 0.1, 0)
+    Checkpoint(resnet34(num_classes=len(CLASSES)).state_dict(), training={"images": len(learned)}).save(
+        tmp_path / "m.pth"
+    )
+    common = root, "--modelname", tmp_path / "m.pth", "--output", tmp_path, "--resamples", 5
+    assert run(*common) == 0
+    alone = capsys.readouterr().out
+    assert run(*common, "--also", also) == 0
+    held_out = IMAGES - len(learned)
+    others = find_sources([also]).examples
+    count = len(split_sources(others, []).validation)
+    words = f"validation images of this model: {held_out} of HAM10000, {count} of milk10k, with equal weight of each"
+    assert words in capsys.readouterr().out and "milk10k" not in alone
+    kept = trade_off.read(tmp_path / "trade_off.json", model_of(tmp_path / "m.pth")[1])
+    assert kept.images == held_out + count and all(point.elsewhere for point in kept.points)
