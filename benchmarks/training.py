@@ -26,11 +26,11 @@ from torchvision.transforms import v2
 
 from api.classes import CLASSES
 from api.photograph import open_photograph
-from evaluate.dataset import Example, find_examples, load_squares
+from evaluate.dataset import Example, find_examples
 from handler.checkpoint import MEAN, STD
 from handler.images import SIZE
 from train.learner import Learner
-from train.main_train import train_epoch
+from train.main_train import load_training_set, train_epoch
 from train.processes import Processes
 from train.recipe import Recipe
 
@@ -114,13 +114,12 @@ def plain_speed(examples: list[Example], size: int, batch_size: int, device: tor
 
 def our_speed(examples: list[Example], recipe: Recipe, device: torch.device) -> float:
     """Images per second of an epoch of the training command."""
-    squares = load_squares(examples, os.cpu_count() or 1, "decoding", recipe.stored_size)
-    photographs, labels = torch.from_numpy(squares).to(device), np.array([e.label for e in examples])
+    training_set = load_training_set(examples, recipe, device)
     learner = Learner.create(resnet34(num_classes=len(CLASSES)), recipe, device, Processes())
 
     def epoch() -> int:
-        train_epoch(learner, photographs, labels, recipe, Processes(), epoch=0, epochs=1, seed=0)
-        return len(labels) // recipe.batch_size * recipe.batch_size
+        train_epoch(learner, training_set, recipe, Processes(), epoch=0, epochs=1, seed=0)
+        return len(examples) // recipe.batch_size * recipe.batch_size
 
     return images_per_second(epoch)
 
