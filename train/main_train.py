@@ -234,7 +234,7 @@ def train_epoch(
     device = photographs.device
     size = recipe.image_size(epoch, epochs)
     weights = training_set.weights(size, recipe)
-    images = np.count_nonzero(weights)
+    images = int(np.count_nonzero(weights))
     batch_size = max(1, min(recipe.batch_size, images) // processes.world_size) * processes.world_size
     steps = max(1, images // batch_size)
     rng = np.random.default_rng([seed, epoch])  # an epoch is the same whether resumed or not
