@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from evaluate.arguments import UsageError, ensure_writable, ensure_writable_folder, not_negative, positive
+from evaluate.arguments import (
+    UsageError,
+    add_also_option,
+    ensure_writable,
+    ensure_writable_folder,
+    not_negative,
+    positive,
+)
 
 
 @pytest.mark.parametrize(("parse", "text"), [(positive, "0"), (positive, "-1"), (positive, "1.5"), (not_negative, "x")])
@@ -18,6 +25,13 @@ def test_other_numbers_are_refused(parse, text: str):
 
 def test_whole_numbers_are_read():
     assert (positive("1"), not_negative("0"), positive("250")) == (1, 0, 250)
+
+
+def test_other_sources_may_be_named_again_and_again():
+    parser = argparse.ArgumentParser()
+    add_also_option(parser)
+    assert parser.parse_args(["--also", "a", "--also", "b"]).also == ["a", "b"]
+    assert parser.parse_args([]).also == []
 
 
 def test_a_place_that_can_be_written_is_left_empty(tmp_path: Path):

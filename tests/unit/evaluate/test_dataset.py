@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from evaluate.dataset import FOLDERS, METADATA, Example, find_examples, find_labelled
+from evaluate.dataset import FOLDERS, METADATA, DataError, Example, find_examples, find_labelled, short_sides
 from evaluate.score_card import group_members
 from tests.unit.evaluate.sets import BCC, DF, MEL, NV, relabel
 
@@ -54,3 +54,16 @@ def test_the_test_images_and_who_they_are_of(shared):
     assert list(groups["age"]) == ["<30", "30–44", "45–59", "60–74", "≥75", "unknown"]
     assert list(groups["sex"]) == ["female", "male", "unknown"]
     assert len(groups["site"]) >= 14 and groups["site"]["unknown"] < 100
+
+
+def test_the_shorter_sides_of_photographs(tmp_path):
+    sizes = [(30, 20), (20, 31), (8, 8), (100, 99)]
+    examples = [Example(tmp_path / f"{number}.png", NV, "") for number in range(len(sizes))]
+    for example, size in zip(examples, sizes, strict=True):
+        Image.new("RGB", size).save(example.path)
+    for workers in (1, 3):
+        assert short_sides(examples, workers).tolist() == [20, 20, 8, 99]
+    assert short_sides([], 1).tolist() == []
+    examples[2].path.write_bytes(b"x")
+    with pytest.raises(DataError, match=r"2\.png: cannot identify image file"):
+        short_sides(examples, 2)

@@ -77,6 +77,13 @@ def test_crops_have_the_configured_area_and_ratio():
     assert (low[:, :2] < 5).any() and (low[:, :2] > 60).any()  # anywhere in the photograph
 
 
+def test_no_pixel_of_a_large_photograph_is_skipped():
+    columns = torch.zeros(2, 128, 128, 3, dtype=torch.uint8)
+    columns[:, :, ::4] = 200  # bilinear sampling at every fourth place would see none of them
+    views = random_views(columns, 32, only(), generator())
+    torch.testing.assert_close(views, torch.full_like(views, 50))
+
+
 def test_rotation_fills_corners_with_reflections():
     views = random_views(torch.full((50, 32, 32, 3), 200, dtype=torch.uint8), 32, only("rotation"), generator())
     torch.testing.assert_close(views, torch.full_like(views, 200))

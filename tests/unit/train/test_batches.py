@@ -1,9 +1,10 @@
-"""Which images an epoch samples, and how its batches are prepared in the background."""
+"""Which images an epoch samples, by class and source, and how its batches are prepared in the background."""
 
 from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ import torch
 
 from train import batches
 from train.augment import Augmentation
-from train.batches import augmented_batches, in_background, sample_indices
+from train.batches import TrainingSet, augmented_batches, class_weights, in_background, sample_indices
+from train.recipe import SEVERAL_SOURCES, Recipe
 
 
 def test_rare_classes_are_oversampled():
     labels = np.repeat(np.arange(7), [20, 30, 60, 10, 70, 400, 10])
-    indices = sample_indices(labels, 640, 0.5, np.random.default_rng(0))
+    indices = sample_indices(class_weights(labels, 0.5), 640, np.random.default_rng(0))
     assert len(indices) == 640
     sampled = np.bincount(labels[indices], minlength=7)
     expected = np.sqrt(np.bincount(labels)) / np.sqrt(np.bincount(labels)).sum() * 640
@@ -28,7 +30,7 @@ def test_rare_classes_are_oversampled():
 @pytest.mark.parametrize("power, expected", [(0.0, [20, 80]), (1.0, [50, 50])])
 def test_power_0_keeps_the_frequencies_and_1_balances_the_classes(power, expected):
     labels = np.repeat([0, 1], [20, 80])
-    indices = sample_indices(labels, 100, power, np.random.default_rng(0))
+    indices = sample_indices(class_weights(labels, power), 100, np.random.default_rng(0))
     np.testing.assert_allclose(np.bincount(labels[indices]), expected, atol=1 if power == 0 else 12)
     if power == 0:
         assert sorted(indices) == list(range(100))
@@ -36,11 +38,81 @@ def test_power_0_keeps_the_frequencies_and_1_balances_the_classes(power, expecte
 
 @pytest.mark.parametrize("count", [1, 8, 99, 100, 101, 1000])
 def test_exactly_as_many_indices_are_sampled_as_asked(count):
-    labels = np.repeat(np.arange(7), [1, 2, 3, 5, 8, 13, 68])
+    weights = class_weights(np.repeat(np.arange(7), [1, 2, 3, 5, 8, 13, 68]), 0.5)
     for seed in range(20):
-        indices = sample_indices(labels, count, 0.5, np.random.default_rng(seed))
+        indices = sample_indices(weights, count, np.random.default_rng(seed))
         assert len(indices) == count and indices.min() >= 0 and indices.max() < 100
-        assert (indices == sample_indices(labels, count, 0.5, np.random.default_rng(seed))).all()
+        assert (indices == sample_indices(weights, count, np.random.default_rng(seed))).all()
+
+
+@pytest.mark.parametrize("count", [3, 50, 1000])
+def test_what_has_no_weight_is_never_sampled(count):
+    weights = np.arange(100) % 2 * 0.7
+    for seed in range(20):
+        indices = sample_indices(weights, count, np.random.default_rng(seed))
+        assert len(indices) == count and (indices % 2 == 1).all()
+
+
+# Several sources
+
+
+HAM10000, BCN, MILK10K = range(3)
+
+
+def several_sources() -> TrainingSet:
+    """60 photographs of HAM10000, 90 of bcn with 84 pixels, 40 of milk10k with 256, each of classes 0 and 5."""
+    counts = {(HAM10000, 0): 10, (HAM10000, 5): 50, (BCN, 0): 30, (BCN, 5): 60, (MILK10K, 0): 36, (MILK10K, 5): 4}
+    sources, labels = np.repeat(np.array(list(counts)), list(counts.values()), axis=0).T
+    return TrainingSet(torch.zeros(len(labels), 1), labels, sources, np.array([450, 84, 256])[sources])
+
+
+def totals(training_set: TrainingSet, weights: np.ndarray) -> list[float]:
+    return np.bincount(training_set.sources, weights, minlength=3).tolist()
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_a_single_source_is_sampled_by_class_alone(power):
+    labels = np.repeat(np.arange(7), [1, 2, 3, 5, 8, 13, 68])
+    training_set = TrainingSet(torch.zeros(100, 1), labels, np.zeros(100, int), np.full(100, 8))
+    weights = training_set.weights(224, replace(Recipe(), sampling_power=power))
+    np.testing.assert_array_equal(weights, np.bincount(labels)[labels].astype(float) ** -power)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_each_source_has_its_share_of_the_views(power):
+    training_set = several_sources()
+    recipe = replace(SEVERAL_SOURCES, ham10000_share=0.6, source_power=power)
+    expected = [0.6, *(0.4 * np.array([90.0, 40.0]) ** power / (90.0**power + 40.0**power))]
+    np.testing.assert_allclose(totals(training_set, training_set.weights(112, recipe)), expected)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_classes_are_balanced_within_each_source(power):
+    """By the images that a class has in all sources: 76 and 114."""
+    training_set = several_sources()
+    weights = training_set.weights(112, replace(SEVERAL_SOURCES, sampling_power=power))
+    for source in (HAM10000, BCN, MILK10K):
+        rare, frequent = (
+            set(weights[(training_set.sources == source) & (training_set.labels == label)]) for label in (0, 5)
+        )
+        assert len(rare) == len(frequent) == 1
+        assert rare.pop() / frequent.pop() == pytest.approx((114 / 76) ** power)
+
+
+def test_photographs_that_are_small_beside_the_views_take_no_part():
+    training_set = several_sources()
+    recipe = replace(SEVERAL_SOURCES, least_side=0.75)
+    assert training_set.weights(112, recipe).all(), "84 pixels are 0.75 of 112"
+    weights = training_set.weights(113, recipe)
+    assert (weights == 0).tolist() == (training_set.sources == BCN).tolist()
+    np.testing.assert_allclose(totals(training_set, weights), [0.5, 0, 0.5])
+    rare, frequent = (weights[(training_set.sources == HAM10000) & (training_set.labels == label)] for label in (0, 5))
+    assert rare[0] / frequent[0] == pytest.approx((54 / 46) ** 0.5), "nor do they count as images of their class"
+
+
+def test_without_large_enough_photographs_of_other_sources_all_are_ham10000s():
+    training_set = several_sources()
+    np.testing.assert_allclose(totals(training_set, training_set.weights(400, SEVERAL_SOURCES)), [1, 0, 0])
 
 
 def batches_of(labels: np.ndarray, indices: np.ndarray):

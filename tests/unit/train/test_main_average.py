@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.models import resnet34
 
 from evaluate import held_out
 from evaluate.dataset import find_examples, split_by_lesion
+from evaluate.sources import find_sources, split_sources
 from handler.checkpoint import Checkpoint
 from tests.tiny_ham10000 import IMAGES
+from tests.tiny_sources import make_sources
 from train import calibrate, main_average, validation
 from train.average import mean_of
-from train.recipe import Recipe
+from train.recipe import SEVERAL_SOURCES, Recipe
 from train.resume import images_digest
 
 
 @pytest.fixture(autouse=True)
 def small_images(monkeypatch: pytest.MonkeyPatch, one_thread):
-    load_squares = main_average.load_squares
-    for module in (main_average, validation):
-        monkeypatch.setattr(module, "load_squares", lambda *arguments: load_squares(*arguments, 64))
+    load_squares = validation.load_squares
+    monkeypatch.setattr(validation, "load_squares", lambda *arguments: load_squares(*arguments, 64))
 
 
 def trained(root: Path, path: Path, seed: int, **facts) -> Path:
@@ -59,7 +62,9 @@ def test_what_is_averaged_and_what_is_fitted_to_it(capsys, root: Path, models: l
         np.testing.assert_allclose(mean.state[name], expected, atol=2e-3, err_msg=name)
     assert [(part["weight"], part["training"]["epoch"]) for part in mean.training["mean"]] == [(0.25, 1), (0.75, 2)]
     lines = printed.splitlines()
-    assert [line.split(": accuracy")[0] for line in lines[:3]] == [*map(str, models), "mean"]
+    assert [line.split(": accuracy")[0] for line in lines[:3]] == [
+        f"{name}, HAM10000" for name in [*map(str, models), "mean"]
+    ]
     assert lines[3] == f"the mean is in {root / 'mean.pth'}"
 
     # It is fitted to the images that no part learned from.
@@ -67,12 +72,50 @@ def test_what_is_averaged_and_what_is_fitted_to_it(capsys, root: Path, models: l
     learned, expected = split_by_lesion(examples, 0.1, seed=0)
     assert [e.path for e in held_out.held_out(examples, mean)] == [e.path for e in expected]
     assert mean.training["images"] == len(learned) == IMAGES - len(expected)
-    assert mean.training["validation"]["images"] == len(expected)
-    squares = main_average.load_squares(expected, 1, "test")
+    assert {name: part["images"] for name, part in mean.training["validation"].items()} == {"HAM10000": len(expected)}
+    squares = validation.load_squares(expected, 1, "test")
     labels = np.array([example.label for example in expected])
     logits = calibrate.predict(mean.network(), squares, torch.device("cpu"))[1]
-    assert mean.bias == pytest.approx(calibrate.fit_bias(logits, labels))
+    assert mean.bias == pytest.approx(calibrate.fit_bias([(logits, labels)]))
     assert mean.malignant_threshold and mean.novelty and mean.ranges and mean.rounding_errors
+
+
+def test_a_model_of_several_sources_is_fitted_to_the_held_out_parts_of_all(
+    capsys, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    also = make_sources(tmp_path / "elsewhere")
+    recipe = asdict(replace(SEVERAL_SOURCES, sizes=((1.0, 68),)))  # 0.7 of it: 47.6 pixels
+    model = trained(root, tmp_path / "several.pth", 3, recipe=recipe)
+    small = find_sources([also]).examples[-1]
+    Image.new("RGB", (46, 46)).save(small.path)
+    familiar, squares_for_novelty = [], main_average.squares_for_novelty
+    monkeypatch.setattr(
+        main_average, "squares_for_novelty", lambda chosen: familiar.append(chosen) or squares_for_novelty(chosen)
+    )
+    fitted_to, complete = [], main_average.complete
+    monkeypatch.setattr(main_average, "complete", lambda *a: fitted_to.extend(a[2]) or complete(*a))
+    code, printed, _ = run(capsys, root, [model], "--also", also)
+    assert code == 0
+    learned, first = split_by_lesion(find_examples(root, "train"), 0.1, seed=0)
+    others = split_sources(find_sources([also]).examples, first)
+    second = others.validation
+    assert small in others.train and familiar == [[e for e in learned + others.train if e != small]]
+
+    lines = printed.splitlines()
+    assert [line.split(": accuracy")[0] for line in lines[:-1]] == [
+        f"{name}, {part}" for name in (model, "mean") for part in ("HAM10000", "milk10k")
+    ]
+    facts = Checkpoint.load(root / "mean.pth").training["validation"]
+    assert {name: part["images"] for name, part in facts.items()} == {"HAM10000": len(first), "milk10k": len(second)}
+    assert [labels.tolist() for _, labels in fitted_to] == [[e.label for e in part] for part in (first, second)]
+    for (squares, _), part in zip(fitted_to, (first, second), strict=True):
+        np.testing.assert_array_equal(squares, validation.load_squares(part, 1, "test"))
+
+
+def test_a_folder_of_other_sources_that_is_missing_is_refused(capsys, root: Path, tmp_path: Path, models: list[Path]):
+    code, _, error = run(capsys, root, models, "--also", tmp_path / "nowhere")
+    assert code == 2 and "nowhere is not a folder: give one that holds metadata.csv" in error
+    assert len(error.splitlines()) == 1 and not (root / "mean.pth").exists()
 
 
 def test_a_weight_of_zero_leaves_a_model_out(models: list[Path]):

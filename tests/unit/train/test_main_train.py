@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import json
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,17 +20,23 @@ from api.photograph import open_photograph
 from handler.checkpoint import PREPROCESSING, Checkpoint
 from handler.images import network_square
 from tests.tiny_ham10000 import IMAGES, change_metadata, first_image, make_root, train_folder
+from tests.tiny_sources import make_sources
 from train import main_train, validation
-from train.recipe import Recipe
+from train.recipe import SEVERAL_SOURCES, Recipe
 from train.validation import Validation
 
 SMALL = replace(Recipe(), sizes=((1.0, 32),), batch_size=8, stored_size=64)
 """Views of 32 pixels in batches of 8."""
 
+SMALL_SEVERAL = replace(
+    SEVERAL_SOURCES, sizes=((0.5, 32), (1.0, 40)), batch_size=8, stored_size=64, least_side=2.5, ham10000_share=0.4
+)
+"""Views of 32 pixels, and then of 40, for which photographs of 84 pixels are too small."""
 
-def run(capsys, *arguments: object) -> tuple[int, str, str]:
-    """Exit code, output and errors of the command with the small recipe."""
-    code = main_train.main([str(a) for a in arguments], SMALL)
+
+def run(capsys, *arguments: object, recipe: Recipe = SMALL) -> tuple[int, str, str]:
+    """Exit code, output and errors of the command with a small recipe."""
+    code = main_train.main([str(a) for a in arguments], recipe)
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
@@ -77,6 +84,14 @@ def test_wrong_options_are_refused(capsys, options, expected):
 def test_the_documented_defaults():
     arguments = main_train.parser().parse_args(["DATA"])
     assert arguments.epochs == 15 and arguments.modelname == "model_store/model_mlbio.pth"
+
+
+@pytest.mark.parametrize("options, recipe", [([], Recipe()), (["--also", "a", "--also", "b"], SEVERAL_SOURCES)])
+def test_other_sources_have_a_recipe_of_their_own(monkeypatch, options, recipe):
+    chosen = []
+    monkeypatch.setattr(main_train, "train", lambda *arguments: chosen.append(arguments[:2]))
+    assert main_train.main(["DATA", *options]) == 0
+    assert [(given.also, used) for given, used in chosen] == [(options[1::2], recipe)]
 
 
 # What cannot work is refused in one line before the first epoch. Every fault of the folder: test_dataset_layout.py;
@@ -139,6 +154,24 @@ def test_an_output_that_cannot_be_written_is_refused(capsys, root, tmp_path, ini
     assert "--modelname" in message and "cannot be written" in message
 
 
+def test_a_fault_of_other_sources_is_refused(capsys, root, tmp_path, init):
+    also = make_sources(tmp_path / "elsewhere")
+    command = [root, "--init", init, "--modelname", tmp_path / "m.pth", "--device", "cpu"]
+    message = refusal(capsys, *command, "--also", also, "--also", tmp_path / "nowhere")
+    assert "nowhere is not a folder: give one that holds metadata.csv and images" in message
+    (also / "images/bcn/bcn_nv_11.jpg").unlink()
+    assert "names bcn_nv_11, and" in refusal(capsys, *command, "--also", also)
+    assert not (tmp_path / "m.pth").exists()
+
+
+def test_an_unreadable_photograph_of_another_source_is_refused(capsys, root, tmp_path, init):
+    also = make_sources(tmp_path / "elsewhere")
+    (also / "images/bcn/bcn_nv_11.jpg").write_bytes(b"x")
+    command = [root, "--init", init, "--modelname", tmp_path / "m.pth", "--device", "cpu", "--also", also]
+    code, _, err = run(capsys, *command)
+    assert code == 2 and "bcn_nv_11.jpg: not an image that can" in err and err.count("\n") == 1
+
+
 def test_a_device_that_cannot_be_used_is_refused(capsys, root, tmp_path, init):
     message = refusal(capsys, root, "--init", init, "--modelname", tmp_path / "m.pth", "--device", "gpu")
     assert "--device gpu cannot be used" in message
@@ -162,7 +195,7 @@ def small_validation(one_thread):
 def increasing():
     """A selection score that rises with every call, so that each epoch is the best so far."""
     calls = itertools.count(1)
-    return lambda logits, labels: next(calls) / 1000
+    return lambda parts: next(calls) / 1000
 
 
 class WholeRun(NamedTuple):
@@ -171,7 +204,7 @@ class WholeRun(NamedTuple):
     out: str
     checkpoint: Checkpoint
     indices: list[np.ndarray]
-    steps: list[tuple[int, int]]
+    progress: list[float]
 
 
 @pytest.fixture(scope="module")
@@ -183,15 +216,15 @@ def whole_run(tmp_path_factory, init) -> WholeRun:
     path.parent.mkdir()
     torch.save({"identity": {"seed": 99}, "epoch": 1}, path.with_suffix(".resume.pth"))
     path.write_bytes(b"the model of another run")
-    indices, steps, out = [], [], io.StringIO()
+    indices, progress, out = [], [], io.StringIO()
     sample_indices, set_learning_rate = main_train.sample_indices, main_train.set_learning_rate
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
         patch.setattr(main_train, "sample_indices", lambda *a: indices.append(sample_indices(*a)) or indices[-1])
-        patch.setattr(main_train, "set_learning_rate", lambda *a: steps.append(a[1:3]) or set_learning_rate(*a))
+        patch.setattr(main_train, "set_learning_rate", lambda *a: progress.append(a[1]) or set_learning_rate(*a))
         patch.setattr(validation, "best_score", increasing())
         arguments = ["--seed", "3", "--epochs", "2", "--init", str(init), "--modelname", str(path), str(root)]
         assert main_train.main([*arguments, "--device", "cpu"], SMALL) == 0
-    return WholeRun(root, path, out.getvalue(), Checkpoint.load(path), indices, steps)
+    return WholeRun(root, path, out.getvalue(), Checkpoint.load(path), indices, progress)
 
 
 def test_a_run_leaves_one_small_file_that_holds_no_code(whole_run):
@@ -211,7 +244,7 @@ def test_each_epoch_samples_anew_and_the_learning_rate_goes_on(whole_run):
     first, second = whole_run.indices
     assert len(first) == len(second) and not (first == second).all()
     total = 2 * len(first) // 8
-    assert whole_run.steps == [(step, total) for step in range(total)]
+    assert whole_run.progress == pytest.approx([(step + 1) / total for step in range(total)])
 
 
 def test_a_checkpoint_records_how_it_was_made(whole_run):
@@ -223,9 +256,11 @@ def test_a_checkpoint_records_how_it_was_made(whole_run):
     chosen = asdict(SMALL, dict_factory=lambda items: {name: value for name, value in items if value is not None})
     assert facts["recipe"] == chosen
     assert [entry["epoch"] for entry in facts["history"]] == [1, 2]
-    assert facts["images"] + facts["validation"]["images"] == IMAGES
-    assert list(facts["validation"]["sensitivity"]) == list(CLASSES)
-    assert 0 <= facts["validation"]["expected_calibration_error"] <= 1
+    (validated,) = facts["validation"].values()
+    assert list(facts["validation"]) == ["HAM10000"] and facts["images"] + validated["images"] == IMAGES
+    assert list(validated["sensitivity"]) == list(CLASSES)
+    assert 0 <= validated["expected_calibration_error"] <= 1
+    assert "sources" not in facts and "sources_sha256" not in facts
 
 
 def test_a_run_prints_its_validation_after_each_epoch(whole_run):
@@ -233,7 +268,7 @@ def test_a_run_prints_its_validation_after_each_epoch(whole_run):
     printed = [json.loads(line.removeprefix("validation: ")) for line in lines if line.startswith("validation: ")]
     assert printed == whole_run.checkpoint.training["history"]
     assert any("images to learn from" in line and "akiec 4, bcc 4" in line for line in lines[:2])
-    assert lines[-1].startswith("best epoch 2: validation balanced accuracy")
+    assert lines[-1].startswith("best epoch 2: validation on HAM10000: balanced accuracy")
     assert lines[-1].endswith(f"-> {whole_run.path}")
 
 
@@ -301,19 +336,27 @@ def change_the_weights(root: Path, init: Path) -> None:
     torch.save(state, init)
 
 
+def change_a_photograph_of_another_source(root: Path, init: Path) -> None:
+    path = root.parent / "elsewhere/images/bcn/bcn_nv_11.jpg"
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
 @pytest.mark.parametrize(
-    "change, name",
+    "change, also, name",
     [
-        (change_an_image, "image files or labels"),
-        (change_a_label, "image files or labels"),
-        (change_the_weights, "starting weights"),
+        (change_an_image, False, "image files or labels"),
+        (change_a_label, False, "image files or labels"),
+        (change_the_weights, False, "starting weights"),
+        (change_a_photograph_of_another_source, True, "image files or labels of other sources"),
     ],
 )
-def test_a_run_on_changed_data_or_weights_starts_afresh(root, init, tmp_path, capsys, monkeypatch, change, name):
+def test_a_run_on_changed_data_or_weights_starts_afresh(root, init, tmp_path, capsys, monkeypatch, change, also, name):
     own_init = tmp_path / "init.pth"
     own_init.write_bytes(init.read_bytes())
     path = tmp_path / "tiny.pth"
     command = [root, "--epochs", 2, "--init", own_init, "--modelname", path, "--device", "cpu"]
+    if also:
+        command += ["--also", make_sources(root.parent / "elsewhere")]
     epochs = []
 
     def record(*arguments, epoch, **options):
@@ -332,3 +375,102 @@ def test_a_run_on_changed_data_or_weights_starts_afresh(root, init, tmp_path, ca
     code, out, _ = run(capsys, *command)
     assert code == 130 and epochs == [1, 0] and "going on" not in out
     assert f"tiny.resume.pth belongs to another run (different: {name}) and is ignored" in out
+
+
+# Several sources
+
+
+class SeveralRun(NamedTuple):
+    command: list[object]
+    out: str
+    checkpoint: Checkpoint
+    epochs: list[Counter]
+    """How often each epoch has photographs of a source."""
+
+
+@pytest.fixture(scope="module")
+def several_run(tmp_path_factory, init) -> SeveralRun:
+    """Two epochs of three sources without a break."""
+    folder = tmp_path_factory.mktemp("several")
+    root, also = make_root(folder / "ham10000", side=112), make_sources(folder / "elsewhere")
+    learned, epochs, out = [], [], io.StringIO()
+    load_training_set, sample_indices = main_train.load_training_set, main_train.sample_indices
+
+    def sample(*arguments):
+        indices = sample_indices(*arguments)
+        epochs.append(Counter(learned[i].source for i in indices))
+        return indices
+
+    def load(examples, *arguments):
+        learned.extend(examples)
+        return load_training_set(examples, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.setattr(main_train, "sample_indices", sample)
+        patch.setattr(main_train, "load_training_set", load)
+        patch.setattr(validation, "best_score", increasing())
+        command = [root, "--also", also, "--epochs", "2", "--init", init, "--device", "cpu", "--modelname"]
+        assert main_train.main([*map(str, command), str(folder / "m.pth")], SMALL_SEVERAL) == 0
+    return SeveralRun(command, out.getvalue(), Checkpoint.load(folder / "m.pth"), epochs)
+
+
+def test_each_source_has_its_share_and_small_photographs_only_the_first_epochs(several_run):
+    first, second = several_run.epochs
+    assert first.keys() == {"", "bcn", "milk10k"} and second.keys() == {"", "milk10k"}
+    for epoch in (first, second):
+        assert epoch.total() % 8 == 0 and epoch[""] == pytest.approx(0.4 * epoch.total(), abs=1)
+    sources = several_run.checkpoint.training["sources"]
+    shares = np.sqrt([sources["bcn"], sources["milk10k"]])
+    expected = 0.6 * first.total() * shares / shares.sum()
+    assert [first["bcn"], first["milk10k"]] == pytest.approx(expected.tolist(), abs=2)
+
+
+def test_a_checkpoint_of_several_sources_records_them(several_run):
+    facts = several_run.checkpoint.training
+    held_out = {name: part["images"] for name, part in facts["validation"].items()}
+    assert list(held_out) == ["HAM10000", "milk10k"] and facts["images"] + held_out["HAM10000"] == IMAGES
+    assert facts["sources"]["bcn"] == 28 and facts["sources"]["milk10k"] + held_out["milk10k"] < 56
+    assert len(facts["sources_sha256"]) == 64 != facts["images_sha256"]
+    assert facts["recipe"]["ham10000_share"] == 0.4 and facts["recipe"]["augmentation"]["cameras"]
+    assert [list(entry["validation"]) for entry in facts["history"]] == [["HAM10000", "milk10k"]] * 2
+    assert [entry["size"] for entry in facts["history"]] == [32, 40]
+
+
+def test_a_run_of_several_sources_says_what_it_uses(several_run):
+    first, second, third, *_, last = several_run.out.splitlines()
+    facts = several_run.checkpoint.training
+    learned, validated = sum(facts["sources"].values()), facts["validation"]["milk10k"]["images"]
+    assert first == "other sources: 28 of bcn, 56 of milk10k; 12 of other diseases are left out (scc 12)"
+    assert second.startswith(
+        f"  {learned} to learn from, {validated} to validate on, {84 - learned - validated} to test;"
+    )
+    assert third.startswith(f"{facts['images'] + learned} images to learn from, ")
+    assert f" of HAM10000, {validated} of milk10k of other lesions to validate on; HAM10000 has akiec 4, bcc 4" in third
+    assert last.startswith("best epoch 2: validation on HAM10000: balanced accuracy") and "; milk10k: balanced" in last
+
+
+def test_an_interrupted_run_of_several_sources_ends_where_the_whole_one_does(
+    several_run, tmp_path, capsys, monkeypatch
+):
+    command = [*several_run.command, tmp_path / "m.pth"]
+    monkeypatch.setattr(validation, "best_score", increasing())
+    interrupt_validation(monkeypatch, epoch=2)
+    # The second epoch of the first try would be thrown away: it is not computed.
+    train_epoch, epochs = main_train.train_epoch, []
+
+    def once(*arguments, epoch, **options):
+        epochs.append(epoch)
+        if epochs == [0, 1]:
+            return validation.EpochFigures(2, 40, 1.0, 0.5, 1.0)
+        return train_epoch(*arguments, epoch=epoch, **options)
+
+    monkeypatch.setattr(main_train, "train_epoch", once)
+    assert run(capsys, *command, recipe=SMALL_SEVERAL)[0] == 130
+    code, out, _ = run(capsys, *command, recipe=SMALL_SEVERAL)
+    assert code == 0 and epochs == [0, 1, 1] and "going on after epoch 1 of 2" in out
+    resumed, whole = Checkpoint.load(tmp_path / "m.pth"), several_run.checkpoint
+    assert [e["loss"] for e in resumed.training["history"]] == [e["loss"] for e in whole.training["history"]]
+    for name, value in whole.state.items():
+        torch.testing.assert_close(resumed.state[name], value, rtol=1e-3, atol=1e-4, msg=name)
+    assert resumed.bias == pytest.approx(whole.bias, rel=1e-3)
+    assert resumed.temperature == pytest.approx(whole.temperature, rel=1e-3)

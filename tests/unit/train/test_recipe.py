@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from handler.images import SIZE
-from train.recipe import Recipe
+from train.recipe import SEVERAL_SOURCES, Recipe
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 15, 30])
@@ -23,7 +23,13 @@ def test_a_recipe_cannot_be_changed_but_varied():
     assert replace(Recipe(), batch_size=8).batch_size == 8 != Recipe().batch_size
 
 
-def test_a_stored_recipe_is_read_without_running_code(tmp_path):
-    torch.save(asdict(Recipe()), tmp_path / "recipe.pth")
+@pytest.mark.parametrize("recipe", [Recipe(), SEVERAL_SOURCES])
+def test_a_stored_recipe_is_read_without_running_code(tmp_path, recipe):
+    torch.save(asdict(recipe), tmp_path / "recipe.pth")
     stored = torch.load(tmp_path / "recipe.pth", weights_only=True)
-    assert stored == asdict(Recipe()) and stored["augmentation"]["rotation"] == 20.0
+    assert stored == asdict(recipe) and stored["augmentation"]["rotation"] == 20.0
+
+
+def test_barcelonas_small_photographs_take_part_in_the_first_epochs_only():
+    sides = [SEVERAL_SOURCES.least_side * SEVERAL_SOURCES.image_size(epoch, 15) for epoch in range(15)]
+    assert sides[0] <= 84 < sides[-1] <= 224

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.models import resnet34
 
 from evaluate.dataset import Example, find_examples, split_by_lesion
+from evaluate.predictions import Predictions
 from handler.checkpoint import Checkpoint
 from handler.network import PixelsToProbabilities
-from train import calibrate, validation
-from train.validation import EpochFigures, Validation
+from tests.tiny_ham10000 import train_folder
+from train import calibrate, precision, validation
+from train.recipe import SEVERAL_SOURCES, Recipe
+from train.validation import EpochFigures, Validation, large_enough
 
 CPU = torch.device("cpu")
 
@@ -40,9 +46,9 @@ def network():
 
 def test_the_best_epoch_is_kept_and_not_the_last(examples, network, tmp_path, monkeypatch, capsys):
     path = tmp_path / "m.pth"
-    held_out = Validation(examples[1], CPU, path, {"seed": 3})
+    held_out = Validation({"HAM10000": examples[1]}, CPU, path, {"seed": 3})
     scores = iter([0.2, 0.9, 0.5])
-    monkeypatch.setattr(validation, "best_score", lambda logits, labels: next(scores))
+    monkeypatch.setattr(validation, "best_score", lambda parts: next(scores))
     kept = []
     for epoch in (1, 2, 3):
         changed = copy.deepcopy(network)
@@ -51,14 +57,14 @@ def test_the_best_epoch_is_kept_and_not_the_last(examples, network, tmp_path, mo
         kept.append(Checkpoint.load(path).state["fc.bias"][0].item())
     assert kept == [1, 2, 2]
     checkpoint = held_out.complete(examples[0])
-    assert "best epoch 2: validation balanced accuracy" in capsys.readouterr().out
+    assert "best epoch 2: validation on HAM10000: balanced accuracy" in capsys.readouterr().out
     assert checkpoint.training["epoch"] == 2 and checkpoint.training["seed"] == 3
     assert [entry["epoch"] for entry in checkpoint.training["history"]] == [1, 2, 3]
     assert checkpoint.state["fc.bias"].tolist() == [2.0] * 7
 
 
 def test_the_state_goes_on_with_the_best_score(examples, tmp_path):
-    first, second = (Validation(examples[1], CPU, tmp_path / "m.pth", {}) for _ in range(2))
+    first, second = (Validation({"HAM10000": examples[1]}, CPU, tmp_path / "m.pth", {}) for _ in range(2))
     assert first.best_score == -math.inf
     first.best_score, first.history = 0.7, [{"epoch": 1}]
     second.load_state_dict(first.state_dict())
@@ -66,17 +72,19 @@ def test_the_state_goes_on_with_the_best_score(examples, tmp_path):
 
 
 def test_thresholds_are_fitted_to_the_float32_outputs_that_are_served(examples, network, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)  # training uses bf16
-    held_out = Validation(examples[1], CPU, tmp_path / "m.pth", {})
+    monkeypatch.setattr(precision, "bfloat16_is_faster", lambda: True)  # training uses bf16
+    held_out = Validation({"HAM10000": examples[1]}, CPU, tmp_path / "m.pth", {})
     held_out.add_epoch(network, figures(1))
     checkpoint = held_out.complete(examples[0])
+    squares, labels = held_out.parts["HAM10000"]
     with torch.inference_mode():
-        probabilities, novelty = PixelsToProbabilities(checkpoint).eval()(torch.from_numpy(held_out.squares))
-    threshold = calibrate.fit_malignant_threshold(probabilities.numpy(), held_out.labels)
+        probabilities, novelty = PixelsToProbabilities(checkpoint).eval()(torch.from_numpy(squares))
+    threshold = calibrate.fit_malignant_threshold([(probabilities.numpy(), labels)])
     assert checkpoint.malignant_threshold == pytest.approx(threshold, rel=1e-5)
-    plausible = calibrate.fit_plausible_threshold([(probabilities.numpy(), held_out.labels)])
+    plausible = calibrate.fit_plausible_threshold([(probabilities.numpy(), labels)])
     assert checkpoint.plausible_threshold == pytest.approx(plausible, rel=1e-5)
-    assert np.quantile(novelty.numpy(), calibrate.FAMILIAR_SHARE) == pytest.approx(1, rel=1e-4)
+    reached = np.quantile(novelty.numpy(), calibrate.FAMILIAR_SHARE, method="inverted_cdf")
+    assert reached == pytest.approx(1, rel=1e-4)
     train_squares = validation.load_squares(examples[0], 1, "test")
     features, _ = calibrate.predict(checkpoint.network(), train_squares, CPU)
     np.testing.assert_allclose(checkpoint.novelty.mean, features.mean(0), rtol=1e-4, atol=1e-6)
@@ -84,7 +92,72 @@ def test_thresholds_are_fitted_to_the_float32_outputs_that_are_served(examples, 
 
 def test_no_malignant_image_is_a_checkpoint_without_a_threshold(examples, network, tmp_path, monkeypatch):
     benign = [[e for e in side if e.label in (2, 3, 5, 6)] for side in examples]
-    held_out = Validation(benign[1], CPU, tmp_path / "m.pth", {})
+    held_out = Validation({"HAM10000": benign[1]}, CPU, tmp_path / "m.pth", {})
     held_out.add_epoch(network, figures(1))
     assert held_out.complete(benign[0]).malignant_threshold is None
     assert Checkpoint.load(Path(tmp_path / "m.pth")).malignant_threshold is None
+
+
+# Several sources
+
+
+def of(path: Path, recipe: Recipe) -> Checkpoint:
+    """A checkpoint of a run with ``recipe``, as it is read from its file."""
+    Checkpoint({}, training={"recipe": asdict(recipe)}).save(path)
+    return Checkpoint.load(path)
+
+
+def test_every_part_is_scored(root, examples, network, tmp_path, monkeypatch, capsys):
+    second = examples[0][:9]
+    held_out = Validation({"HAM10000": examples[1], "milk10k": second}, CPU, tmp_path / "m.pth", {})
+    scored = []
+    monkeypatch.setattr(validation, "best_score", lambda parts: scored.append(parts) or 0.5)
+    held_out.add_epoch(network, figures(1))
+    truths = [[example.label for example in part] for part in (examples[1], second)]
+    assert [labels.tolist() for _, labels in scored[0]] == truths
+
+    (entry,) = held_out.history
+    assert f"validation: {json.dumps(entry)}\n" in capsys.readouterr().out
+    assert list(entry["validation"]) == ["HAM10000", "milk10k"] and entry["validation_score"] == 0.5
+    for (logits, labels), rounded in zip(scored[0], entry["validation"].values(), strict=True):
+        assert rounded["accuracy"] == pytest.approx((logits.argmax(1) == labels).mean(), abs=1e-4)
+        assert list(rounded) == ["accuracy", "balanced_accuracy", "macro_auroc"] and 0 <= rounded["macro_auroc"] <= 1
+
+    facts = held_out.complete(examples[0]).training["validation"]
+    assert {name: part["images"] for name, part in facts.items()} == {"HAM10000": len(examples[1]), "milk10k": 9}
+    assert "HAM10000: balanced accuracy" in (out := capsys.readouterr().out) and "; milk10k: balanced accuracy" in out
+
+    held_out.keep_answers(tmp_path / "kept.csv", train_folder(root))
+    kept = Predictions.read(tmp_path / "kept.csv")
+    assert [example.path.name for example in kept.examples] == [example.path.name for example in examples[1]]
+
+
+@pytest.fixture
+def sizes(tmp_path) -> list[Example]:
+    """Photographs whose shorter sides have 84, 111, 112 and 256 pixels."""
+    made = []
+    for number, size in enumerate([(84, 84), (300, 111), (112, 300), (256, 256)]):
+        Image.new("RGB", size).save(tmp_path / f"{number}.png")
+        made.append(Example(tmp_path / f"{number}.png", number, str(number)))
+    return made
+
+
+def test_the_last_epochs_had_large_photographs_only(sizes, tmp_path):
+    recipe = replace(SEVERAL_SOURCES, sizes=((0.5, 64), (1.0, 160)), least_side=0.7)  # 112 pixels
+    assert large_enough(sizes, of(tmp_path / "m.pth", recipe)) == sizes[2:]
+    assert large_enough(sizes, of(tmp_path / "m.pth", Recipe())) == sizes
+    assert large_enough(sizes, Checkpoint({})) == sizes
+
+
+def test_small_photographs_are_not_what_is_familiar(examples, network, tmp_path, monkeypatch):
+    small, facts = examples[0][:5], {"recipe": asdict(replace(SEVERAL_SOURCES, sizes=((1.0, 64),)))}
+    for example in small:  # the others have 48 pixels
+        Image.new("RGB", (44, 44)).save(example.path)
+    held_out = Validation({"HAM10000": examples[1]}, CPU, tmp_path / "m.pth", facts)
+    held_out.add_epoch(network, figures(1))
+    familiar, squares_for_novelty = [], validation.squares_for_novelty
+    monkeypatch.setattr(
+        validation, "squares_for_novelty", lambda chosen: familiar.append(chosen) or squares_for_novelty(chosen)
+    )
+    held_out.complete(examples[0])
+    assert familiar == [examples[0][5:]]
