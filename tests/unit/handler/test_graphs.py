@@ -16,7 +16,7 @@ from handler.bias import BiasSetting, FlagFigures
 from handler.checkpoint import Checkpoint
 from handler.convert import facts
 from handler.engines import Classifier, has_bfloat16
-from handler.graphs import INDEX, Arithmetic, Graphs, GraphsError, compile_graph, ov
+from handler.graphs import INDEX, Arithmetic, Graphs, GraphsError, ModelFacts, compile_graph, ov
 from handler.saturation import convolution
 from tests.conftest import ROOT
 from tests.unit.test_packaging import PACKAGES
