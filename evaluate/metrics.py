@@ -18,7 +18,7 @@ BINS = 15
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
     """Share of images whose most probable class is the true one."""
-    return mean(probabilities.argmax(1) == labels, weights)
+    return _mean(probabilities.argmax(1) == labels, weights)
 
 
 def recalls(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -72,24 +72,24 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 def brier_score(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
     """Squared error summed over the classes, 0 to 2, averaged over images (Brier, Monthly Weather Review, 1950)."""
     truth = np.eye(probabilities.shape[1])[labels]
-    return mean(((probabilities.astype(float) - truth) ** 2).sum(1), weights)
+    return _mean(((probabilities.astype(float) - truth) ** 2).sum(1), weights)
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
     """Mean negative log-likelihood of the true class, whose probability is clipped to at least 1e-12."""
     of_truth = probabilities[np.arange(len(labels)), labels].astype(float)
-    return mean(-np.log(np.maximum(of_truth, 1e-12)), weights)
+    return _mean(-np.log(np.maximum(of_truth, 1e-12)), weights)
 
 
 def rates(called: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> tuple[Scalars, Scalars]:
     """``(sensitivity, specificity)`` of the decision ``called`` for the truth ``positive``, both boolean (N,)."""
     weights = np.ones(len(positive)) if weights is None else weights
-    return mean(called, weights * positive), mean(~called, weights * ~positive)
+    return _mean(called, weights * positive), _mean(~called, weights * ~positive)
 
 
 def coverage(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
     """Share of images whose set, a row of ``sets``, boolean (N, C), holds the true class."""
-    return mean(_covered(sets, labels), weights)
+    return _mean(_covered(sets, labels), weights)
 
 
 def coverages(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -99,7 +99,7 @@ def coverages(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None =
 
 def set_size(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
     """Mean number of classes in an image's set."""
-    return mean(sets.sum(1), weights)
+    return _mean(sets.sum(1), weights)
 
 
 def set_sizes(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -110,12 +110,6 @@ def set_sizes(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None =
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """``part / whole``, NaN where ``whole`` is 0."""
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=np.asarray(whole) > 0)
-
-
-def mean(values: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
-    """Mean over the images of ``values`` (N,), numbers or booleans."""
-    weights = np.ones(len(values)) if weights is None else weights
-    return _plain(ratio(weights @ values.astype(float), weights.sum(-1)))
 
 
 def mean_of_known(values: np.ndarray) -> np.ndarray:
@@ -134,6 +128,11 @@ def _in_bins(
     weights = np.ones(len(labels)) if weights is None else weights
     right = probabilities.argmax(1) == labels
     return weights @ member, weights @ (member * confidence[:, None]), weights @ (member * right[:, None])
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None) -> Scalars:
+    weights = np.ones(len(values)) if weights is None else weights
+    return _plain(ratio(weights @ values.astype(float), weights.sum(-1)))
 
 
 def _means_by_class(values: np.ndarray, labels: np.ndarray, classes: int, weights: np.ndarray | None) -> np.ndarray:

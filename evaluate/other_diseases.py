@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +80,8 @@ def disease_figures(answers: OtherAnswers, resamples: int, seed: int) -> dict[st
         bootstrap = Bootstrap(np.arange(member.sum()), resamples, seed)
 
         def mean(values: np.ndarray) -> Figure:
-            return figure_of(bootstrap.estimate(partial(metrics.mean, values[member])))
+            of_member = values[member]
+            return figure_of(bootstrap.estimate(lambda w: metrics.ratio(w @ of_member, w.sum(-1))))
 
         sources = _by_frequency(source[member])
         return DiseaseFigures(

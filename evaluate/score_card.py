@@ -398,7 +398,8 @@ def _novelty(predictions: Predictions, bootstrap: Bootstrap) -> Novelty | None:
     if predictions.novelty is None:
         return None
     flagged = predictions.novelty > NOVELTY_LIMIT
-    return Novelty(NOVELTY_LIMIT, figure_of(bootstrap.estimate(partial(metrics.mean, flagged))))
+    share = bootstrap.estimate(lambda weights: metrics.ratio(weights @ flagged, weights.sum(-1)))
+    return Novelty(NOVELTY_LIMIT, figure_of(share))
 
 
 def _plausible(predictions: Predictions, bootstrap: Bootstrap) -> PlausibleSets | None:
