@@ -7,6 +7,8 @@ PY = .venv/bin/python
 PRECISION ?= Moyenne
 ## ROOT       the folder of HAM10000, for make evaluate
 ROOT ?= ../shared/ham10000
+## ALSO       a folder of photographs from other sources, for make evaluate, if it exists
+ALSO ?= ../shared/elsewhere
 ## MODEL      the checkpoint, for make promote, with its score card in score_card/ beside it
 ## CUDA       1 or 0: with CUDA's libraries or without, for the first set-up (with them if there is an NVIDIA GPU)
 ## PYTHON     Python 3.11, for the first set-up, if it is not on the path
@@ -57,8 +59,8 @@ unit: .venv/test.stamp ## run the quick tests alone, without a service (some min
 docs: .venv/test.stamp ## build the documents in docs/ into build/docs/index.html
 	@$(PY) -m mkdocs build --quiet --strict
 
-evaluate: setup ## the shipped model's score card on the test images under ROOT
-	@$(PY) evaluate/main_evaluate.py "$(ROOT)"
+evaluate: setup ## the shipped model's score card on the test images under ROOT, and that of ALSO
+	@if [ -d "$(ALSO)" ]; then set -- --also "$(ALSO)"; fi; $(PY) evaluate/main_evaluate.py "$(ROOT)" "$$@"
 
 bench: .venv/test.stamp ## speed of inference and explanation, beside the plain way, in one run
 	@$(PY) benchmarks/speed.py

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from evaluate.dataset import find_examples, load_squares, split_by_lesion
 from handler.checkpoint import Checkpoint
 from handler.convert import convert, trace
 from handler.engines import has_bfloat16
-from handler.graphs import core, ov
+from handler.graphs import Arithmetic, compile_graph, ov
 from handler.network import PixelsToProbabilities
 from handler.quantise import Ranges, RoundedWeights, Rounding, convolutions, fold_batch_norm, quantise
 from handler.regions import paint, regions_of, skin_surface
@@ -63,7 +62,7 @@ def main() -> None:
         )
     )  # fmt: skip
     perturbed = perturbations(photographs[:PERTURBED_PHOTOS], rng)
-    runs = {name: compiled(graph, kind) for name, graph, kind in variants(checkpoint, calibration)}
+    runs = {name: compiled(graph, arithmetic) for name, graph, arithmetic in variants(checkpoint, calibration)}
     speeds = images_per_second(runs, perturbed[:BATCH])
     answers = {name: (in_batches(run, photographs), in_batches(run, perturbed)) for name, run in runs.items()}
     exact, exact_perturbed = answers["float32"]
@@ -74,22 +73,22 @@ def main() -> None:
         print(f"| {name} | {speeds[name]:.0f} | {agreement(found, exact):.4f} | {errors[0]:.3f} | {errors[1]:.3f} |")
 
 
-def variants(checkpoint: Checkpoint, calibration: np.ndarray) -> Iterator[tuple[str, ov.Model, Any]]:
-    """Name, graph and floating-point type of each variant; None is the engine's choice."""
+def variants(checkpoint: Checkpoint, calibration: np.ndarray) -> Iterator[tuple[str, ov.Model, Arithmetic]]:
+    """Name and graph of each variant, and the arithmetic of what it does not quantise."""
     ranges = checkpoint.ranges
     if ranges is None:
         raise SystemExit("the checkpoint has no ranges: let its training end")
     plain = trace(PixelsToProbabilities(checkpoint).eval())
-    yield "float32", plain, ov.Type.f32
+    yield "float32", plain, "float32"
     if has_bfloat16():
-        yield "bfloat16", plain, ov.Type.bf16
-    yield "8 bits: inputs of convolutions", trace(rounded(checkpoint, inputs_only, ranges)), None
-    yield "… and residual sums", trace(rounded(checkpoint, with_sums, ranges)), None
-    yield "… and whole pixels", convert(replace(checkpoint, rounding_errors=None)).samples, None
+        yield "bfloat16", plain, "bfloat16"
+    yield "8 bits: inputs of convolutions", trace(rounded(checkpoint, inputs_only, ranges)), "float32"
+    yield "… and residual sums", trace(rounded(checkpoint, with_sums, ranges)), "float32"
+    yield "… and whole pixels", convert(replace(checkpoint, rounding_errors=None)).samples, "float32"
     ours = convert(checkpoint).samples
-    yield f"… and corrected biases{'' if saturates() else ' (ours)'}", ours, None
+    yield f"… and corrected biases{'' if saturates() else ' (ours)'}", ours, "float32"
     if saturates():
-        yield "… and weights whose sums fit (ours on this CPU)", without_saturation(ours), None
+        yield "… and weights whose sums fit (ours on this CPU)", without_saturation(ours), "float32"
     try:
         nncf = importlib.import_module("nncf")  # nothing else needs it
     except ImportError:
@@ -102,7 +101,7 @@ def variants(checkpoint: Checkpoint, calibration: np.ndarray) -> Iterator[tuple[
         ("mixed", nncf.QuantizationPreset.MIXED),
     ):
         graph = nncf.quantize(plain.clone(), dataset, preset=preset, subset_size=len(calibration))
-        yield f"NNCF, preset {name}", graph, None
+        yield f"NNCF, preset {name}", graph, "float32"
 
 
 def rounded(
@@ -136,13 +135,9 @@ def symmetric(bounds: tuple[float, float]) -> tuple[float, float]:
     return (-max(high, -low), max(high, -low)) if low < 0 else bounds
 
 
-def compiled(graph: ov.Model, kind: Any) -> Run:
+def compiled(graph: ov.Model, arithmetic: Arithmetic) -> Run:
     """The graph as the service runs it."""
-    hint = ov.properties.hint
-    config: dict[Any, Any] = {hint.performance_mode: hint.PerformanceMode.LATENCY}
-    if kind is not None:
-        config[hint.inference_precision] = kind
-    model = core().compile_model(graph, "CPU", config)
+    model = compile_graph(graph, arithmetic)
     return lambda pixels: np.array(model(pixels, share_inputs=True)[0])
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -26,6 +27,13 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 class DataError(ValueError):
     """The data folder is not as documented. The message names the file and says what to change."""
+
+
+class Photograph(Protocol):
+    """Anything with an image file."""
+
+    @property
+    def path(self) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,7 @@ def class_counts(examples: list[Example]) -> dict[str, int]:
     return {name: counts[i] for i, name in enumerate(CLASSES)}
 
 
-def load_squares(examples: list[Example], workers: int, description: str, side: int = SIZE) -> np.ndarray:
+def load_squares(examples: Sequence[Photograph], workers: int, description: str, side: int = SIZE) -> np.ndarray:
     """The centre squares of all examples, ``uint8`` (N, side, side, 3), preprocessed as in serving.
 
     Raises:

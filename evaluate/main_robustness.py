@@ -1,10 +1,12 @@
 """Measure how much of a trained model's accuracy survives other cameras, compression and resizing.
 
     python evaluate/main_robustness.py ../shared/ham10000
+    python evaluate/main_robustness.py ../shared/ham10000 --also ../shared/elsewhere
 
 Every photograph of the validation part of the training images and of the test images is changed in ten ways
 (``evaluate/shifts.py``) and classified. Recipes are to be chosen by the validation part alone. The table goes into
-``robustness.json`` beside the score card, whose command then shows it. It takes minutes.
+``robustness.json`` beside the score card, whose command then shows it. It takes minutes. ``--also`` adds tables of the
+validation and test parts of other sources.
 """
 
 from __future__ import annotations
@@ -19,14 +21,15 @@ from pathlib import Path
 import numpy as np
 
 from evaluate import robustness
-from evaluate.arguments import UsageError, add_bootstrap_options, ensure_writable_folder
+from evaluate.arguments import UsageError, add_also_option, add_bootstrap_options, ensure_writable_folder
 from evaluate.dataset import FOLDERS, METADATA, DataError, Example, find_examples
 from evaluate.held_out import held_out
-from evaluate.main_evaluate import OUTPUT, ROBUSTNESS, ROOT
+from evaluate.main_evaluate import ELSEWHERE, OUTPUT, ROBUSTNESS, ROOT, split_elsewhere
 from evaluate.predictions import Predictions, in_known_order, model_of
 from evaluate.report import robustness_table
 from evaluate.robustness import Robustness
 from evaluate.shifts import SHIFTS
+from evaluate.sources import find_sources
 from handler.checkpoint import Checkpoint, CheckpointError
 from handler.engines import Classifier
 
@@ -42,6 +45,9 @@ def main(argv: list[str] | None = None) -> int:
             ensure_writable_folder(arguments.answers, "--answers")
         checkpoint = Checkpoint.load(arguments.modelname)
         sets = {name: examples_of(arguments.root, name, checkpoint) for name in arguments.sets}
+        if arguments.also:
+            split = split_elsewhere(find_sources(arguments.also), arguments.root, checkpoint)
+            sets |= {f"{name}, {ELSEWHERE}": getattr(split, name) for name in arguments.sets}
         classifier = Classifier(checkpoint)
 
         def answer(squares: np.ndarray) -> np.ndarray:
@@ -94,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"folder of {ROBUSTNESS} (default: model_store/score_card)",
     )
     p.add_argument("--answers", type=Path, metavar="DIR", help="folder for the answers, for main_compare.py")
+    add_also_option(p)
     add_bootstrap_options(p)
     return p
 
@@ -109,8 +116,8 @@ def keep(
     """Write the answers under each shift to files such as ``validation_blur_of_1.5_px.csv``."""
     inside = [replace(example, path=Path(example.path.name)) for example in examples]
     for shift, probabilities in answers.items():
-        words = "_".join(re.findall(r"[\w.]+", shift))
-        Predictions(inside, probabilities, model=model).write(folder / f"{name}_{words}.csv")
+        words = "_".join(re.findall(r"[\w.]+", f"{name} {shift}"))
+        Predictions(inside, probabilities, model=model).write(folder / f"{words}.csv")
 
 
 if __name__ == "__main__":

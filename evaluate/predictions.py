@@ -4,82 +4,83 @@ from __future__ import annotations
 
 import csv
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 
-from api.classes import CLASSES, class_indices
-from evaluate.dataset import DataError, Example, patient_fields, read_rows
+from api.classes import CLASSES, MALIGNANT, class_indices
+from evaluate.dataset import DataError, Example, Photograph, patient_fields, read_rows, text_of
 from handler.graphs import sha256
 
-PATIENT = ("age", "sex", "localization")
 MODEL = ("model", "sha256")
 THRESHOLDS = ("malignant_threshold", "plausible_threshold")
+ORIGIN = ("source", "skin_tone")
+"""Columns that are written only if a value is known."""
+
+NOVELTY_LIMIT = 1.0
+"""An image with a higher novelty is flagged as unlike the training images."""
+
+Image = TypeVar("Image", bound=Photograph)
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Answers(ABC, Generic[Image]):
     """Answers to ``examples``, in their order.
 
     Attributes:
-        examples: the labelled images; their paths are relative to the folder of the set.
+        examples: the images; their paths are relative to the folder of the set.
         probabilities: float32 (N, classes), in the order of ``CLASSES``.
-        novelty: float32 (N,), how unlike the training images each image is, flagged above 1; None if not known.
+        novelty: float32 (N,), how unlike the training images each image is, flagged above :data:`NOVELTY_LIMIT`; None
+            if not known.
         model: file name and first 12 digits of the SHA-256 of the checkpoint; empty if not known.
         malignant_threshold: an image is called malignant from this summed probability of
             :data:`api.classes.MALIGNANT`; None if there is no such threshold.
         plausible_threshold: a diagnosis cannot be excluded from this probability; None if there is no such threshold.
     """
 
-    examples: list[Example]
+    examples: list[Image]
     probabilities: np.ndarray
     novelty: np.ndarray | None = None
     model: tuple[str, str] = ("", "")
     malignant_threshold: float | None = None
     plausible_threshold: float | None = None
 
-    @property
-    def labels(self) -> np.ndarray:
-        """The true classes, int (N,)."""
-        return np.array([e.label for e in self.examples], int)
-
     def write(self, path: Path) -> None:
         """Write a row per image, with digits enough for :meth:`read` to restore every number exactly."""
-        classes = list(CLASSES)
-        thresholds = {name: value for name in THRESHOLDS if (value := getattr(self, name)) is not None}
-        optional = ["novelty"] * (self.novelty is not None) + [*thresholds]
+        count = len(self.examples)
+        columns = self._columns()
+        columns |= {name: [value] * count for name, value in zip(MODEL, self.model, strict=True)}
+        if self.novelty is not None:
+            columns["novelty"] = map(_digits, self.novelty)
+        thresholds = {name: getattr(self, name) for name in THRESHOLDS}
+        columns |= {name: [value] * count for name, value in thresholds.items() if value is not None}
+        columns |= {name: map(_digits, column) for name, column in zip(CLASSES, self.probabilities.T, strict=True)}
         with path.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow(["file", "lesion_id", "dx", *PATIENT, *MODEL, *optional, *classes])
-            for i, (e, row) in enumerate(zip(self.examples, self.probabilities, strict=True)):
-                patient = ["" if e.age is None else e.age, e.sex, e.site]
-                more: list[object] = [] if self.novelty is None else [_digits(self.novelty[i])]
-                more += thresholds.values()
-                known: list[object] = [e.path.as_posix(), e.lesion, classes[e.label], *patient, *self.model]
-                table.writerow(known + more + [_digits(p) for p in row])
+            table.writerow(columns)
+            table.writerows(zip(*columns.values(), strict=True))
 
     @classmethod
-    def read(cls, path: Path) -> Predictions:
+    def read(cls, path: Path) -> Self:
         """Read what :meth:`write` wrote; only the columns ``file``, ``dx`` and one per class are required.
 
         Raises:
             DataError: the file, a column or every row is missing, or a value is invalid.
         """
-        classes = list(CLASSES)
-        rows = read_rows(path, ("file", "dx", *classes))
+        rows = read_rows(path, ("file", "dx", *CLASSES))
         if not rows:
             raise DataError(f"{path} has no row: it holds one for each image")
-        examples, probabilities = [], np.empty((len(rows), len(classes)), np.float32)
+        examples, probabilities = [], np.empty((len(rows), len(CLASSES)), np.float32)
         for row, into in zip(rows, probabilities, strict=True):
-            if row["dx"] not in classes:
-                raise DataError(f"{path}: {row['file']} has dx {row['dx']!r}; known are {', '.join(classes)}")
-            values = [_number(path, row, c) for c in classes]
+            examples.append(cls._example(path, row))
+            values = [_number(path, row, c) for c in CLASSES]
             if min(values) < 0 or abs(sum(values) - 1) > 1e-3:
                 raise DataError(f"{path}: the probabilities of {row['file']} are negative or do not add up to 1")
             into[:] = values
-            label, lesion = classes.index(row["dx"]), row.get("lesion_id") or ""
-            examples.append(Example(Path(row["file"] or ""), label, lesion, *patient_fields(row)))
         novelty = [_number(path, row, "novelty") for row in rows] if "novelty" in rows[0] else None
         thresholds = {name: _number(path, rows[0], name) for name in THRESHOLDS if _constant(path, rows, name)}
         return cls(
@@ -89,6 +90,55 @@ class Predictions:
             (_constant(path, rows, MODEL[0]), _constant(path, rows, MODEL[1])),
             **thresholds,
         )
+
+    @abstractmethod
+    def _columns(self) -> dict[str, Iterable[object]]:
+        """What is known of the images, by the name of the column."""
+
+    @classmethod
+    @abstractmethod
+    def _example(cls, path: Path, row: dict[str, str | None]) -> Image:
+        """The image that a row of ``path`` is about.
+
+        Raises:
+            DataError: a value is invalid.
+        """
+
+
+class Predictions(Answers[Example]):
+    """Answers to labelled images."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The true classes, int (N,)."""
+        return np.array([e.label for e in self.examples], int)
+
+    def _columns(self) -> dict[str, Iterable[object]]:
+        examples, classes = self.examples, list(CLASSES)
+        columns: dict[str, Iterable[object]] = {
+            "file": [e.path.as_posix() for e in examples],
+            "lesion_id": [e.lesion for e in examples],
+            "dx": [classes[e.label] for e in examples],
+            "age": ["" if e.age is None else e.age for e in examples],
+            "sex": [e.sex for e in examples],
+            "localization": [e.site for e in examples],
+        }
+        origin = {name: [getattr(e, name) for e in examples] for name in ORIGIN}
+        return columns | {name: values for name, values in origin.items() if any(values)}
+
+    @classmethod
+    def _example(cls, path: Path, row: dict[str, str | None]) -> Example:
+        classes = list(CLASSES)
+        if row["dx"] not in classes:
+            raise DataError(f"{path}: {row['file']} has dx {row['dx']!r}; known are {', '.join(classes)}")
+        label, lesion = classes.index(row["dx"]), row.get("lesion_id") or ""
+        origin = [text_of(row, name) for name in ORIGIN]
+        return Example(Path(row["file"] or ""), label, lesion, *patient_fields(row), *origin)
+
+
+def malignant_scores(probabilities: np.ndarray) -> np.ndarray:
+    """The summed probability (N,) of the malignant classes, added in float32 as in serving."""
+    return probabilities[:, class_indices(MALIGNANT)].sum(1).astype(float)
 
 
 def in_known_order(probabilities: np.ndarray, classes: list[str]) -> np.ndarray:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from msgspec import UNSET
 
 from evaluate.arithmetic import ArithmeticFigures
 from evaluate.comparison import Difference
 from evaluate.figures import Figure
 from evaluate.metrics import BINS
+from evaluate.other_diseases import DiseaseFigures
 from evaluate.predictions import Predictions
 from evaluate.robustness import Robustness
 from evaluate.score_card import (
@@ -41,6 +43,14 @@ PICTURES = {
     "confusion.png": "Shares and counts of the answers to each true class",
     "melanoma_roc.png": "Sensitivity against false alarms for melanoma, with the operating points",
 }
+OTHER_DISEASES = {
+    "scc": "squamous cell carcinoma",
+    "inf": "inflammatory",
+    "ben_oth": "other benign",
+    "mal_oth": "other malignant",
+}
+"""Names of MILK10k's diagnoses that the model does not know."""
+
 TRADE_OFF_PICTURE, TRADE_OFF_TEXT = "trade_off.png", "Balanced accuracy against accuracy, by the strength of the bias"
 """Only of a card that has the curve."""
 
@@ -62,6 +72,7 @@ def markdown(card: ScoreCard) -> str:
         ),
         _plausible(card),
         _groups(card),
+        _other_diseases(card),
         _trade_off(card),
         f"![{TRADE_OFF_TEXT}]({TRADE_OFF_PICTURE})" if card.trade_off else "",
         _robustness(card),
@@ -86,14 +97,15 @@ def _summary(card: ScoreCard) -> str:
     intervals, reference = card.intervals, card.reference
     by = f" by {card.model.file} (SHA-256 {card.model.sha256}…)" if card.model else ""
     lesions = f" of {card.lesions} lesions" if card.lesions else ""
+    sources = f" from {_listed(list(card.groups['source']))}" if "source" in card.groups else ""
     rows = [
         [name, _value(figure), _interval(figure), _show(getattr(reference, key, None), "")]
         for key, name in NAMES.items()
         for figure in [getattr(card.metrics, key)]
     ]
     lines = [
-        f"{card.images} images{lesions}, one forward pass each{by}, compared with always answering the most frequent "
-        f"class ({reference.dx}). Intervals are {100 * intervals.level:g} %, by a percentile bootstrap "
+        f"{card.images} images{lesions}{sources}, one forward pass each{by}, compared with always answering the most "
+        f"frequent class ({reference.dx}). Intervals are {100 * intervals.level:g} %, by a percentile bootstrap "
         f"({intervals.resamples} resamples) over {_resampled(card)}.",
         "",
         *_table(["", "model", "interval", "most frequent class"], rows),
@@ -193,8 +205,9 @@ def robustness_table(robustness: Robustness) -> str:
         "validation images chose the epoch and the calibration; recipes are compared by them, not by the test images.",
     ]
     for name, rows in robustness.sets.items():
+        part, comma, where = name.partition(",")
         head = [
-            f"{robustness.images[name]} {name} images",
+            f"{robustness.images[name]} {part} images{comma}{where}",
             "accuracy",
             "difference",
             "balanced accuracy",
@@ -277,7 +290,7 @@ def _groups(card: ScoreCard) -> str:
         rows = (
             [
                 name,
-                f"{group.images} (few)" if group.few else group.images,
+                _images(group.images),
                 group.classes,
                 _with_interval(group.accuracy),
                 _with_interval(group.balanced_accuracy),
@@ -291,7 +304,47 @@ def _groups(card: ScoreCard) -> str:
         "The groups have different diagnoses, which alone makes their figures differ. Few means fewer than "
         f"{MIN_GROUP_IMAGES} images, too few to judge such a group."
     )
-    return "\n".join(["## By age, sex and body site", "", note, *lines])
+    kinds = ["body site" if kind == "site" else kind for kind in card.groups]
+    return "\n".join([f"## By {_listed(kinds)}", "", note, *lines])
+
+
+def _other_diseases(card: ScoreCard) -> str:
+    if card.other_diseases is UNSET:
+        return ""
+    rows: dict[str, DiseaseFigures] = {}
+    for dx, disease in card.other_diseases.items():
+        name = f"{OTHER_DISEASES[dx]} ({dx})" if dx in OTHER_DISEASES else dx
+        rows |= {name: disease} | {f"{dx}, {source}": part for source, part in disease.sources.items()}
+    flags = (
+        [name, _images(d.images), *map(_with_interval, (d.malignant_flag, d.novelty_flag, d.set_size))]
+        for name, d in rows.items()
+    )
+    diagnoses = ([name, *map(_with_interval, d.diagnoses.values())] for name, d in rows.items())
+    images = sum(disease.images for disease in card.other_diseases.values())
+    return "\n".join(
+        [
+            "## Diseases that the model does not know",
+            "",
+            f"{images} photographs of diseases that are none of its classes, so that no diagnosis it gives is right. "
+            "Shares of each disease's images with the malignant flag and with the out-of-distribution flag, and the "
+            "mean number of diagnoses that cannot be excluded. Intervals are over the images of each disease.",
+            "",
+            *_table(["disease", "images", "malignant", "out of distribution", "diagnoses not excluded"], flags),
+            "",
+            "Shares of the diagnoses given (the most probable class):",
+            "",
+            *_table(["disease", *card.classes], diagnoses),
+        ]
+    )
+
+
+def _images(count: int) -> str:
+    return f"{count} (few)" if count < MIN_GROUP_IMAGES else str(count)
+
+
+def _listed(names: list[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _table(head: list[str], rows: Iterable[list[Any]]) -> list[str]:
@@ -314,8 +367,8 @@ def _interval(figure: Figure) -> str:
     return "–" if figure.low is None else f"{_show(figure.low)}–{_show(figure.high)}"
 
 
-def _with_interval(figure: Figure) -> str:
-    return "–" if figure.value is None else f"{_value(figure)} ({_interval(figure)})"
+def _with_interval(figure: Figure | None) -> str:
+    return "–" if figure is None or figure.value is None else f"{_value(figure)} ({_interval(figure)})"
 
 
 def _signed(figure: Figure) -> str:

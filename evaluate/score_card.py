@@ -13,7 +13,7 @@ from functools import partial
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from api.classes import CLASSES, MALIGNANT, class_indices
 from evaluate import metrics
@@ -21,7 +21,8 @@ from evaluate.arithmetic import ArithmeticFigures
 from evaluate.bootstrap import LEVEL, Bootstrap, clusters_of
 from evaluate.dataset import Example
 from evaluate.figures import Figure, figure_of, number
-from evaluate.predictions import Predictions
+from evaluate.other_diseases import DiseaseFigures, OtherAnswers, disease_figures
+from evaluate.predictions import NOVELTY_LIMIT, Predictions, malignant_scores
 from evaluate.robustness import Robustness
 from evaluate.roc import Point, Roc, area, at_sensitivity, at_specificity, aurocs, macro_auroc, roc
 from evaluate.trade_off import TradeOff, evaluate
@@ -38,8 +39,8 @@ AGES = (("<30", 30), ("30–44", 45), ("45–59", 60), ("60–74", 75), ("≥75"
 MIN_GROUP_IMAGES = 30
 """A smaller group is marked as too small to judge."""
 
-NOVELTY_LIMIT = 1.0
-"""An image with a higher novelty is flagged as unlike the training images."""
+SKIN_TONES = {"0": "0 (very dark)", "5": "5 (very light)"}
+"""Names of the ends of MILK10k's scale; the others are called by their number."""
 
 UNKNOWN = "unknown"
 
@@ -127,7 +128,7 @@ class Malignant(Struct, frozen=True):
 
 
 class Group(Struct, frozen=True):
-    """Images of one age group, sex or body site; ``classes`` is how many classes they have."""
+    """Images of one age group, sex, body site, source or skin tone; ``classes`` is how many classes they have."""
 
     images: int
     few: bool
@@ -173,7 +174,9 @@ class ScoreCard(Struct, frozen=True):
     """Everything that is known of a model on a set of images, in float32 but for ``arithmetics`` and ``robustness``.
 
     ``confusion`` holds counts, rows true classes and columns answers; ``classes`` and ``confusion`` are in the order of
-    :data:`api.classes.CLASSES`; ``groups`` are by kind (age, sex, site) and name.
+    :data:`api.classes.CLASSES`; ``groups`` are by kind (age, sex, site, and if known source and skin tone) and name.
+    ``other_diseases``, by their ``dx``, are only in cards of sets with photographs of diseases that are none of the
+    classes.
     """
 
     images: int
@@ -194,6 +197,7 @@ class ScoreCard(Struct, frozen=True):
     robustness: Robustness | None = None
     trade_off: TradeOff | None = None
     plausible: PlausibleSets | None = None
+    other_diseases: dict[str, DiseaseFigures] | UnsetType = UNSET
 
 
 def score_card(
@@ -203,10 +207,12 @@ def score_card(
     arithmetics: Sequence[ArithmeticFigures] = (),
     robustness: Robustness | None = None,
     trade_off: TradeOff | None = None,
+    others: OtherAnswers | None = None,
 ) -> ScoreCard:
     """Compute the card, with intervals over ``resamples`` resamples of the lesions.
 
     ``arithmetics``, ``robustness`` and the held-out part of ``trade_off`` need the network and come from elsewhere.
+    ``others`` are answers to photographs of other diseases.
     """
     lesions = [example.lesion for example in predictions.examples]
     bootstrap = Bootstrap(clusters_of(lesions), resamples, seed)
@@ -230,6 +236,7 @@ def score_card(
         robustness=robustness,
         trade_off=trade_off and evaluate(trade_off, predictions.probabilities, predictions.examples, resamples, seed),
         plausible=_plausible(predictions, bootstrap),
+        other_diseases=disease_figures(others, resamples, seed) if others else UNSET,
     )
 
 
@@ -244,22 +251,24 @@ def melanoma_curve(predictions: Predictions, weights: np.ndarray | None = None) 
     return roc(predictions.probabilities[:, melanoma], predictions.labels == melanoma, weights)
 
 
-def malignant_scores(probabilities: np.ndarray) -> np.ndarray:
-    """The summed probability (N,) of the malignant classes, added in float32 as in serving."""
-    return probabilities[:, class_indices(MALIGNANT)].sum(1).astype(float)
-
-
 def group_members(examples: list[Example]) -> dict[str, dict[str, np.ndarray]]:
-    """Members, boolean (N,), of the age, sex and body-site groups that have images; unknown ones come last."""
+    """Members, boolean (N,), of the groups that have images, by kind and name; unknown ones come last.
+
+    There are groups by source and skin tone only if one is known.
+    """
     names = {
         "age": [_age_group(e.age) for e in examples],
         "sex": [e.sex or UNKNOWN for e in examples],
         "site": [e.site or UNKNOWN for e in examples],
     }
-    in_order = {"age": [name for name, _ in AGES], "sex": sorted(set(names["sex"])), "site": sorted(set(names["site"]))}
+    if any(e.source for e in examples):
+        names["source"] = [e.source or UNKNOWN for e in examples]
+    if any(e.skin_tone for e in examples):
+        names["skin tone"] = [SKIN_TONES.get(e.skin_tone, e.skin_tone) or UNKNOWN for e in examples]
     groups: dict[str, dict[str, np.ndarray]] = {}
     for kind, of_images in names.items():
-        order = [name for name in in_order[kind] if name != UNKNOWN] + [UNKNOWN]
+        in_order = [name for name, _ in AGES] if kind == "age" else sorted(set(of_images))
+        order = [name for name in in_order if name != UNKNOWN] + [UNKNOWN]
         groups[kind] = {name: np.array(of_images) == name for name in order if name in of_images}
     return groups
 

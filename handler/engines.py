@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from handler.bias import BiasSetting
-from handler.cores import thread_limit
-from handler.graphs import Graphs, core, ov
+from handler.graphs import Arithmetic, Graphs, compile_graph, core, ov
 from handler.images import SIZE
 from handler.saturation import saturates, without_saturation
 
@@ -25,8 +24,6 @@ Engine = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 Sampler = Callable[[np.ndarray], np.ndarray]
 """Boolean masks (N, regions) in, probabilities (N, classes) of one photograph with the other regions hidden out."""
 
-Arithmetic = Literal["float32", "bfloat16"]
-
 ARITHMETIC_VARIABLE = "MLBIO_PRECISION"
 _ARITHMETIC_WORDS: dict[str, Arithmetic] = {
     "float32": "float32", "f32": "float32", "bfloat16": "bfloat16", "bf16": "bfloat16"
@@ -37,8 +34,8 @@ class Classifier:
     """Batched inference.
 
     :meth:`assess` computes answers, in bfloat16 where the CPU has instructions for it and in float32 elsewhere.
-    :meth:`sampler` and :meth:`sample_probabilities` are for LIME's thousands of perturbations: 8-bit integers on a CPU
-    (as answers, for a checkpoint without ranges), float16 on CUDA.
+    :meth:`sampler` and :meth:`sample_probabilities` are for LIME's thousands of perturbations: 8-bit integers and
+    float32 on a CPU (as answers, for a checkpoint without ranges), float16 on CUDA.
 
     Args:
         model: a checkpoint, or the graphs that were made of it.
@@ -127,19 +124,13 @@ class _OpenVino:
     batch = 32
 
     def __init__(self, graphs: Graphs, threads: int | None, arithmetic: Arithmetic | None) -> None:
-        hint = ov.properties.hint
-        config: dict[str, Any] = {hint.performance_mode: hint.PerformanceMode.LATENCY}
-        if threads := threads or thread_limit():
-            config[ov.properties.inference_num_threads] = threads
-            # OpenVINO would bind them to the machine's first cores, and those of another process too.
-            config[hint.enable_cpu_pinning] = False
         self.arithmetic = arithmetic or fastest_arithmetic()
-        types = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16}
-        in_answers = config | {hint.inference_precision: types[self.arithmetic]}
+        self._threads = threads
         self._of_integers = graphs.samples is not None
         self._for_samples = graphs.samples or graphs.answers
-        self._in_samples = config if self._of_integers else in_answers
-        self._answers = core().compile_model(graphs.answers, "CPU", in_answers)
+        # The rest of the 8-bit graph is in float32, so that explanations do not depend on whether a CPU has bfloat16.
+        self._arithmetic_of_samples: Arithmetic = "float32" if self._of_integers else self.arithmetic
+        self._answers = compile_graph(graphs.answers, self.arithmetic, threads)
 
     @cached_property
     def _graph_of_samples(self) -> ov.Model:
@@ -149,11 +140,11 @@ class _OpenVino:
     # Compiled when they are first asked for.
     @cached_property
     def _samples(self) -> ov.CompiledModel:
-        return core().compile_model(self._graph_of_samples, "CPU", self._in_samples)
+        return compile_graph(self._graph_of_samples, self._arithmetic_of_samples, self._threads)
 
     @cached_property
     def _sampler(self) -> ov.CompiledModel:
-        return core().compile_model(_with_painting(self._graph_of_samples), "CPU", self._in_samples)
+        return compile_graph(_with_painting(self._graph_of_samples), self._arithmetic_of_samples, self._threads)
 
     def answers(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _floats(self._answers(pixels, share_inputs=True))

@@ -8,6 +8,7 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,8 +18,12 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov
 
 from handler.bias import BiasSetting, FlagFigures
+from handler.cores import thread_limit
 
 INDEX = "graphs.json"
+
+Arithmetic = Literal["float32", "bfloat16"]
+_TYPES = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16}
 
 
 class GraphsError(ValueError):
@@ -61,6 +66,27 @@ def core() -> ov.Core:
     one core that stays, it is never unloaded.
     """
     return ov.Core()
+
+
+def compile_graph(graph: ov.Model, arithmetic: Arithmetic, threads: int | None = None) -> ov.CompiledModel:
+    """Compile a graph for low latency on the CPU.
+
+    Args:
+        graph: any; quantised operations stay in 8-bit integers.
+        arithmetic: of everything else. It has no default, as OpenVINO's depends on the CPU. A CPU without bfloat16
+            computes in float32.
+        threads: as many as :func:`handler.cores.thread_limit` allows unless given.
+    """
+    hint = ov.properties.hint
+    config: dict[str, Any] = {
+        hint.performance_mode: hint.PerformanceMode.LATENCY,
+        hint.inference_precision: _TYPES[arithmetic],
+    }
+    if threads := threads or thread_limit():
+        config[ov.properties.inference_num_threads] = threads
+        # OpenVINO would bind them to the machine's first cores, and those of another process too.
+        config[hint.enable_cpu_pinning] = False
+    return core().compile_model(graph, "CPU", config)
 
 
 class _Index(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import functools
 
 import numpy as np
 
-from handler.graphs import core, ov
+from handler.graphs import compile_graph, ov
 
 LARGEST_SUM = 127
 """Of two weights: with one more, from rounding, times 255 it is below 2 ** 15."""
@@ -26,7 +26,7 @@ def saturates() -> bool:
     """Whether this CPU's 8-bit convolutions saturate: tried with the largest numbers."""
     graph = convolution(np.full((PROBE_CHANNELS, PROBE_CHANNELS, 1, 1), 127), PROBE_SIDE)
     pixels = np.full((1, PROBE_CHANNELS, PROBE_SIDE, PROBE_SIDE), 255, np.float32)
-    found = core().compile_model(graph, "CPU")(pixels)[0]
+    found = compile_graph(graph, "float32")(pixels)[0]
     return float(found.min()) < 0.99 * 255 * 127 * PROBE_CHANNELS
 
 

@@ -82,7 +82,7 @@ def make_optimizer(network: ResNet, recipe: Recipe) -> torch.optim.Optimizer:
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in network.parameters():
         groups.setdefault((id(parameter) in head, parameter.ndim > 1), []).append(parameter)
-    return torch.optim.AdamW(
+    groups_with_settings = (
         {
             "params": parameters,
             "peak": recipe.head_learning_rate if is_head else recipe.learning_rate,
@@ -90,6 +90,7 @@ def make_optimizer(network: ResNet, recipe: Recipe) -> torch.optim.Optimizer:
         }
         for (is_head, decays), parameters in groups.items()
     )
+    return torch.optim.AdamW(groups_with_settings, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, progress: float, warm_up: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,15 @@ from PIL import Image
 
 from api.classes import CLASSES
 from api.photograph import open_photograph
-from evaluate import main_evaluate, report
-from evaluate.dataset import FOLDERS, METADATA, Example
+from evaluate import main_compare, main_evaluate, report
+from evaluate.dataset import FOLDERS, METADATA, Example, find_examples, split_by_lesion
 from evaluate.predictions import Predictions
 from handler.checkpoint import Checkpoint
 from handler.graphs import Graphs
 from handler.images import network_square
 from tests.conftest import ROOT
+from tests.tiny_ham10000 import make_root
+from tests.tiny_sources import make_sources
 from tests.unit.evaluate.sets import BCC, NV, confident, relabel
 
 
@@ -113,6 +116,66 @@ def test_what_the_checkpoint_knows_more_is_in_the_card(capsys, tmp_path, photogr
     assert f"Flagged as unlike the training images: {flagged:.3f}" in printed
 
 
+@pytest.fixture
+def several(tmp_path, drawn, monkeypatch) -> tuple[Path, Path]:
+    """HAM10000's folder, whose test part repeats some of its training part, and a folder of other sources.
+
+    The model learned from the former, and has both thresholds.
+    """
+    root = make_root(tmp_path / "ham")
+    examples = find_examples(root, "train")
+    (root / FOLDERS["test"]).mkdir()
+    for example in examples[::3]:
+        (root / FOLDERS["test"] / example.path.name).write_bytes(example.path.read_bytes())
+    learned, _ = split_by_lesion(examples, 0.1, 0)
+    facts = {"malignant_threshold": 0.4, "plausible_threshold": 0.06, "training": {"images": len(learned)}}
+    monkeypatch.setattr(main_evaluate.Checkpoint, "load", lambda path: Checkpoint({}, **facts))
+    monkeypatch.setattr(drawn, "tells_novelty", True)
+    return root, make_sources(tmp_path / "elsewhere")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_other_sources_have_a_card_of_their_own(capsys, several, tmp_path):
+    (root, folder), few, alone, both = several, ("--resamples", 20), tmp_path / "alone", tmp_path / "both"
+    printed = run(capsys, root, "--output", alone, *few)
+    assert not (alone / "elsewhere").exists()
+    with_others = run(capsys, root, "--also", folder, "--output", both, *few)
+    elsewhere = both / "elsewhere"
+    assert contents(both) == contents(alone) and set(contents(elsewhere)) == FILES | {"other_diseases.csv"}
+    assert with_others == printed + "\n" + (elsewhere / "score_card.md").read_text()
+    made = contents(elsewhere)
+    kept = Predictions.read(elsewhere / "probabilities.csv")
+    assert [e.label for e in kept.examples] == list(range(7)) * (len(kept.examples) // 7)  # one lesion of each class
+    assert {e.source for e in kept.examples} == {"milk10k"} and all(e.skin_tone for e in kept.examples)
+    card = json.loads(made["score_card.json"])
+    scc = card["other_diseases"]["scc"]
+    assert scc["images"] == 12 and scc["sources"]["bcn"]["images"] == 4
+    assert sum(share["value"] for share in scc["diagnoses"].values()) == pytest.approx(1, abs=1e-5)
+    assert list(card["groups"]["source"]) == ["milk10k"] and "skin tone" in card["groups"]
+
+    again = tmp_path / "again"
+    run(capsys, "--probabilities", elsewhere / "probabilities.csv", "--output", again, *few)
+    assert contents(again) == made
+    run(capsys, root, "--output", both, *few)
+    assert contents(elsewhere) == made
+    answers = str(elsewhere / "probabilities.csv")
+    assert main_compare.main(["--answers", answers, "--with", answers, "--resamples", "2"]) == 0
+    assert f"{len(kept.examples)} answers" in capsys.readouterr().out
+
+
+def test_other_sources_of_which_nothing_is_held_out_are_refused(capsys, several, tmp_path):
+    root, folder = several
+    table = folder / "metadata.csv"
+    table.write_text(table.read_text().replace(",milk10k,", ",clinic,"))
+    assert "--also has too few photographs of milk10k to hold some out" in refusal(
+        capsys, root, "--also", folder, "--output", tmp_path / "card"
+    )
+    assert not (tmp_path / "card").exists()
+
+
 def test_where_a_card_goes_unless_said_otherwise():
     def default(*arguments: str) -> Path:
         return main_evaluate.default_output(main_evaluate.parser().parse_args(arguments))
@@ -133,6 +196,7 @@ def test_where_a_card_goes_unless_said_otherwise():
         (["--images", "DIR", "--probabilities", "CSV"], "--images and --probabilities are both given"),
         (["--images", "DIR"], "--images and --labels belong together: give both"),
         (["ROOT", "--labels", "CSV"], "--images and --labels belong together"),
+        (["--probabilities", "CSV", "--also", "DIR"], "--also adds to the images of root: give root"),
         (["nowhere"], "nowhere is not a folder: give the one that holds HAM10000_metadata.csv"),
         (["--images", "nowhere", "--labels", "CSV"], "nowhere is not a folder: give the one that holds the images"),
         (["--probabilities", "nowhere.csv"], "nowhere.csv is missing: it holds a row per image (columns file, dx,"),

@@ -63,6 +63,16 @@ def test_columns_of_kept_answers(tmp_path, small):
     ]  # fmt: skip
 
 
+def test_source_and_skin_tone_are_kept_where_one_is_known(tmp_path, small):
+    with_source = [replace(e, source="milk10k") for e in small.examples]
+    both = [replace(e, skin_tone="3" if i else "") for i, e in enumerate(with_source)]
+    for examples, columns in ((small.examples, []), (with_source, ["source"]), (both, ["source", "skin_tone"])):
+        replace(small, examples=examples).write(tmp_path / "p.csv")
+        head = (tmp_path / "p.csv").read_text().splitlines()[0]
+        assert head.startswith(",".join(["file,lesion_id,dx,age,sex,localization", *columns, "model,sha256,"]))
+        assert Predictions.read(tmp_path / "p.csv").examples == examples
+
+
 def test_answers_of_others_need_only_files_diagnoses_and_probabilities(tmp_path):
     (tmp_path / "p.csv").write_text("dx,file,nv,mel,bcc,bkl,df,akiec,vasc\nmel,a.jpg,.25,.75,0,0,0,0,0\n")
     (example,) = Predictions.read(tmp_path / "p.csv").examples

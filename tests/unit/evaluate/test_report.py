@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from evaluate import report
+from evaluate.other_diseases import OtherAnswers
 from evaluate.predictions import Predictions
 from evaluate.score_card import ScoreCard, as_json, score_card
+from evaluate.sources import OtherDisease
 from tests.unit.evaluate.sets import BCC, MEL, NV, confident, examples_of, random_predictions
 
 
@@ -64,6 +67,25 @@ def test_people_that_are_not_known_have_no_table(small):
     assert "By age" not in report.markdown(score_card(replace(small, examples=examples), 2))
     site = [replace(e, site="head | neck\n") for e in examples]
     assert "| head \\| neck | 8 (few) |" in report.markdown(score_card(replace(small, examples=site), 2))
+
+
+def test_a_card_of_other_sources_names_them_and_the_diseases_that_the_model_does_not_know(small):
+    examples = [replace(e, source=("bcn", "milk10k")[i % 2], skin_tone="5") for i, e in enumerate(small.examples)]
+    others = OtherAnswers(
+        [OtherDisease(Path(f"{i}.jpg"), dx, "bcn" if i else "milk10k") for i, dx in enumerate(["scc", "scc", "rare"])],
+        confident([BCC, NV, NV]),
+        malignant_threshold=0.5,
+    )
+    text = report.markdown(score_card(replace(small, examples=examples), 20, others=others))
+    assert text.startswith("8 images of 6 lesions from bcn and milk10k, one forward pass each by m.pth")
+    assert "\n## By age, sex, body site, source and skin tone\n" in text
+    assert "| 5 (very light) | 8 (few) | 3 | 0.500" in text
+    part = text.split("\n## Diseases that the model does not know")[1].split("\n## ")[0]
+    assert "3 photographs of diseases that are none of its classes" in part
+    assert "| squamous cell carcinoma (scc) | 2 (few) | 0.500 (0.000–1.000) | – | – |" in part
+    assert "| scc, milk10k | 1 (few) | 1.000 (1.000–1.000) | – | – |" in part
+    assert "| rare | 1 (few) | 0.000 (0.000–0.000) | – | – |" in part
+    assert "| scc, bcn | 0.000 (0.000–0.000) | 0.000" in part and "| disease | akiec | bcc |" in part
 
 
 def test_pictures_are_small_and_the_same_each_time(tmp_path):

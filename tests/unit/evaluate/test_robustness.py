@@ -18,6 +18,7 @@ from evaluate.shifts import UNCHANGED, gamma
 from handler.checkpoint import Checkpoint
 from handler.graphs import sha256
 from tests.tiny_ham10000 import make_root
+from tests.tiny_sources import make_sources
 from tests.unit.evaluate.sets import MEL, NV, confident, examples_of
 
 SHIFTS = {UNCHANGED: lambda photograph: photograph, "darker": gamma(1.4)}
@@ -142,6 +143,18 @@ def test_the_command_keeps_table_and_answers(model: Path, capsys):
     right = darker.probabilities.argmax(1) == darker.labels
     assert right.mean() == pytest.approx(row.accuracy.value, abs=1e-6)
     assert set(darker.probabilities.argmax(1)) <= {MEL, NV}
+
+
+def test_other_sources_have_tables_of_their_own(model: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(main_robustness, "SHIFTS", SHIFTS)
+    answers = model.parent / "answers"
+    assert run(model, "--sets", "validation", "--also", make_sources(model.parent / "also"), "--answers", answers) == 0
+    kept = robustness.read(model.parent / "card/robustness.json", sha256(model)[:12])
+    assert kept is not None and list(kept.sets) == ["validation", "validation, elsewhere"]
+    elsewhere = Predictions.read(answers / "validation_elsewhere_darker.csv")
+    assert len(elsewhere.examples) == kept.images["validation, elsewhere"] > 0
+    assert {e.source for e in elsewhere.examples} == {"milk10k"}
+    assert f"| {len(elsewhere.examples)} validation images, elsewhere | accuracy |" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_not_the_models_is_refused(model: Path, capsys, monkeypatch: pytest.MonkeyPatch):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from api.classes import CLASSES
-from evaluate.predictions import Predictions
-from evaluate.score_card import as_json, group_members, malignant_scores, score_card
+from evaluate.other_diseases import OtherAnswers
+from evaluate.predictions import Predictions, malignant_scores
+from evaluate.score_card import as_json, group_members, score_card
+from evaluate.sources import OtherDisease
 from tests.unit.evaluate.sets import BKL, MEL, NV, as_dict, confident, examples_of, random_predictions
 
 
@@ -133,6 +136,28 @@ def test_groups_by_hand(card, small):
     male = card["groups"]["sex"]["male"]
     assert (male["images"], male["classes"], male["few"]) == (5, 2, True)
     assert values(male) == {"accuracy": 0.6, "balanced_accuracy": 0.75}
+
+
+def test_sources_and_skin_tones_are_groups_where_they_are_known(small):
+    tones = ["5", "0", "3", "", "3", "3", "5", "5"]
+    examples = [
+        replace(e, source="milk10k" if tone else "", skin_tone=tone)
+        for e, tone in zip(small.examples, tones, strict=True)
+    ]
+    card = as_dict(score_card(replace(small, examples=examples), 2))
+    assert list(card["groups"]) == ["age", "sex", "site", "source", "skin tone"]
+    assert {name: g["images"] for name, g in card["groups"]["source"].items()} == {"milk10k": 7, "unknown": 1}
+    tones = {name: (g["images"], g["accuracy"]["value"]) for name, g in card["groups"]["skin tone"].items()}
+    assert list(tones) == ["0 (very dark)", "3", "5 (very light)", "unknown"]
+    assert tones["3"] == (3, pytest.approx(2 / 3, abs=1e-6)) and tones["0 (very dark)"] == (1, 1)
+
+
+def test_other_diseases_are_only_in_the_card_of_a_set_that_has_some(card, small):
+    assert "other_diseases" not in card
+    others = OtherAnswers([OtherDisease(Path("a.jpg"), "scc", "milk10k")], confident([BKL]))
+    made = as_dict(score_card(small, 2, others=others))
+    assert made["other_diseases"]["scc"]["images"] == 1
+    assert {name: value for name, value in made.items() if name != "other_diseases"} == as_dict(score_card(small, 2))
 
 
 def test_a_group_of_thirty_is_not_few():

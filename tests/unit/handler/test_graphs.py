@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,9 +15,27 @@ import pytest
 from handler.bias import BiasSetting, FlagFigures
 from handler.checkpoint import Checkpoint
 from handler.convert import facts
-from handler.engines import Classifier
-from handler.graphs import INDEX, Graphs, GraphsError, ModelFacts
+from handler.engines import Classifier, has_bfloat16
+from handler.graphs import INDEX, Arithmetic, Graphs, GraphsError, ModelFacts, compile_graph, ov
+from handler.saturation import convolution
 from tests.conftest import ROOT
+from tests.unit.test_packaging import PACKAGES
+
+
+@pytest.mark.parametrize("arithmetic", ["float32", "bfloat16"])
+def test_a_graph_is_compiled_in_the_given_arithmetic(arithmetic: Arithmetic):
+    """A CPU without bfloat16 computes in float32."""
+    compiled = compile_graph(convolution(np.ones((1, 1, 1, 1)), 1), arithmetic)
+    expected = ov.Type.bf16 if arithmetic == "bfloat16" and has_bfloat16() else ov.Type.f32
+    assert compiled.get_property(ov.properties.hint.inference_precision) == expected
+
+
+def test_nothing_else_compiles_a_graph():
+    """OpenVINO's own functions choose the arithmetic by the CPU unless told otherwise."""
+    folders = [ROOT / name for name in (*PACKAGES, "deploy", "docs", "examples", "tests")]
+    files = [f for folder in folders for f in folder.rglob("*") if f.suffix in (".py", ".ipynb", ".md", ".sh")]
+    found = [str(f.relative_to(ROOT)) for f in files for _ in re.findall(r"\bcompile[_]model\b", f.read_text())]
+    assert found == ["handler/graphs.py"]
 
 
 def test_loaded_graphs_answer_as_the_checkpoint(saved: Path, exported: Path, squares: np.ndarray):

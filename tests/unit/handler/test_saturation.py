@@ -1,8 +1,14 @@
-"""8-bit arithmetic on CPUs that saturate, and on those that do not."""
+"""8-bit arithmetic on CPUs that saturate, and on those that do not.
+
+Tests that run in both precisions do so on any CPU: where it has no bfloat16, OpenVINO computes in float32 instead.
+"""
 
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +20,18 @@ from handler import engines
 from handler.checkpoint import Checkpoint
 from handler.convert import convert
 from handler.engines import Classifier
-from handler.graphs import core, ov
+from handler.graphs import Arithmetic, compile_graph, ov
 from handler.network import Normalise
 from handler.quantise import activation_ranges, fold_batch_norm
 from handler.saturation import LARGEST_SUM, convolution, largest_sums, saturates, without_saturation
+from tests.conftest import ROOT
 
 SCALE = 0.5
+
+CPU_INFO = Path("/proc/cpuinfo")
+FLAGS = set(CPU_INFO.read_text().split()) if CPU_INFO.is_file() else set()
+
+both_precisions = pytest.mark.parametrize("arithmetic", ["float32", "bfloat16"])
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +64,8 @@ def test_weights_of_two_channels_are_added_up(channels: list[int], largest: int)
     np.testing.assert_array_equal(largest_sums(weights), [0, largest])
 
 
-def test_convolutions_keep_what_they_compute():
+@pytest.mark.parametrize(("arithmetic", "tolerance"), [("float32", 1e-6), ("bfloat16", 2**-8)])
+def test_convolutions_keep_what_they_compute(arithmetic: Arithmetic, tolerance: float):
     weights = np.random.default_rng(0).integers(-127, 128, (16, 16, 3, 3))
     weights[8:] //= 2  # these fit already
     graph = convolution(weights, 3, SCALE)
@@ -63,35 +76,65 @@ def test_convolutions_keep_what_they_compute():
     np.testing.assert_array_equal(integers_of(graph)[0], weights)  # the original is left as it was
     pixels = np.random.default_rng(1).integers(0, 256, (1, 16, 3, 3))
     exact = SCALE * (weights * pixels).sum((1, 2, 3))
-    found = core().compile_model(changed, "CPU")(pixels.astype(np.float32))[0].ravel()
-    np.testing.assert_allclose(found[8:], exact[8:], rtol=1e-6)
+    found = compile_graph(changed, arithmetic)(pixels.astype(np.float32))[0].ravel()
+    np.testing.assert_allclose(found[8:], exact[8:], rtol=tolerance)
     assert np.abs(found - exact).max() < 0.03 * SCALE * 255 * np.abs(weights).sum((1, 2, 3)).max()
 
 
-def test_the_largest_numbers_do_not_saturate():
+@both_precisions
+def test_the_largest_numbers_do_not_saturate(arithmetic: Arithmetic):
     """On any CPU: all weights and pixels are as large as they can be."""
     changed = without_saturation(convolution(np.full((16, 16, 1, 1), 127), 1, SCALE))
-    found = core().compile_model(changed, "CPU")(np.full((1, 16, 1, 1), 255, np.float32))[0]
+    found = compile_graph(changed, arithmetic)(np.full((1, 16, 1, 1), 255, np.float32))[0]
     np.testing.assert_allclose(found, SCALE * 127 * 255 * 16, rtol=0.01)
 
 
+@pytest.mark.skipif("avx2" not in FLAGS, reason="needs Linux and a CPU with AVX2")
+@pytest.mark.skipif("ONEDNN_MAX_CPU_ISA" in os.environ, reason="oneDNN may ignore what the CPU has")
 def test_a_cpu_saturates_as_its_flags_say():
-    flags = Path("/proc/cpuinfo")
-    if not flags.is_file() or "avx2" not in flags.read_text():
-        pytest.skip("needs the flags of a CPU of Linux with AVX2")
-    assert saturates() == (not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(flags.read_text().split()))
+    assert saturates() == (not {"avx512_vnni", "avx_vnni", "amx_int8"} & FLAGS)
 
 
-@pytest.mark.parametrize("always", [False, True])
+@pytest.mark.skipif("avx512_vnni" not in FLAGS, reason="needs Linux and a CPU with AVX-512 and VNNI")
+@pytest.mark.parametrize(("instructions", "saturated"), [("AVX512_CORE", True), ("AVX512_CORE_VNNI", False)])
+def test_newer_cpus_compute_like_older_ones_on_request(instructions: str, saturated: bool):
+    """AVX2 cannot be tried this way: OpenVINO chooses layouts for AVX-512 all the same, and results are arbitrary."""
+    code = (
+        "import numpy as np\n"
+        "from handler.graphs import compile_graph\n"
+        "from handler.saturation import convolution, saturates, without_saturation\n"
+        "changed = without_saturation(convolution(np.full((16, 16, 1, 1), 127), 1))\n"
+        "found = compile_graph(changed, 'float32')(np.full((1, 16, 1, 1), 255, np.float32))[0]\n"
+        "print(saturates(), bool(np.allclose(found, 127 * 255 * 16, rtol=0.01)))"
+    )
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout.split() == [str(saturated), "True"]
+
+
+@both_precisions
+@pytest.mark.parametrize("saturated", [False, True])
 def test_samples_are_near_the_answers(
-    rounded: Checkpoint, squares: np.ndarray, always: bool, monkeypatch: pytest.MonkeyPatch
+    rounded: Checkpoint, squares: np.ndarray, arithmetic: Arithmetic, saturated: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    """With the weights of this CPU, and with those of a CPU that saturates."""
-    if always:
-        monkeypatch.setattr(engines, "saturates", lambda: True)
-    classifier = Classifier(rounded, arithmetic="float32")
+    """With the weights for CPUs that saturate, and with those for the others."""
+    if saturates() and not saturated:
+        pytest.skip("needs a CPU whose 8-bit convolutions do not saturate")
+    monkeypatch.setattr(engines, "saturates", lambda: saturated)
+    classifier = Classifier(rounded, arithmetic=arithmetic)
     errors = np.abs(classifier.sample_probabilities(squares) - classifier.probabilities(squares))
     assert 0 < errors.max() < 0.1
+
+
+def test_samples_do_not_depend_on_the_arithmetic_of_answers(rounded: Checkpoint, squares: np.ndarray):
+    """Else explanations would depend on whether the CPU has bfloat16. This can fail only where it has."""
+    exact, fast = (Classifier(rounded, arithmetic=a) for a in ("float32", "bfloat16"))
+    np.testing.assert_array_equal(fast.sample_probabilities(squares), exact.sample_probabilities(squares))
+    segments = np.indices(squares[0].shape[:2])[0] // 32  # seven stripes
+    masks, hidden = np.eye(7, dtype=bool), np.zeros_like(squares[0])
+    samples = [made.sampler(squares[0], hidden, segments)(masks) for made in (exact, fast)]
+    np.testing.assert_array_equal(*samples)
 
 
 def test_every_convolution_is_changed(rounded: Checkpoint):
