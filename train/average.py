@@ -17,7 +17,7 @@ from evaluate.dataset import DataError, Example
 from evaluate.held_out import split_again
 from handler.checkpoint import Checkpoint
 
-SHARED_FACTS = ("images", "images_sha256", "recipe", "fold")
+SHARED_FACTS = ("images", "images_sha256", "recipe", "fold", "sources", "sources_sha256")
 """Of ``Checkpoint.training``: what the mean has in common with its parts, or has from the first of them."""
 
 

@@ -1,6 +1,6 @@
 """Find photographs of other sources that show a lesion of HAM10000, photographed or cropped otherwise.
 
-    python train/main_same_lesions.py ../shared/ham10000 --also ../shared/elsewhere
+    python benchmarks/same_lesions.py ../shared/ham10000 --also ../shared/elsewhere
 
 Each photograph's nearest neighbours by a network's features are compared with it by SIFT (Lowe, IJCV 2004) and RANSAC.
 The pairs whose keypoints agree on a similarity transform go into ``evaluate/same_lesions.csv``, which decides what is
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UsageError(f"the folders of --also have no photograph of {', '.join(arguments.sources)}")
         pairs = same_lesions(ours, theirs, starting_network(arguments.init)[0].eval())
     except (DataError, UsageError) as error:
-        print(f"main_same_lesions.py: error: {error}", file=sys.stderr)
+        print(f"same_lesions.py: error: {error}", file=sys.stderr)
         return 2
     with arguments.output.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -163,7 +163,7 @@ def read(example: Example) -> np.ndarray:
 def keypoints(pixels: np.ndarray) -> Keypoints | None:
     """SIFT keypoints of RGB ``pixels``, with RootSIFT descriptors (Arandjelović and Zisserman, CVPR 2012)."""
     grey = cv2.createCLAHE(3, (4, 4)).apply(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
-    points, descriptors = cv2.SIFT_create(KEYPOINTS).detectAndCompute(grey, None)
+    points, descriptors = cv2.SIFT.create(KEYPOINTS).detectAndCompute(grey, None)
     if descriptors is None or len(points) < 2:
         return None
     shares = descriptors / np.maximum(descriptors.sum(1, keepdims=True), 1e-6)
