@@ -187,14 +187,12 @@ def test_the_shipped_model_is_the_documented_one(checkpoint: Checkpoint):
     stored = torch.load(MODEL, weights_only=True)["state_dict"]
     assert stored["conv1.weight"].dtype == torch.float16
     facts = checkpoint.training
-    if "mean" in facts:  # of this run alone, fitted again by main_average.py
-        (run,) = [part["training"] for part in facts["mean"]]
-    else:
-        run = facts
+    run, previous = (part["training"] for part in facts["mean"])
+    assert [part["weight"] for part in facts["mean"]] == pytest.approx([0.7, 0.3])
+    assert run["epochs"] == 6 and run["seed"] == 7 and run["before"] == previous
     assert run["sources"].keys() == {"isic2019-bcn", "isic2019-msk", "isic2020", "milk10k"}
-    mean = run["before"]
-    before, cameras = (part["training"] for part in mean["mean"])
-    assert [part["weight"] for part in mean["mean"]] == pytest.approx([0.7, 0.3])
+    before, cameras = (part["training"] for part in previous["mean"])
+    assert [part["weight"] for part in previous["mean"]] == pytest.approx([0.7, 0.3])
     assert before["epochs"] == 28 and before["before"]["epochs"] == 15
     assert before["before"]["init"] == "resnet34_imagenet_init.safetensors"
     assert cameras["epochs"] == 15 and cameras["before"] == before and cameras["recipe"]["augmentation"]["cameras"]
@@ -202,16 +200,19 @@ def test_the_shipped_model_is_the_documented_one(checkpoint: Checkpoint):
     assert facts["validation"]["milk10k"]["balanced_accuracy"] > 0.5
     assert checkpoint.novelty is not None and checkpoint.ranges is not None
     assert checkpoint.malignant_threshold is not None and checkpoint.malignant_threshold > 0
+    assert checkpoint.plausible_threshold is not None and checkpoint.plausible_threshold > 0
 
 
-def test_the_score_card_follows_from_the_committed_probabilities(tmp_path: Path):
+@pytest.mark.parametrize("folder", [SCORE_CARD, SCORE_CARD / "elsewhere"], ids=["HAM10000", "elsewhere"])
+def test_the_score_card_follows_from_the_committed_probabilities(tmp_path: Path, folder: Path):
     """Byte for byte, without images, and for the shipped model."""
-    probabilities = str(SCORE_CARD / "probabilities.csv")
-    assert main_evaluate.main(["--probabilities", probabilities, "--output", str(tmp_path)]) == 0
-    for name in ("score_card.json", "score_card.md", "probabilities.csv", "arithmetic.json"):
-        assert (tmp_path / name).read_bytes() == (SCORE_CARD / name).read_bytes(), name
+    assert main_evaluate.main(["--probabilities", str(folder / "probabilities.csv"), "--output", str(tmp_path)]) == 0
+    names = [path.name for path in folder.iterdir() if path.suffix in (".json", ".md", ".csv")]
+    assert {"score_card.json", "score_card.md", "probabilities.csv", "arithmetic.json"} <= set(names)
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
     digest = hashlib.sha256(MODEL.read_bytes()).hexdigest()
-    assert json.loads((SCORE_CARD / "score_card.json").read_text())["model"]["sha256"] == digest[:12]
+    assert json.loads((folder / "score_card.json").read_text())["model"]["sha256"] == digest[:12]
 
 
 def test_the_documented_command_reproduces_the_committed_answers(shared: Path, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -196,22 +197,26 @@ def test_facts():
             assert value == (default if isinstance(default, str) else f"{default:.12g}")
 
 
-def test_figures_are_those_of_the_score_card():
-    card = json.loads((ROOT / "model_store/score_card/score_card.json").read_text())
-    malignant = next(p for p in card["malignant"]["operating_points"] if p["rule"] == "malignant threshold")
-    figures = [
-        card["metrics"]["accuracy"],
-        card["metrics"]["balanced_accuracy"],
-        card["metrics"]["macro_auroc"],
-        card["metrics"]["expected_calibration_error"],
-        card["classes"]["mel"]["sensitivity"],
-        malignant["sensitivity"],
-        malignant["specificity"],
-        card["novelty"]["flagged"],
-    ]
-    for text in ((ROOT / "docs/model.md").read_text(), (ROOT / "model_store/MODEL_CARD.md").read_text()):
-        for figure in figures:
+def test_figures_are_those_of_the_score_cards():
+    texts = [(ROOT / name).read_text() for name in ("docs/model.md", "model_store/MODEL_CARD.md")]
+    for folder in ("score_card", "score_card/elsewhere"):
+        card = json.loads((ROOT / "model_store" / folder / "score_card.json").read_text())
+        malignant = next(p for p in card["malignant"]["operating_points"] if p["rule"] == "malignant threshold")
+        figures = [
+            card["metrics"]["accuracy"],
+            card["metrics"]["balanced_accuracy"],
+            card["metrics"]["macro_auroc"],
+            card["metrics"]["expected_calibration_error"],
+            card["classes"]["mel"]["sensitivity"],
+            malignant["sensitivity"],
+            malignant["specificity"],
+            card["novelty"]["flagged"],
+            card["plausible"]["coverage"],
+        ]
+        for text, figure in itertools.product(texts, figures):
             assert "{value:.3f} ({low:.3f}–{high:.3f})".format(**figure) in text
+        assert all("{value:.2f} ({low:.2f}–{high:.2f})".format(**card["plausible"]["size"]) in text for text in texts)
+    card = json.loads((ROOT / "model_store/score_card/score_card.json").read_text())
     *_, mean = card["robustness"]["sets"]["test"]
     lost = {row["shift"]: -100 * row["balanced_accuracy_change"]["value"] for row in card["robustness"]["sets"]["test"]}
     in_full = "{:.1f} points on average (−{:.3f} to −{:.3f}), and by {:.0f} where they are blurred"
