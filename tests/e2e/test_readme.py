@@ -219,9 +219,9 @@ def test_figures_are_those_of_the_score_cards():
     card = json.loads((ROOT / "model_store/score_card/score_card.json").read_text())
     *_, mean = card["robustness"]["sets"]["test"]
     lost = {row["shift"]: -100 * row["balanced_accuracy_change"]["value"] for row in card["robustness"]["sets"]["test"]}
-    in_full = "{:.1f} points on average (−{:.3f} to −{:.3f}), and by {:.0f} where they are blurred"
-    ends = (-mean["balanced_accuracy_change"][end] for end in ("low", "high"))
+    in_full = "{:.1f} points on average ({} to {}), and by {:.1f} where they are blurred"
+    ends = (f"{mean['balanced_accuracy_change'][end]:+.3f}".replace("-", "−") for end in ("low", "high"))
     expected = in_full.format(lost[mean["shift"]], *ends, lost["blur of 1.5 px"])
     assert expected in " ".join((ROOT / "docs/model.md").read_text().split())
-    in_short = "costs {:.0f} points of balanced accuracy on average; a strong blur costs {:.0f}."
+    in_short = "costs {:.1f} points of balanced accuracy on average; a strong blur costs {:.1f}."
     assert in_short.format(lost[mean["shift"]], lost["blur of 1.5 px"]) in " ".join(DOCUMENTS.split())
