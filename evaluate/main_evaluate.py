@@ -63,14 +63,14 @@ class Answered:
 
     Attributes:
         others: to photographs of diseases that the model does not know.
-        beside: folder of what other commands measured.
+        folder: what other commands measured is in it.
         output: folder to write the card to.
     """
 
     predictions: Predictions
     arithmetics: list[ArithmeticFigures]
     others: OtherAnswers | None
-    beside: Path
+    folder: Path
     output: Path
 
 
@@ -142,10 +142,10 @@ def default_output(arguments: argparse.Namespace) -> Path:
 
 def kept(answers: Path, output: Path) -> Iterator[Answered]:
     """The answers in a file, and what lies next to it."""
-    predictions, beside = Predictions.read(answers), answers.parent
+    predictions, folder = Predictions.read(answers), answers.parent
     ensure_writable_folder(output, "--output")
-    others = other_diseases.read(beside / OTHER_DISEASES, predictions.model[1])
-    yield Answered(predictions, arithmetic.read(beside / ARITHMETIC), others, beside, output)
+    others = other_diseases.read(folder / OTHER_DISEASES, predictions.model[1])
+    yield Answered(predictions, arithmetic.read(folder / ARITHMETIC), others, folder, output)
 
 
 def asked(arguments: argparse.Namespace, output: Path) -> Iterator[Answered]:
@@ -249,8 +249,8 @@ def classify(
 def card_of(answered: Answered, resamples: int, seed: int) -> ScoreCard:
     """The card, with what other commands measured of the same model."""
     sha256 = answered.predictions.model[1]
-    shifts = robustness.read(answered.beside / ROBUSTNESS, sha256)
-    curve = trade_off.read(answered.beside / TRADE_OFF, sha256)
+    shifts = robustness.read(answered.folder / ROBUSTNESS, sha256)
+    curve = trade_off.read(answered.folder / TRADE_OFF, sha256)
     return score_card(
         answered.predictions, resamples, seed, answered.arithmetics, shifts, curve, others=answered.others
     )
