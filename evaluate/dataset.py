@@ -67,13 +67,11 @@ def find_examples(root: str | Path, split: str) -> list[Example]:
     if not folder.is_dir():
         raise DataError(f"{folder} is missing: it holds the images of the {split} split")
     rows = _read_metadata(root / METADATA)
-    files = sorted((p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES), key=lambda p: (p.stem, str(p)))
+    files = image_files(folder)
     if not files:
         raise DataError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))})")
     examples = []
-    for previous, path in zip([None, *files], files, strict=False):
-        if previous is not None and previous.stem == path.stem:
-            raise DataError(f"{path} and {previous} are the same image_id: keep one")
+    for path in files.values():
         if path.stem not in rows:
             raise DataError(f"{path} has no row in {root / METADATA} (image_id {path.stem})")
         dx, lesion, *patient = rows[path.stem]
@@ -85,6 +83,20 @@ def find_examples(root: str | Path, split: str) -> list[Example]:
             )
         examples.append(Example(path, list(CLASSES).index(dx), lesion, *patient))
     return examples
+
+
+def image_files(folder: Path) -> dict[str, Path]:
+    """The image files of ``folder``, subfolders included, by ``image_id`` (the name without suffix), sorted by it.
+
+    Raises:
+        DataError: two of them have the same name.
+    """
+    files: dict[str, Path] = {}
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    for path in sorted(found, key=lambda path: (path.stem, str(path))):
+        if files.setdefault(path.stem, path) != path:
+            raise DataError(f"{path} and {files[path.stem]} are the same image_id: keep one")
+    return files
 
 
 def find_labelled(folder: str | Path, labels: str | Path) -> list[Example]:

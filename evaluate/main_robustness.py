@@ -5,7 +5,7 @@
 
 Every photograph of the validation part of the training images and of the test images is changed in ten ways
 (``evaluate/shifts.py``) and classified. Recipes are to be chosen by the validation part alone. The table goes into
-``robustness.json`` beside the score card, whose command then shows it. It takes minutes. ``--also`` adds tables of the
+``robustness.json`` next to the score card, whose command then shows it. It takes minutes. ``--also`` adds tables of the
 validation and test parts of other sources.
 """
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from api.classes import CLASSES
-from evaluate.dataset import SUFFIXES, DataError, Example, patient_fields, read_rows, text_of
+from evaluate.dataset import SUFFIXES, DataError, Example, image_files, patient_fields, read_rows, text_of
 
 METADATA = "metadata.csv"
 
@@ -96,7 +96,7 @@ def find_sources(folders: Iterable[str | Path]) -> Sources:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise DataError(f"{folder} is not a folder: give one that holds {METADATA} and images")
-        files = _files(folder)
+        files = image_files(folder)
         table = folder / METADATA
         for row in read_rows(table, ("image_id", "dx")):
             image, dx = text_of(row, "image_id"), text_of(row, "dx").lower()
@@ -170,12 +170,3 @@ def same_lesions() -> dict[str, str]:
     """HAM10000's ``lesion_id`` of each photograph in :data:`SAME_LESIONS`, by ``image_id``."""
     with SAME_LESIONS.open(newline="", encoding="utf-8") as file:
         return {row["image_id"]: row["lesion_id"] for row in csv.DictReader(file)}
-
-
-def _files(folder: Path) -> dict[str, Path]:
-    """The image files below ``folder`` by name without suffix."""
-    files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and files.setdefault(path.stem, path) != path:
-            raise DataError(f"{path} and {files[path.stem]} are the same image_id: keep one")
-    return files

@@ -31,7 +31,7 @@ def test_a_graph_is_compiled_in_the_given_arithmetic(arithmetic: Arithmetic):
 
 
 def test_nothing_else_compiles_a_graph():
-    """OpenVINO's own functions choose the arithmetic by the CPU unless told otherwise."""
+    """OpenVINO's own functions choose the arithmetic by the CPU unless it is stated."""
     folders = [ROOT / name for name in (*PACKAGES, "deploy", "docs", "examples", "tests")]
     files = [f for folder in folders for f in folder.rglob("*") if f.suffix in (".py", ".ipynb", ".md", ".sh")]
     found = [str(f.relative_to(ROOT)) for f in files for _ in re.findall(r"\bcompile[_]model\b", f.read_text())]
