@@ -1,9 +1,13 @@
-"""Which training images a checkpoint was not trained on."""
+"""Which images a checkpoint was not trained on."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from evaluate.dataset import DataError, Example, split_by_lesion
 from evaluate.folds import Fold, split_fold
+from evaluate.sources import HELD_OUT_SOURCES, Split, split_sources
 from handler.checkpoint import Checkpoint
 
 FRACTION = 0.1
@@ -35,3 +39,26 @@ def split_again(examples: list[Example], checkpoint: Checkpoint) -> tuple[list[E
             "was trained on"
         )
     return train, validation
+
+
+def split_sources_again(others: Sequence[Example], held_out: Sequence[Example], checkpoint: Checkpoint) -> Split:
+    """The split of ``others``, photographs of other sources, as in the run that made ``checkpoint``.
+
+    Args:
+        others: of the classes, from :func:`evaluate.sources.find_sources`.
+        held_out: HAM10000's validation part.
+        checkpoint: if it learned from no other source, any photographs do.
+
+    Raises:
+        DataError: the run had other photographs of a source with held-out parts.
+    """
+    split = split_sources(others, held_out)
+    counts = Counter(example.source for example in split.train)
+    learned = checkpoint.training.get("sources", {})
+    for source in HELD_OUT_SOURCES:
+        if source in learned and learned[source] != counts[source]:
+            raise DataError(
+                f"the model learned from {learned[source]} photographs of {source}, and these would give it "
+                f"{counts[source]}: give the folders that it was trained on"
+            )
+    return split

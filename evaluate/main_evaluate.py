@@ -34,11 +34,11 @@ from evaluate.dataset import (
     find_labelled,
     load_squares,
 )
-from evaluate.held_out import held_out
+from evaluate.held_out import held_out, split_sources_again
 from evaluate.other_diseases import OtherAnswers
 from evaluate.predictions import Predictions, in_known_order, model_of
 from evaluate.score_card import ScoreCard, as_json, score_card
-from evaluate.sources import HELD_OUT_SOURCES, OtherDisease, Sources, Split, find_sources, split_sources
+from evaluate.sources import HELD_OUT_SOURCES, OtherDisease, Sources, Split, find_sources
 from handler.checkpoint import Checkpoint, CheckpointError
 from handler.convert import convert
 from handler.engines import Classifier, has_bfloat16
@@ -179,7 +179,8 @@ def split_elsewhere(sources: Sources, root: Path, checkpoint: Checkpoint) -> Spl
     Raises:
         DataError: nothing is held out, or the model was trained on other images.
     """
-    split = split_sources(sources.examples, held_out(find_examples(root, "train"), checkpoint))
+    validation = held_out(find_examples(root, "train"), checkpoint)
+    split = split_sources_again(sources.examples, validation, checkpoint)
     if not split.validation or not split.test:
         raise DataError(f"--also has too few photographs of {', '.join(HELD_OUT_SOURCES)} to hold some out")
     return split

@@ -21,9 +21,10 @@ from scipy.special import softmax
 
 from evaluate.arguments import UsageError, add_also_option, ensure_writable
 from evaluate.dataset import FOLDERS, METADATA, DataError, find_examples
+from evaluate.held_out import split_sources_again
 from evaluate.metrics import accuracy, balanced_accuracy
 from evaluate.roc import macro_auroc
-from evaluate.sources import HAM10000, by_source, find_sources, split_sources
+from evaluate.sources import HAM10000, by_source, find_sources
 from handler.checkpoint import Checkpoint, CheckpointError
 from train.average import mean_of, split_of_all
 from train.calibrate import complete, fit_bias, predict
@@ -39,11 +40,10 @@ def main(argv: list[str] | None = None) -> int:
         checkpoints = [Checkpoint.load(path) for path in arguments.models]
         mean = mean_of(checkpoints, arguments.weights or [1.0] * len(checkpoints))
         learned, held_out = split_of_all(find_examples(arguments.root, "train"), checkpoints)
-        parts = {HAM10000: held_out}
-        if arguments.also:
-            others = split_sources(find_sources(arguments.also).examples, held_out)
-            learned = large_enough(learned + others.train, checkpoints[0])
-            parts |= by_source(others.validation)
+        also = find_sources(arguments.also).examples
+        others, *_ = [split_sources_again(also, held_out, checkpoint) for checkpoint in checkpoints]
+        learned = large_enough(learned + others.train, checkpoints[0])
+        parts = {HAM10000: held_out} | by_source(others.validation)
         device = Processes().device(arguments.device)
         squares = load_parts(parts)
         for name, checkpoint in zip([*map(str, arguments.models), "mean"], [*checkpoints, mean], strict=True):

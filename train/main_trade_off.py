@@ -24,11 +24,11 @@ from api.classes import CLASSES, class_indices
 from evaluate import trade_off
 from evaluate.arguments import UsageError, add_also_option, add_bootstrap_options, ensure_writable_folder
 from evaluate.dataset import FOLDERS, METADATA, DataError, Example, find_examples, load_squares
-from evaluate.held_out import held_out
+from evaluate.held_out import held_out, split_sources_again
 from evaluate.main_evaluate import OUTPUT, ROOT, TRADE_OFF
 from evaluate.predictions import Predictions, model_of
 from evaluate.report import trade_off_table
-from evaluate.sources import HAM10000, by_source, find_sources, split_sources
+from evaluate.sources import HAM10000, by_source, find_sources
 from handler.checkpoint import Checkpoint, CheckpointError
 from train.calibrate import predict
 from train.trade_off import fit_trade_off, on_scale_of
@@ -51,9 +51,8 @@ def main(argv: list[str] | None = None) -> int:
             words = f"{len(arguments.answers)} folds, each by a network that was not trained on it"
         else:
             examples = held_out(find_examples(arguments.root, "train"), checkpoint)
-            images = {HAM10000: examples}
-            if arguments.also:
-                images |= by_source(split_sources(find_sources(arguments.also).examples, examples).validation)
+            others = split_sources_again(find_sources(arguments.also).examples, examples, checkpoint)
+            images = {HAM10000: examples} | by_source(others.validation)
             parts = {name: (logits_of(checkpoint, part), part) for name, part in images.items()}
             words = "validation images of this model"
             if len(parts) > 1:

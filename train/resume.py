@@ -15,6 +15,7 @@ import torch
 from evaluate.arguments import UsageError
 from evaluate.dataset import DataError, Example
 from evaluate.held_out import FRACTION
+from evaluate.sources import HELD_OUT_SOURCES
 from handler.checkpoint import save_atomically
 from train.recipe import Recipe
 
@@ -116,7 +117,7 @@ def refuse_seen(identity: RunIdentity) -> None:
     """Refuse starting weights that may have learned from images that this run holds out, as far as they say.
 
     Raises:
-        UsageError: a run before this one had the same images and held out others of them.
+        UsageError: a run before this one had the same images and held out others of them, or may have done so.
     """
     facts = identity.facts()
     for earlier in _ancestors(identity.before):
@@ -125,6 +126,14 @@ def refuse_seen(identity: RunIdentity) -> None:
                 "--init learned from images that this run holds out, so its figures would be too good: start from "
                 "weights that know none of them, or hold out the same (--fold)"
             )
+        for source in HELD_OUT_SOURCES:
+            counts = [run.get("sources", {}).get(source) for run in (earlier, facts)]
+            if None not in counts and counts[0] != counts[1]:
+                raise UsageError(
+                    f"--init learned from {counts[0]} photographs of {source} where this run would learn from "
+                    f"{counts[1]}, so it may know some that are held out: give the same photographs, or start from "
+                    "weights that know none of them"
+                )
 
 
 def _ancestors(training: dict[str, Any] | None) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Which training images a checkpoint has not learned from."""
+"""Which images a checkpoint has not learned from."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluate.dataset import DataError, find_examples, split_by_lesion
-from evaluate.held_out import held_out
+from evaluate.dataset import DataError, Example, find_examples, split_by_lesion
+from evaluate.held_out import held_out, split_sources_again
+from evaluate.sources import split_sources
 from handler.checkpoint import Checkpoint
 from tests.tiny_ham10000 import make_root
 
@@ -25,3 +26,20 @@ def test_another_set_than_the_runs_is_refused(tmp_path: Path):
     examples = find_examples(make_root(tmp_path), "train")
     with pytest.raises(DataError, match="the model learned from 7228 images, and these would give it"):
         held_out(examples, Checkpoint({}, training={"images": 7228}))
+
+
+OTHERS = [Example(Path(f"{n}.jpg"), 0, str(n), source=source) for n in range(20) for source in ("milk10k", "msk")]
+
+
+@pytest.mark.parametrize("sources", [None, {"msk": 5}, {"milk10k": 15}, {"milk10k": 15, "msk": 5}])
+def test_parts_of_other_sources_are_those_of_the_run_or_of_any_if_it_had_none(sources: dict | None):
+    training = {} if sources is None else {"sources": sources}
+    assert split_sources_again(OTHERS, [], Checkpoint({}, training=training)) == split_sources(OTHERS, [])
+
+
+@pytest.mark.parametrize("learned, others", [(14, OTHERS), (15, []), (15, OTHERS[:20])])
+def test_other_photographs_of_a_held_out_source_than_the_runs_are_refused(learned: int, others: list[Example]):
+    checkpoint = Checkpoint({}, training={"sources": {"milk10k": learned}})
+    expected = f"the model learned from {learned} photographs of milk10k, and these would give it "
+    with pytest.raises(DataError, match=expected):
+        split_sources_again(others, [], checkpoint)

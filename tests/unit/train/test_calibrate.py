@@ -115,11 +115,16 @@ def test_the_first_parts_accuracy_and_the_balanced_accuracy_of_all_choose_the_bi
     np.testing.assert_allclose(calibrate.fit_bias(parts), -strength * np.log(shares))
 
 
-def test_epochs_are_selected_by_the_best_score_of_any_bias():
-    logits, labels = sample([40, 40, 40, 40, 40, 4000, 40], 1.6)
-    rarity = calibrate.rarities([(logits, labels)])
-    scores = [calibrate.selection_score([(logits + s * rarity, labels)]) for s in calibrate.STRENGTHS]
-    assert calibrate.best_score([(logits, labels)]) == max(scores) > scores[0]
+def test_epochs_are_selected_by_their_score_with_the_bias_that_would_be_served(monkeypatch):
+    parts = [sample([40, 40, 40, 40, 40, 4000, 40], 1.6), sample([60, 200, 60, 20, 60, 100, 20], 1.2, 1)]
+    scores = {}
+    for least in (0.0, 0.9):
+        monkeypatch.setattr(trade_off, "LEAST_ACCURACY", least)
+        bias = np.array(calibrate.fit_bias(parts))
+        served = [(logits + bias, labels) for logits, labels in parts]
+        scores[least] = calibrate.best_score(parts)
+        assert scores[least] == pytest.approx(calibrate.selection_score(served))
+    assert scores[0.9] < scores[0.0], "a strong bias does not count that is too inaccurate to be served"
 
 
 def test_the_selection_score_is_the_mean_of_accuracy_and_balanced_accuracy():

@@ -135,3 +135,15 @@ def test_a_fold_goes_on_from_itself_only():
     refuse_seen(replace(IDENTITY, before=FOLD, fold="2/5"))
     with pytest.raises(UsageError):
         refuse_seen(replace(IDENTITY, before=FOLD, fold="1/5"))
+
+
+@pytest.mark.parametrize(
+    "before", [{"sources": {"milk10k": 9}}, {"mean": [{"weight": 1.0, "training": {"sources": {"milk10k": 9}}}]}]
+)
+def test_weights_that_learned_from_other_photographs_of_a_held_out_source_are_refused(before: dict):
+    run = replace(IDENTITY, before=before, sources={"milk10k": 8})
+    with pytest.raises(UsageError, match="learned from 9 photographs of milk10k where this run would learn from 8"):
+        refuse_seen(run)
+    refuse_seen(replace(run, sources={"milk10k": 9}))
+    refuse_seen(replace(run, sources={"msk": 8}))
+    refuse_seen(replace(run, sources=None))
