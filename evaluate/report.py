@@ -154,9 +154,9 @@ def _operating_points(title: str, what: str, part: Melanoma | Malignant) -> str:
         f"{what}: AUROC {_with_interval(part.auroc)}.",
         "",
         *_table(["rule", "threshold", "sensitivity", "specificity"], rows),
+        "",
+        "Thresholds at a fixed rate were read off these images; they may not transfer to others.",
     ]
-    if any(p.rule.startswith("specificity") for p in part.operating_points):
-        lines += ["", "Thresholds at a fixed rate were read off these images; they may not transfer to others."]
     return "\n".join(lines)
 
 

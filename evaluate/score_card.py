@@ -33,6 +33,9 @@ SPECIFICITIES = (0.80, 0.90, 0.95)
 SENSITIVITIES = (0.90, 0.95)
 """Operating points on the melanoma curve."""
 
+MALIGNANT_SENSITIVITY = 0.93
+"""Operating point on the curve of the malignant classes."""
+
 AGES = (("<30", 30), ("30–44", 45), ("45–59", 60), ("60–74", 75), ("≥75", math.inf))
 """Names of the age groups and the age, in years, below which each ends."""
 
@@ -284,12 +287,6 @@ METRICS: dict[str, Callable] = {
 }
 """By the name of the field of :class:`Metrics`; arguments as in :mod:`evaluate.metrics`."""
 
-_READINGS: dict[str, Callable[[Roc], Point]] = {
-    **{f"specificity {s:.2f}": partial(at_specificity, least=s) for s in SPECIFICITIES},
-    **{f"sensitivity {s:.2f}": partial(at_sensitivity, least=s) for s in SENSITIVITIES},
-}
-"""Where the melanoma curve is read, by the name of the rule."""
-
 
 def _reference(labels: np.ndarray) -> Reference:
     counts = np.bincount(labels, minlength=len(CLASSES))
@@ -333,23 +330,13 @@ def _melanoma(predictions: Predictions, bootstrap: Bootstrap) -> Melanoma:
     (melanoma,) = class_indices([MELANOMA])
     positive = predictions.labels == melanoma
     called = predictions.probabilities.argmax(1) == melanoma
-
-    def read(weights: np.ndarray) -> np.ndarray:
-        """Sensitivity and specificity (R, rules, 2); each resample has a threshold of its own."""
-        curve = melanoma_curve(predictions, weights)
-        points = [reading(curve) for reading in _READINGS.values()]
-        return np.stack([np.stack([p.sensitivity, p.specificity], -1) for p in points], -2)
-
-    readings, curve = bootstrap.estimate(read), melanoma_curve(predictions)
-    points = [_decision("most probable class", None, called, positive, bootstrap)]
-    points += [
-        OperatingPoint(
-            rule, _threshold(reading(curve).threshold), figure_of(readings, (i, 0)), figure_of(readings, (i, 1))
-        )
-        for i, (rule, reading) in enumerate(_READINGS.items())
+    curve = partial(melanoma_curve, predictions)
+    points = [
+        _decision("most probable class", None, called, positive, bootstrap),
+        *(_reading(f"specificity {s:.2f}", partial(at_specificity, least=s), curve, bootstrap) for s in SPECIFICITIES),
+        *(_reading(f"sensitivity {s:.2f}", partial(at_sensitivity, least=s), curve, bootstrap) for s in SENSITIVITIES),
     ]
-    auroc = bootstrap.estimate(lambda weights: area(melanoma_curve(predictions, weights)))
-    return Melanoma(int(positive.sum()), figure_of(auroc), points)
+    return Melanoma(int(positive.sum()), _area(curve, bootstrap), points)
 
 
 def _malignant(predictions: Predictions, bootstrap: Bootstrap) -> Malignant:
@@ -357,11 +344,32 @@ def _malignant(predictions: Predictions, bootstrap: Bootstrap) -> Malignant:
     positive = np.isin(predictions.labels, malignant)
     scores, threshold = malignant_scores(predictions.probabilities), predictions.malignant_threshold
     called = np.isin(predictions.probabilities.argmax(1), malignant)
+    curve = partial(roc, scores, positive)
     points = [_decision("most probable class", None, called, positive, bootstrap)]
     if threshold is not None:
         points.append(_decision("malignant threshold", threshold, scores >= threshold, positive, bootstrap))
-    auroc = bootstrap.estimate(lambda weights: area(roc(scores, positive, weights)))
-    return Malignant(list(MALIGNANT), int(positive.sum()), figure_of(auroc), points)
+    reading = partial(at_sensitivity, least=MALIGNANT_SENSITIVITY)
+    points.append(_reading(f"sensitivity {MALIGNANT_SENSITIVITY:.2f}", reading, curve, bootstrap))
+    return Malignant(list(MALIGNANT), int(positive.sum()), _area(curve, bootstrap), points)
+
+
+def _area(curve: Callable[..., Roc], bootstrap: Bootstrap) -> Figure:
+    """AUROC of ``curve``, a function of the images' weights."""
+    return figure_of(bootstrap.estimate(lambda weights: area(curve(weights))))
+
+
+def _reading(
+    rule: str, reading: Callable[[Roc], Point], curve: Callable[..., Roc], bootstrap: Bootstrap
+) -> OperatingPoint:
+    """A point of ``curve``, a function of the images' weights; each resample has a threshold of its own."""
+
+    def rates(weights: np.ndarray) -> np.ndarray:
+        point = reading(curve(weights))
+        return np.stack([point.sensitivity, point.specificity], -1)
+
+    estimated = bootstrap.estimate(rates)
+    threshold = _threshold(reading(curve()).threshold)
+    return OperatingPoint(rule, threshold, figure_of(estimated, 0), figure_of(estimated, 1))
 
 
 def _decision(

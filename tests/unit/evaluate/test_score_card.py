@@ -80,13 +80,15 @@ def test_malignant_classes_are_taken_together(card, small):
     np.testing.assert_allclose(malignant_scores(small.probabilities), [0.8, 0.8, 0.15, 0.8, 0.15, 0.15, 0.8, 0.8], 1e-6)
     part = card["malignant"]
     assert part["classes"] == ["akiec", "bcc", "mel"] and part["images"] == 5
-    most_probable, threshold = part["operating_points"]
+    most_probable, threshold, read_off = part["operating_points"]
     # A melanoma called bcc is found, as is a bcc called melanoma.
     assert values(most_probable) == {"sensitivity": 0.8, "specificity": pytest.approx(2 / 3, abs=1e-6)}
     assert values(threshold) == values(most_probable)
     assert (threshold["rule"], threshold["threshold"]) == ("malignant threshold", 0.75)
-    (alone,) = as_dict(score_card(replace(small, malignant_threshold=None), 2))["malignant"]["operating_points"]
-    assert alone["rule"] == "most probable class"
+    # To find all five, the three images with 0.15 are called malignant as well.
+    assert read_off["rule"] == "sensitivity 0.93" and values(read_off) == {"sensitivity": 1, "specificity": 0}
+    points = as_dict(score_card(replace(small, malignant_threshold=None), 2))["malignant"]["operating_points"]
+    assert [point["rule"] for point in points] == ["most probable class", "sensitivity 0.93"]
 
 
 def test_an_image_at_the_threshold_is_malignant(small):
