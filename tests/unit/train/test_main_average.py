@@ -63,9 +63,9 @@ def test_what_is_averaged_and_what_is_fitted_to_it(capsys, root: Path, models: l
     assert [(part["weight"], part["training"]["epoch"]) for part in mean.training["mean"]] == [(0.25, 1), (0.75, 2)]
     lines = printed.splitlines()
     assert [line.split(": accuracy")[0] for line in lines[:3]] == [
-        f"{name}, HAM10000" for name in [*map(str, models), "mean"]
+        f"{name}, HAM10000" for name in [*map(str, models), "mean (0.25, 0.75)"]
     ]
-    assert lines[3] == f"the mean is in {root / 'mean.pth'}"
+    assert lines[3] == f"the mean (0.25, 0.75) is in {root / 'mean.pth'}"
 
     # It is fitted to the images that no part learned from.
     examples = find_examples(root, "train")
@@ -78,6 +78,28 @@ def test_what_is_averaged_and_what_is_fitted_to_it(capsys, root: Path, models: l
     logits = calibrate.predict(mean.network(), squares, torch.device("cpu"))[1]
     assert mean.bias == pytest.approx(calibrate.fit_bias([(logits, labels)]))
     assert mean.malignant_threshold and mean.novelty and mean.ranges and mean.rounding_errors
+
+
+@pytest.mark.parametrize("best", ["0", "0.5", "1"])
+def test_the_mean_with_the_best_score_is_kept(
+    capsys, root: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch, best: str
+):
+    print_score = main_average.score_of
+
+    def score_of(checkpoint: Checkpoint, name: str, *arguments) -> float:
+        print_score(checkpoint, name, *arguments)
+        return float(name.startswith(f"mean ({best},"))
+
+    monkeypatch.setattr(main_average, "score_of", score_of)
+    code, printed, _ = run(capsys, root, models, "--weights", "0", "1", "--weights", "1", "1", "--weights", "1", "0")
+    assert code == 0
+    assert [line.split(", HAM10000")[0] for line in printed.splitlines()[2:5]] == [
+        "mean (0, 1)",
+        "mean (0.5, 0.5)",
+        "mean (1, 0)",
+    ]
+    first, _ = Checkpoint.load(root / "mean.pth").training["mean"]
+    assert first["weight"] == float(best)
 
 
 def test_a_model_of_several_sources_is_fitted_to_the_held_out_parts_of_all(
@@ -103,7 +125,7 @@ def test_a_model_of_several_sources_is_fitted_to_the_held_out_parts_of_all(
 
     lines = printed.splitlines()
     assert [line.split(": accuracy")[0] for line in lines[:-1]] == [
-        f"{name}, {part}" for name in (model, "mean") for part in ("HAM10000", "milk10k")
+        f"{name}, {part}" for name in (model, "mean (1)") for part in ("HAM10000", "milk10k")
     ]
     facts = Checkpoint.load(root / "mean.pth").training["validation"]
     assert {name: part["images"] for name, part in facts.items()} == {"HAM10000": len(first), "milk10k": len(second)}
