@@ -15,46 +15,19 @@ import math
 import sys
 from pathlib import Path
 
-import numpy as np
-import torch
-from scipy.special import softmax
-
-from evaluate.arguments import UsageError, add_also_option, ensure_writable
-from evaluate.dataset import FOLDERS, METADATA, DataError, find_examples
-from evaluate.metrics import accuracy, balanced_accuracy
-from evaluate.roc import macro_auroc
-from evaluate.sources import HAM10000, by_source, find_sources, split_sources
-from handler.checkpoint import Checkpoint, CheckpointError
-from train.average import mean_of, split_of_all
-from train.calibrate import complete, fit_bias, predict
-from train.processes import Processes
-from train.validation import facts_of, large_enough, load_parts, squares_for_novelty
+from evaluate.arguments import UsageError, add_also_option
+from evaluate.dataset import FOLDERS, METADATA, DataError
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
+    # Not before the options are read: importing torch takes seconds.
+    from handler.checkpoint import CheckpointError
+    from train.average import average
+
     try:
-        ensure_writable(arguments.output, "--output")
-        checkpoints = [Checkpoint.load(path) for path in arguments.models]
-        mean = mean_of(checkpoints, arguments.weights or [1.0] * len(checkpoints))
-        learned, held_out = split_of_all(find_examples(arguments.root, "train"), checkpoints)
-        parts = {HAM10000: held_out}
-        if arguments.also:
-            others = split_sources(find_sources(arguments.also).examples, held_out)
-            learned = large_enough(learned + others.train, checkpoints[0])
-            parts |= by_source(others.validation)
-        device = Processes().device(arguments.device)
-        squares = load_parts(parts)
-        for name, checkpoint in zip([*map(str, arguments.models), "mean"], [*checkpoints, mean], strict=True):
-            network = checkpoint.network().to(device).to(memory_format=torch.channels_last)
-            logits = [(predict(network, images, device)[1], labels) for images, labels in squares.values()]
-            bias = fit_bias(logits)
-            for part, (answers, labels) in zip(squares, logits, strict=True):
-                print(f"{name}, {part}: {line_of(answers + bias, labels)}", flush=True)
-        familiar = squares_for_novelty(learned)
-        mean.training["validation"] = facts_of(complete(mean, familiar, list(squares.values()), device), list(parts))
-        mean.save(arguments.output)
+        average(arguments)
     except (UsageError, DataError, CheckpointError, OSError) as error:
         print(f"main_average.py: error: {error}", file=sys.stderr)
         return 2
@@ -83,15 +56,6 @@ def share(text: str) -> float:
     if not 0 <= weight < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number of at least 0")
     return weight
-
-
-def line_of(logits: np.ndarray, labels: np.ndarray) -> str:
-    """Figures of ``logits`` (N, C) for ``labels`` (N,)."""
-    probabilities = softmax(logits, axis=1)
-    return (
-        f"accuracy {accuracy(probabilities, labels):.3f}, balanced accuracy "
-        f"{balanced_accuracy(probabilities, labels):.3f}, macro AUROC {macro_auroc(probabilities, labels):.3f}"
-    )
 
 
 if __name__ == "__main__":

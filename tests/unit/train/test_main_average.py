@@ -17,8 +17,7 @@ from evaluate.sources import find_sources, split_sources
 from handler.checkpoint import Checkpoint
 from tests.tiny_ham10000 import IMAGES
 from tests.tiny_sources import make_sources
-from train import calibrate, main_average, validation
-from train.average import mean_of
+from train import average, calibrate, main_average, validation
 from train.recipe import SEVERAL_SOURCES, Recipe
 from train.resume import images_digest
 
@@ -88,12 +87,12 @@ def test_a_model_of_several_sources_is_fitted_to_the_held_out_parts_of_all(
     model = trained(root, tmp_path / "several.pth", 3, recipe=recipe)
     small = find_sources([also]).examples[-1]
     Image.new("RGB", (46, 46)).save(small.path)
-    familiar, squares_for_novelty = [], main_average.squares_for_novelty
+    familiar, squares_for_novelty = [], average.squares_for_novelty
     monkeypatch.setattr(
-        main_average, "squares_for_novelty", lambda chosen: familiar.append(chosen) or squares_for_novelty(chosen)
+        average, "squares_for_novelty", lambda chosen: familiar.append(chosen) or squares_for_novelty(chosen)
     )
-    fitted_to, complete = [], main_average.complete
-    monkeypatch.setattr(main_average, "complete", lambda *a: fitted_to.extend(a[2]) or complete(*a))
+    fitted_to, complete = [], average.complete
+    monkeypatch.setattr(average, "complete", lambda *a: fitted_to.extend(a[2]) or complete(*a))
     code, printed, _ = run(capsys, root, [model], "--also", also)
     assert code == 0
     learned, first = split_by_lesion(find_examples(root, "train"), 0.1, seed=0)
@@ -120,7 +119,7 @@ def test_a_folder_of_other_sources_that_is_missing_is_refused(capsys, root: Path
 
 def test_a_weight_of_zero_leaves_a_model_out(models: list[Path]):
     first, second = (Checkpoint.load(path) for path in models)
-    mean = mean_of([first, second], [1.0, 0.0])
+    mean = average.mean_of([first, second], [1.0, 0.0])
     assert all(torch.equal(value, first.state[name]) for name, value in mean.state.items())
 
 
