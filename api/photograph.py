@@ -108,6 +108,10 @@ def open_photograph(data: bytes) -> Image.Image:
         return photograph.transpose(_TURNS[orientation]) if orientation in _TURNS else photograph
     except ImageError:
         raise
+    except Image.DecompressionBombError:  # Pillow's own check of frames and tiles, whose limit is above ours
+        raise ImageError(
+            f"the image has more than {MAX_WHOLE_PIXELS / 1e6:g} million pixels: make it smaller"
+        ) from None
     except MemoryError:
         raise ImageError("the image is too large to decode: make it smaller") from None
     except Exception:  # Pillow raises many types on corrupt files: OSError, SyntaxError, struct.error…
