@@ -9,9 +9,16 @@ import io
 import warnings
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
-from api.jpeg import essential
+from api.jpeg import strip_metadata
 from api.limits import (
     DAMAGED,
     MAX_EXIF,
@@ -47,9 +54,17 @@ FORMATS = tuple(_SIGNATURES)
 EXTENSIONS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif")
 """Usual extensions of these formats, to find photographs in folders. The format itself is recognised by content."""
 
-Image.MAX_IMAGE_PIXELS = None  # our own limits are enforced
-warnings.filterwarnings("ignore", module=r"PIL\.")  # harmless faults in metadata
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # harmless faults in metadata
 
+# Each is opened by its class: Image.open has a limit of its own, one for the whole process, and says less about it.
+_READERS: dict[str, type[ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WEBP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "TIFF": TiffImageFile,
+    "GIF": GifImageFile,
+}
 _CHECKS = {"PNG": check_png, "GIF": check_gif, "TIFF": check_tiff, "WEBP": check_webp}
 
 _TURNS = {
@@ -80,10 +95,10 @@ def open_photograph(data: bytes) -> Image.Image:
         raise ImageError(NOT_AN_IMAGE)
     try:
         if kind == "JPEG":
-            data = essential(data)
+            data = strip_metadata(data)
         elif kind in _CHECKS:
             _CHECKS[kind](data)
-        image = Image.open(io.BytesIO(data), formats=(kind,))
+        image = _open(kind, data)
         _check_cost(image, data)
         floor = _shortest(image.size)
         image.draft(None, (floor, floor))  # a JPEG is shrunk while it is decoded, by 2, 4 or 8
@@ -93,12 +108,22 @@ def open_photograph(data: bytes) -> Image.Image:
         return photograph.transpose(_TURNS[orientation]) if orientation in _TURNS else photograph
     except ImageError:
         raise
-    except UnidentifiedImageError:
-        raise ImageError(NOT_AN_IMAGE) from None
+    except Image.DecompressionBombError:  # Pillow's own check of frames and tiles, whose limit is above ours
+        raise ImageError(
+            f"the image has more than {MAX_WHOLE_PIXELS / 1e6:g} million pixels: make it smaller"
+        ) from None
     except MemoryError:
         raise ImageError("the image is too large to decode: make it smaller") from None
     except Exception:  # Pillow raises many types on corrupt files: OSError, SyntaxError, struct.error…
         raise ImageError(DAMAGED) from None
+
+
+def _open(kind: str, data: bytes) -> Image.Image:
+    """The picture with its header read, and nothing decoded."""
+    try:
+        return _READERS[kind](io.BytesIO(data))
+    except SyntaxError:  # Pillow's way to say that the header is not one of this format
+        raise ImageError(NOT_AN_IMAGE) from None
 
 
 def _check_cost(image: Image.Image, data: bytes) -> None:

@@ -121,7 +121,7 @@ def source_of(path: Path) -> str | None:
     try:
         with Image.open(path, formats=("PNG",)) as picture:
             source = picture.info.get(_SOURCE)
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
     return str(source) if source is not None else None
 

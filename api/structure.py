@@ -114,8 +114,10 @@ def check_webp(data: bytes) -> None:
     """Refuse a canvas that is too large; the decoder allocates it when the file is opened.
 
     Raises:
-        ImageError: it is refused.
+        ImageError: it is refused, or it is another kind of RIFF file.
     """
+    if data[8:12] != b"WEBP":
+        raise ImageError(NOT_AN_IMAGE)
     kind, size = data[12:16], (1, 1)
     if kind == b"VP8X" and len(data) >= 30:
         size = int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1

@@ -30,9 +30,9 @@ from evaluate.dataset import Example, find_examples
 from handler.checkpoint import MEAN, STD
 from handler.images import SIZE
 from train.learner import Learner
-from train.main_train import load_training_set, train_epoch
 from train.processes import Processes
 from train.recipe import Recipe
+from train.training import load_training_set, train_epoch
 
 IMAGES = 256
 """Images of an epoch."""

@@ -56,7 +56,10 @@ def prepare(source: Path, output: Path, shard: int, model: str, explain: Precisi
         fresh.replace(listing_file)
     finally:
         fresh.unlink(missing_ok=True)
-    plan_file.write_bytes(msgspec.json.encode(plan))
+    if not plan_file.exists():
+        partial = plan_file.with_name(f"{PLAN}.partial")
+        partial.write_bytes(msgspec.json.encode(plan))
+        partial.replace(plan_file)
     return Listing(listing_file, listing.count, shard, listing.offsets, listing.sha256)
 
 

@@ -17,7 +17,7 @@ from api.contract import DEFAULT_PRECISION, PRECISIONS, ContractError, normalise
 from api.pictures import OVERLAYS
 
 COMMAND = "mlbio"
-"""The installed command, which shells complete."""
+"""The installed command, which shell completion is for."""
 
 MAX_JOBS = 64
 
@@ -36,20 +36,20 @@ exit codes:
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for, checked.
+    """The checked command line.
 
     Attributes:
-        form: of the rows: ``text``, ``json`` or ``csv``.
+        format: of the rows: ``text``, ``json`` or ``csv``.
         overlay: one of :data:`api.pictures.OVERLAYS`, or None for the picture that the service draws.
-        output: folder of pictures and journal; None for pictures beside their photographs.
-        timeout: seconds for each photograph, None for the client's own limits.
+        output: folder of pictures and journal; None for pictures next to their photographs.
+        timeout: limit in seconds for each photograph; None for the client's own limits.
     """
 
     image: tuple[str, ...]
     explain: bool
     precision: str
     overlay: str | None
-    form: str
+    format: str
     top: int
     details: bool
     output: Path | None
@@ -60,7 +60,7 @@ class Options:
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
-    """Read and check the options. As argparse does, a wrong one ends the program with exit code 2."""
+    """Read and check the options; like argparse, exit with code 2 if one is wrong."""
     p = parser()
     a = p.parse_args(argv)
     if a.resume and not a.output:
@@ -70,14 +70,14 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         explain=a.explain or a.overlay is not None,
         precision=a.precision,
         overlay=a.overlay,
-        form=a.form,
+        format=a.format,
         top=a.top,
         details=a.details,
         output=a.output,
         resume=a.resume,
         jobs=a.jobs,
-        # The environment's address is checked as the option's is.
-        url=a.url if a.url is not None else _url_of_environment(p),
+        # MLBIO_URL is checked in the same way as --url.
+        url=a.url if a.url is not None else _url_from_environment(p),
         timeout=a.timeout,
     )
 
@@ -104,12 +104,12 @@ def parser() -> argparse.ArgumentParser:
         choices=OVERLAYS,
         help="explain on the whole photograph: regions for the diagnosis in blue, against it in orange",
     )
-    form = p.add_mutually_exclusive_group()
-    form.add_argument(
-        "--json", dest="form", action="store_const", const="json", help="a line of JSON for each photograph"
+    formats = p.add_mutually_exclusive_group()
+    formats.add_argument(
+        "--json", dest="format", action="store_const", const="json", help="a line of JSON for each photograph"
     )
-    form.add_argument("--csv", dest="form", action="store_const", const="csv", help="a CSV table")
-    p.set_defaults(form="text")
+    formats.add_argument("--csv", dest="format", action="store_const", const="csv", help="a CSV table")
+    p.set_defaults(format="text")
     p.add_argument("--top", type=_top, default=1, metavar="N", help="show the N most probable diagnoses")
     p.add_argument("--details", action="store_true", help="show all probabilities, and figures of the explanation")
     p.add_argument(
@@ -142,7 +142,7 @@ class _Completion(argparse.Action):
         p.exit()
 
 
-def _url_of_environment(p: argparse.ArgumentParser) -> str:
+def _url_from_environment(p: argparse.ArgumentParser) -> str:
     url = service_url()
     try:
         check_url(url)

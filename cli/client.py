@@ -4,8 +4,8 @@
     python cli/client.py --explain --precision Importante *.jpg
     python cli/client.py --csv --jobs 8 --output results --resume folder/ > table.csv
 
-The way of a photograph: :mod:`cli.photographs` finds it, :mod:`cli.run` asks about it, :mod:`cli.pictures` saves its
-explanation, :mod:`cli.journal` notes it, and :mod:`cli.output` writes its row. No step holds more than a few.
+For each photograph, :mod:`cli.photographs` finds it, :mod:`cli.run` sends it, :mod:`cli.pictures` saves its
+explanation, :mod:`cli.journal` records it, and :mod:`cli.output` writes its row. Only a few are in memory at a time.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ import sys
 from pathlib import Path
 
 INTERRUPTED, READER_GONE = 130, 141
-"""Exit codes of a shell for SIGINT and SIGPIPE."""
+"""The exit codes that shells use for SIGINT and SIGPIPE."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code, which ``--help`` documents."""
     name = Path(sys.argv[0]).name
     try:
-        # Imported here, as Ctrl-C may come while the libraries are loaded.
+        # Imported here so that Ctrl-C during the imports is handled too.
         from cli.arguments import parse
+
+        options = parse(argv)
         from cli.run import run
 
-        code = run(parse(argv), name)
+        code = run(options, name)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         code = 1
     else:
         return code
-    # What is still buffered cannot be written, or nobody wants it; the interpreter would try again.
+    # The interpreter would try to write what is still buffered.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return code
 

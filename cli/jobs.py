@@ -1,4 +1,4 @@
-"""Several photographs at once, with results in their order."""
+"""Several photographs at once, with results in order."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AHEAD = 2
-"""Photographs per job that are under way or wait for their turn in the output."""
+"""Photographs per job that are in progress or waiting to be written."""
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Generator[Result, None, None]:
     """``function`` of each item, computed by ``jobs`` threads.
 
-    However many items there are, only ``jobs * AHEAD`` of them are held. The threads are daemons, so that Ctrl-C ends
-    the program at once, rather than after the explanations under way (as those of concurrent.futures would); closing
-    the connections cancels these.
+    At most ``jobs * AHEAD`` items are held in memory. The threads are daemons, so that Ctrl-C ends the program at once;
+    those of concurrent.futures would finish their explanations first. Closing the connections cancels them.
     """
     if jobs == 1:
         yield from map(function, items)

@@ -1,4 +1,4 @@
-"""The journal of a run, ``results.jsonl`` in ``--output``: how an interrupted run goes on."""
+"""The journal of a run, ``results.jsonl`` in ``--output``, from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ NAME = "results.jsonl"
 
 
 class Journal:
-    """Rows that are done, a line each. Its first line has the settings; results of others are not mixed with them.
+    """A line with the settings, then a line for each finished row. Results of different settings are never mixed.
 
-    In memory, only the place of each earlier row in the file.
+    Only the offset of each earlier row in the file is kept in memory.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], resume: bool) -> None:
-        """Begin a journal in ``folder``, or go on with the one that is there.
+        """Start a journal in ``folder``, or resume the one that is there.
 
         Raises:
             JournalError: it has results of other settings.
@@ -30,46 +30,46 @@ class Journal:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / NAME
-        self._places: dict[bytes, int] = {}
+        self._offsets: dict[bytes, int] = {}
         partial = folder / f".{NAME}.partial"
-        # Made anew without a torn last line, and without what failed, which is tried again.
+        # Rewritten without an incomplete last line, and without failures, which are tried again.
         with partial.open("w", encoding="utf-8") as file:
             file.write(json.dumps({"settings": settings}) + "\n")
             if resume:
-                for row in self._kept(settings):
+                for row in self._finished(settings):
                     key = _key(row.image, row.sha256)
-                    if key not in self._places:
-                        self._places[key] = file.tell()
+                    if key not in self._offsets:
+                        self._offsets[key] = file.tell()
                         file.write(_line(row))
         if not resume and self.path.exists():
             os.replace(self.path, folder / "results.previous.jsonl")
         os.replace(partial, self.path)
-        self._written = self.path.open("a", encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8")
 
     def find(self, image: str, sha256: str) -> Row | None:
-        """The row of an earlier run about the same bytes under the same name, whose picture is still there."""
-        place = self._places.get(_key(image, sha256))
-        if place is None:
+        """An earlier run's row for the same bytes under the same name, if its picture still exists."""
+        offset = self._offsets.get(_key(image, sha256))
+        if offset is None:
             return None
         with self.path.open(encoding="utf-8") as file:
-            file.seek(place)
+            file.seek(offset)
             row = _row(file.readline())
         return row if row and (row.picture is None or os.path.exists(row.picture)) else None
 
     def add(self, row: Row) -> None:
-        """Note a row that this run has made.
+        """Append a row.
 
         Raises:
             OSError: it cannot be written.
         """
-        self._written.write(_line(row))
-        self._written.flush()
+        self._file.write(_line(row))
+        self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._written.close()
+        self._file.close()
 
-    def _kept(self, settings: dict[str, Any]) -> Iterator[Row]:
+    def _finished(self, settings: dict[str, Any]) -> Iterator[Row]:
         if not self.path.exists():
             return
         with self.path.open(encoding="utf-8", errors="replace") as file:
@@ -96,11 +96,11 @@ def _key(image: str, sha256: str) -> bytes:
 
 
 def _line(row: Row) -> str:
-    return json.dumps(msgspec.to_builtins(row)) + "\n"  # escapes what UTF-8 lacks, as file names may have it
+    return json.dumps(msgspec.to_builtins(row)) + "\n"  # ASCII: a file name may contain what UTF-8 cannot encode
 
 
 def _row(line: str) -> Row | None:
     try:
         return msgspec.convert(json.loads(line), Row)
     except (ValueError, msgspec.ValidationError):
-        return None  # the process was killed while it wrote
+        return None  # the process was killed while writing it

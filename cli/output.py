@@ -11,9 +11,22 @@ from typing import Any
 
 import msgspec
 
-from api.classes import CLASSES
 from api.contract import Prediction
-from cli.progress import columns, is_terminal, printable, shorten, width
+from api.flat import flat
+from cli.terminal import columns, is_terminal, printable, shorten, width
+
+COLUMNS = (
+    "prediction",
+    "probability",
+    "malignant_probability",
+    "malignant",
+    "novelty",
+    "unlike",
+    "plausible",
+    "picture",
+    "error",
+)
+"""Of JSON and CSV, without ``--details``."""
 
 _RED, _YELLOW, _PLAIN = "\x1b[1;31m", "\x1b[33m", "\x1b[0m"
 
@@ -36,12 +49,12 @@ class Row(msgspec.Struct):
     sha256: str = ""
 
 
-def writer(form: str, top: int, details: bool) -> Callable[[Row], None]:
-    """The function that writes a row in the given ``form``, each line at once. CSV's header is written now."""
-    if form == "json":
+def writer(format: str, top: int, details: bool) -> Callable[[Row], None]:
+    """The function that writes a row in the given ``format``, each line at once. CSV's header is written now."""
+    if format == "json":
         return lambda row: print(json.dumps(json_row(row, top, details)), flush=True)
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # names of files as they are
-    if form == "csv":
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # file names as they are
+    if format == "csv":
         table = csv.DictWriter(sys.stdout, csv_columns(top, details), lineterminator="\n")
         table.writeheader()
         sys.stdout.flush()
@@ -55,7 +68,7 @@ def writer(form: str, top: int, details: bool) -> Callable[[Row], None]:
     colour = terminal and not os.environ.get("NO_COLOR")
 
     def write_text(row: Row) -> None:
-        if row.answer is not None:  # the error of a photograph goes to stderr alone
+        if row.answer is not None:  # an error goes to stderr alone
             print(text_row(row, top, details, columns(sys.stdout) if terminal else None, colour), flush=True)
 
     return write_text
@@ -100,9 +113,9 @@ def text_row(row: Row, top: int = 1, details: bool = False, terminal: int | None
     if terminal is None:
         line = f"{name}: {', '.join(diagnoses)}"
     else:
-        room = max(16, min(40, terminal // 3))
-        name = shorten(name, room)
-        line = f"{name}{' ' * (room - width(name))}  "
+        name_width = max(16, min(40, terminal // 3))
+        name = shorten(name, name_width)
+        line = f"{name}{' ' * (name_width - width(name))}  "
         line += f"{diagnoses[0]:<38}" if len(diagnoses) == 1 and (notes or row.picture) else ", ".join(diagnoses)
     line += "".join(f"; {note}" for note in notes)
     if row.picture is not None:
@@ -126,10 +139,9 @@ def _figures(answer: Prediction) -> list[str]:
 
 def json_row(row: Row, top: int = 1, details: bool = False) -> dict[str, Any]:
     """An object for programs. The keys are always there, but for ``top`` and ``details``, which are asked for."""
-    fields = _fields(row)
-    answer = row.answer
-    fields = {key: None if value == "" else value for key, value in fields.items()}
-    fields = {"image": row.image, "success": answer is not None, **fields}
+    answer, values = row.answer, _values(row)
+    fields = {"image": row.image, "success": answer is not None, **{name: values[name] for name in COLUMNS}}
+    fields["plausible"] = answer.details.plausible if answer and answer.details else None  # as a list
     if answer is not None and top > 1:
         fields["top"] = [{"diagnosis": name, "probability": p} for name, p in ranking(answer, top)]
     if answer is not None and details:
@@ -139,40 +151,19 @@ def json_row(row: Row, top: int = 1, details: bool = False) -> dict[str, Any]:
 
 def csv_columns(top: int = 1, details: bool = False) -> list[str]:
     """The header of the table."""
-    tops = [f"{kind}_{n}" for n in range(2, top + 1) for kind in ("prediction", "probability")]
-    figures = [*(f"probability_{code}" for code in CLASSES), "stability", "r2", "model"] if details else []
-    return ["image", *_fields(Row("")), *tops, *figures]
+    ranks = [f"{kind}_{n}" for n in range(2, top + 1) for kind in ("prediction", "probability")]
+    others = [name for name in _values(Row("")) if name not in COLUMNS] if details else []
+    return ["image", *COLUMNS, *ranks, *others]
 
 
 def csv_row(row: Row, top: int = 1, details: bool = False) -> dict[str, Any]:
     """A line of the table; a cell without a value is empty."""
-    cells = {"image": row.image, **_fields(row)}
-    cells["plausible"] = "; ".join(cells["plausible"])
-    if row.answer is None:
-        return cells
-    for n, (name, probability) in enumerate(ranking(row.answer, top)[1:], 2):
-        cells |= {f"prediction_{n}": name, f"probability_{n}": probability}
-    if details and row.answer.details:
-        known = row.answer.details
-        cells |= {f"probability_{code}": known.probabilities.get(name, "") for code, name in CLASSES.items()}
-        cells["model"] = known.model.version
-        if known.explanation:
-            cells |= {"stability": known.explanation.stability, "r2": known.explanation.r2}
-    return cells
+    cells = {"image": row.image} | _values(row)
+    if row.answer is not None:
+        for n, (name, probability) in enumerate(ranking(row.answer, top)[1:], 2):
+            cells |= {f"prediction_{n}": name, f"probability_{n}": probability}
+    return {name: cells.get(name) for name in csv_columns(top, details)}
 
 
-def _fields(row: Row) -> dict[str, Any]:
-    answer = row.answer
-    known = answer.details if answer is not None and answer.details else None
-    malignant, unlike = (known.malignant, known.out_of_distribution) if known else (None, None)
-    return {
-        "prediction": answer.prediction if answer else "",
-        "probability": answer.probability if answer else "",
-        "malignant": malignant.probability if malignant else "",
-        "malignant_flagged": malignant.flagged if malignant else "",
-        "unlike": unlike.score if unlike else "",
-        "unlike_flagged": unlike.flagged if unlike else "",
-        "plausible": (known.plausible or "") if known else "",
-        "picture": row.picture or "",
-        "error": row.error or "",
-    }
+def _values(row: Row) -> dict[str, Any]:
+    return flat(row.answer) | {"picture": row.picture, "error": row.error}

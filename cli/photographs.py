@@ -1,4 +1,4 @@
-"""Photographs from what was named: files, folders, patterns and stdin."""
+"""Find and read photographs: files, folders, patterns and stdin."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class FileError(Exception):
 
 @dataclass(frozen=True)
 class Photograph:
-    """One photograph to classify, or what was named instead of one.
+    """One photograph to classify, or an argument that names none.
 
     Attributes:
-        name: as it was named, or as it was found.
-        place: below ``--output``: its path in the folder that was named.
+        name: as it was given, or as it was found.
+        place: its path relative to the folder that was given, to be used below ``--output``.
         error: why there is no photograph; None if there may be one.
-        skipped: whether it is a picture of an explanation, which is not to be explained again.
+        skipped: whether it is a picture of an explanation, which is not explained again.
     """
 
     name: str
@@ -62,9 +62,9 @@ class Photograph:
 
 
 def find(names: Iterable[str]) -> Iterator[Photograph]:
-    """The photographs that ``names`` stand for, one after the other; a folder's are sorted, its subfolders' come last.
+    """The photographs that ``names`` stand for; a folder's are sorted, and its subfolders come last.
 
-    Pictures that an earlier run has made are left out of folders and patterns.
+    Pictures of explanations, from an earlier run, are left out of folders and patterns.
     """
     stdin_used = False
     for name in names:

@@ -1,4 +1,4 @@
-"""Pictures of explanations: under which name they are saved, and what is drawn."""
+"""Pictures of explanations: their file names, and drawing and saving them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from cli.photographs import STDIN, FileError, Photograph
 
 
 class Names:
-    """File names for pictures, so that none overwrites a photograph, or the picture of another one.
+    """File names for pictures that never overwrite a photograph, or the picture of another photograph.
 
-    A picture has the name of its photograph in it, so an earlier picture of the same photograph is replaced, in this
-    run or another. Any other file that is there stays.
+    Each picture contains the name of its photograph, so an earlier picture of the same photograph, by this run or
+    another, is replaced. Any other existing file is kept.
     """
 
     def __init__(self, output: Path | None) -> None:
         self.output = output
-        self._reserved: dict[Path, str] = {}  # only those on their way: the others are files, and say whose they are
+        self._reserved: dict[Path, str] = {}  # those not yet written; a written one names its photograph
 
     def reserve(self, photograph: Photograph) -> Path:
         """A file for the picture of ``photograph``, until :meth:`release`."""
@@ -41,7 +41,7 @@ class Names:
         return path
 
     def release(self, path: Path) -> None:
-        """The picture is written, or will not be."""
+        """The picture has been written, or will not be."""
         self._reserved.pop(path, None)
 
     def _is_free(self, path: Path, source: str) -> bool:
@@ -51,13 +51,13 @@ class Names:
 
     @staticmethod
     def source(photograph: Photograph, folder: Path) -> str:
-        """What a picture in ``folder`` says of its photograph: the way to it, which stays right if both are moved."""
+        """The photograph's path relative to ``folder``, which stays right if both are moved together."""
         name = "stdin" if photograph.name == STDIN else os.path.relpath(photograph.name, folder)
         return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def save(path: Path, photograph: Photograph, content: bytes, answer: Prediction, overlay: str | None) -> None:
-    """Draw the explanation of ``answer`` and write it to ``path``, wholly or not at all.
+    """Draw the explanation of ``answer`` and write it to ``path``, atomically.
 
     Raises:
         FileError: the picture cannot be drawn or written.

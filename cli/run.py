@@ -1,4 +1,4 @@
-"""One run of the command: every photograph asked about, its picture saved, its row written."""
+"""One run of the command: each photograph is classified, its picture saved, its row written."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from cli.journal import Journal, JournalError
 from cli.output import Row, writer
 from cli.photographs import FileError, Photograph, find
 from cli.pictures import Names, save
-from cli.progress import Progress, is_terminal, printable
+from cli.terminal import Progress, is_terminal, printable
 
 BUSY_SECONDS = 60.0
-"""Longest time that a photograph waits for its turn while the service answers none of the run."""
+"""How long a photograph is tried again while the service is busy and answers no request of this run."""
 
-LONGEST_PAUSE = 10.0
-"""Seconds: a busy service is tried again at least this often, unless it asks for more patience."""
+MAX_PAUSE = 10.0
+"""Longest pause between two tries, in seconds, unless the service asks for a longer one."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A photograph on its way; ``picture`` is where its explanation goes, if there is to be one."""
+    """A photograph to classify; ``picture`` is the file for its explanation, if one was asked for."""
 
     number: int
     photograph: Photograph
@@ -42,16 +42,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A row, and whether it ends the run (``unreachable``) or comes from the journal (``old``)."""
+    """A row, and whether it ends the run (``unreachable``) or is an earlier run's (``from_journal``)."""
 
     task: Task
     row: Row
     unreachable: bool = False
-    old: bool = False
+    from_journal: bool = False
 
 
 def run(options: Options, name: str) -> int:
-    """Do what ``options`` ask for; returns the exit code. Messages begin with the program's ``name``.
+    """Run with these options; returns the exit code. Messages begin with the program's ``name``.
 
     Raises:
         OSError: stdout cannot be written.
@@ -62,57 +62,57 @@ def run(options: Options, name: str) -> int:
         try:
             journal = Journal(options.output, settings, options.resume)
         except JournalError as error:
-            return _complain(name, str(error), 2)
+            return _fail(name, str(error), 2)
         except OSError as error:
-            return _complain(name, f"{options.output} cannot be written ({error.strerror}): choose another --output", 2)
+            return _fail(name, f"{options.output} cannot be written ({error.strerror}): choose another --output", 2)
     try:
-        return Run(options, journal, name).all()
+        return Run(options, journal, name).classify_all()
     finally:
         if journal is not None:
             journal.close()
 
 
 class Run:
-    """The state that the photographs of a run share."""
+    """What the photographs of a run share."""
 
     def __init__(self, options: Options, journal: Journal | None, name: str) -> None:
         self.options, self.journal, self.name = options, journal, name
         self.names = Names(options.output)
         self.progress = Progress(self._count())
-        self._clients = threading.local()  # a client serves one thread
+        self._clients = threading.local()  # a client is not thread-safe
         self._unreachable = threading.Event()
-        self._answered = time.monotonic()
+        self._last_answer = time.monotonic()
         self._failed = False
 
-    def all(self) -> int:
-        """Every photograph; returns the exit code."""
-        write = writer(self.options.form, self.options.top, self.options.details)
+    def classify_all(self) -> int:
+        """Classify every photograph; returns the exit code."""
+        write = writer(self.options.format, self.options.top, self.options.details)
         answered = 0
-        with closing(self.progress), closing(in_order(self.ask, self._tasks(), self.options.jobs)) as outcomes:
+        with closing(self.progress), closing(in_order(self.classify, self._tasks(), self.options.jobs)) as outcomes:
             for outcome in outcomes:
                 if outcome.task.picture is not None:
                     self.names.release(outcome.task.picture)
                 self.progress.end(outcome.task.number)
                 self.progress.clear()
                 answered += 1
-                if self.journal is not None and not outcome.old and not outcome.unreachable:
+                if self.journal is not None and not outcome.from_journal and not outcome.unreachable:
                     try:
                         self.journal.add(outcome.row)
                     except OSError as error:
-                        return _complain(self.name, f"{self.journal.path} cannot be written ({error.strerror})", 1)
+                        return _fail(self.name, f"{self.journal.path} cannot be written ({error.strerror})", 1)
                 write(outcome.row)
                 if outcome.row.error is not None:
-                    self._failure(outcome.row.image, outcome.row.error)
-                if outcome.unreachable:  # nor would it be for the others
+                    self._report(outcome.row.image, outcome.row.error)
+                if outcome.unreachable:  # the others would fail in the same way
                     if self.journal is not None:
                         print(f"{self.name}: --resume goes on from here", file=sys.stderr, flush=True)
                     break
         if not answered and not self._failed:
-            self._failure(", ".join(self.options.image[:3]), "there is nothing to classify")
+            self._report(", ".join(self.options.image[:3]), "there is nothing to classify")
         return 1 if self._failed else 0
 
-    def ask(self, task: Task) -> Outcome:
-        """The outcome for one photograph. Several threads call this."""
+    def classify(self, task: Task) -> Outcome:
+        """Classify one photograph. Called from several threads."""
         photograph = task.photograph
         row = Row(photograph.name)
         try:
@@ -120,10 +120,10 @@ class Run:
                 raise FileError(photograph.error)
             content = photograph.read()
             row.sha256 = hashlib.sha256(content).hexdigest()
-            if self.journal is not None and (old := self.journal.find(photograph.name, row.sha256)):
-                return Outcome(task, old, old=True)
+            if self.journal is not None and (known := self.journal.find(photograph.name, row.sha256)):
+                return Outcome(task, known, from_journal=True)
             answer = self._predict(task, content)
-            # The pixels of an explanation are large, so they go no further than the picture.
+            # The pixels of an explanation are large, and needed for the picture only.
             row.answer = msgspec.structs.replace(answer, explain=None)
             if task.picture is not None:
                 save(task.picture, photograph, content, answer, self.options.overlay)
@@ -137,7 +137,7 @@ class Run:
         return Outcome(task, row)
 
     def _predict(self, task: Task, content: bytes) -> Prediction:
-        """Ask the service, again if it has too much to do."""
+        """Ask the service, and try again while it is busy."""
         if not hasattr(self._clients, "client"):
             self._clients.client = Client(self.options.url)
         name = task.photograph.name
@@ -154,12 +154,12 @@ class Run:
                     on_progress=lambda share: self.progress.show(task.number, name, share),
                     timeout=None if latest == math.inf else max(latest - time.monotonic(), 0.001),
                 )
-                self._answered = time.monotonic()
+                self._last_answer = time.monotonic()
                 return answer
             except RequestRefused as error:
-                pause = max(min(pause * 2, LONGEST_PAUSE), error.retry_after or 0)
-                patient_until = min(latest, max(asked, self._answered) + BUSY_SECONDS)
-                if not error.is_busy or time.monotonic() + pause > patient_until:
+                pause = max(min(pause * 2, MAX_PAUSE), error.retry_after or 0)
+                give_up_at = min(latest, max(asked, self._last_answer) + BUSY_SECONDS)
+                if not error.is_busy or time.monotonic() + pause > give_up_at:
                     raise
                 time.sleep(pause)
 
@@ -173,20 +173,20 @@ class Run:
                 text = f"{printable(photograph.name)}: left out, as it is the picture of an explanation"
                 print(f"{self.name}: {text}", file=sys.stderr, flush=True)
                 continue
-            wanted = self.options.explain and photograph.error is None
-            yield Task(number, photograph, self.names.reserve(photograph) if wanted else None)
+            explain = self.options.explain and photograph.error is None
+            yield Task(number, photograph, self.names.reserve(photograph) if explain else None)
             number += 1
 
     def _count(self) -> int | None:
-        """How many photographs there are, where a terminal shows it."""
+        """How many photographs there are; None without a terminal, where nothing shows it."""
         return sum(not p.skipped for p in find(self.options.image)) if is_terminal(sys.stderr) else None
 
-    def _failure(self, name: str, error: str) -> None:
+    def _report(self, name: str, error: str) -> None:
         self._failed = True
         text = f"{self.name}: {printable(name)}: {printable(error)}"
         print(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), file=sys.stderr, flush=True)
 
 
-def _complain(name: str, text: str, code: int) -> int:
+def _fail(name: str, text: str, code: int) -> int:
     print(f"{name}: {text}", file=sys.stderr, flush=True)
     return code

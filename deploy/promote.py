@@ -24,7 +24,6 @@ from gateway.control import NotRunning, Order, ask
 from gateway.exchange import PREVIOUS, ExchangeError, install
 from gateway.processes import ARCHIVE, ROOT
 from gateway.settings import Settings
-from handler.checkpoint import CheckpointError
 from handler.graphs import GraphsError, packed_version
 from train.archive import ArchiveError, build, packed_card, score_card_of
 
@@ -49,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = p.parse_args(argv)
     if arguments.rollback and arguments.model:
         p.error("--rollback needs no model: it goes back to the one before")
+    # Not before the options are read: importing torch takes seconds.
+    from handler.checkpoint import CheckpointError
+
     store: Path = arguments.model_store.resolve()
     try:
         if arguments.rollback:

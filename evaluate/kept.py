@@ -1,4 +1,4 @@
-"""Figures that are kept in JSON files beside the score card, for its command to read again."""
+"""The score card's folder, and the figures in it that other commands write as JSON for the card to show."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from evaluate.dataset import DataError
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "model_store/score_card"
+CARD, TEXT, ANSWERS, ARITHMETIC = "score_card.json", "score_card.md", "probabilities.csv", "arithmetic.json"
+ROBUSTNESS, TRADE_OFF = "robustness.json", "trade_off.json"
+"""Written into the folder of the card by evaluate/main_robustness.py and train/main_trade_off.py."""
+ELSEWHERE, OTHER_DISEASES = "elsewhere", "other_diseases.csv"
+"""Folder of the card of other sources, inside that of HAM10000's, and a file in it."""
 
 T = TypeVar("T")
 

@@ -14,15 +14,17 @@ import sys
 from pathlib import Path
 
 from evaluate.arguments import add_bootstrap_options
-from evaluate.comparison import compare, paired
 from evaluate.dataset import DataError
-from evaluate.predictions import Predictions
-from evaluate.report import comparison_table
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
+    # Not before the options are read: importing torch takes seconds.
+    from evaluate.comparison import compare, paired
+    from evaluate.predictions import Predictions
+    from evaluate.report import comparison_table
+
     try:
         first, second = ([Predictions.read(path) for path in side] for side in (arguments.answers, arguments.others))
         answers = paired(first, second)

@@ -10,9 +10,7 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from PIL import Image, ImageFilter
-from torch.nn import functional as F
 
 from api.square import Square
 from handler.images import SIZE
@@ -55,9 +53,12 @@ def half_resolution(photograph: Image.Image) -> Image.Image:
 
 def without_antialiasing(photograph: Image.Image) -> Image.Image:
     """The centre square, bilinear without a low-pass filter, as OpenCV's and older versions of torch's resizing."""
+    import torch  # takes seconds, and nothing else here needs it
+    from torch.nn.functional import interpolate
+
     square = photograph.crop(Square.of(photograph.size).box)
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float()
-    small = F.interpolate(pixels, (SIZE, SIZE), mode="bilinear", antialias=False, align_corners=False)
+    small = interpolate(pixels, (SIZE, SIZE), mode="bilinear", antialias=False, align_corners=False)
     return Image.fromarray(small[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy())
 
 

@@ -47,8 +47,8 @@ def show(entries: Sequence[Entry], work: Work, say: Say, language: str) -> Seque
 def _passes(r: Row, wanted: str) -> bool:
     return {
         "all": True,
-        "malignant": bool(r.malignant_flagged),
-        "unlike": bool(r.unlike_flagged),
+        "malignant": bool(r.malignant),
+        "unlike": bool(r.unlike),
         "failed": r.error is not None,
     }[wanted]
 
@@ -61,9 +61,9 @@ def _table(kept: Sequence[tuple[Entry, Row]], say: Say) -> None:
             "file": [r.file for _, r in kept],
             "diagnosis": [r.diagnosis or r.error or "…" for _, r in kept],
             "probability": [r.probability for _, r in kept],
-            "malignant": [r.malignant for _, r in kept],
-            "flag": [bool(r.malignant_flagged) for _, r in kept],
-            "unlike": [bool(r.unlike_flagged) for _, r in kept],
+            "malignant": [r.malignant_probability for _, r in kept],
+            "flag": [bool(r.malignant) for _, r in kept],
+            "unlike": [bool(r.unlike) for _, r in kept],
             "stability": [r.stability for _, r in kept],
         }
     )

@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from api.contract import ExplanationFigures
+from api.flat import flat
 from api.photograph import ImageError, open_photograph
 from api.pictures import explanation_png
 from frontend import report
@@ -27,8 +28,8 @@ class Row:
     """A photograph in numbers. What there is no answer for is None.
 
     Attributes:
-        malignant, malignant_flagged: the summed probability of the malignant diagnoses; whether it is flagged.
-        unlike: the score of how unlike the training photographs it is; above 1 it is ``unlike_flagged``.
+        malignant_probability, malignant: of the malignant diagnoses together; whether it is flagged.
+        novelty, unlike: how unlike the training photographs it is; whether that is flagged.
         plausible: the diagnoses that cannot be excluded, the most probable first, separated by ``"; "``.
         stability: of the explanation, 0 to 1.
     """
@@ -36,10 +37,10 @@ class Row:
     file: str
     diagnosis: str | None = None
     probability: float | None = None
-    malignant: float | None = None
-    malignant_flagged: bool | None = None
-    unlike: float | None = None
-    unlike_flagged: bool | None = None
+    malignant_probability: float | None = None
+    malignant: bool | None = None
+    novelty: float | None = None
+    unlike: bool | None = None
     plausible: str | None = None
     stability: float | None = None
     error: str | None = None
@@ -51,20 +52,16 @@ def row(entry: Entry, say: Say) -> Row:
     if answer is None:
         error = entry.diagnosis.error
         return Row(name, error=None if error is None else in_words(error, say))
-    details = answer.details or None
-    malignant, unlike = (details.malignant, details.out_of_distribution) if details else (None, None)
-    plausible = details.plausible if details else None
+    columns = flat(answer)
+    plausible = answer.details.plausible if answer.details else None
     figures = figures_of(entry)
     return Row(
         name,
         say(answer.prediction),
         answer.probability,
-        malignant.probability if malignant else None,
-        malignant.flagged if malignant else None,
-        unlike.score if unlike else None,
-        unlike.flagged if unlike else None,
-        "; ".join(map(say, plausible)) if plausible else None,
-        figures.stability if figures else None,
+        **{key: columns[key] for key in ("malignant_probability", "malignant", "novelty", "unlike")},
+        plausible="; ".join(map(say, plausible)) if plausible else None,
+        stability=figures.stability if figures else None,
     )
 
 

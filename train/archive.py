@@ -23,8 +23,6 @@ import msgspec
 
 from evaluate.score_card import ScoreCard
 from handler.bias import BiasSetting, FlagFigures
-from handler.checkpoint import CheckpointError
-from handler.convert import export
 from handler.graphs import sha256
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,6 +54,9 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--modelname", type=Path, default=ROOT / "model_store/model_mlbio.pth", help="checkpoint to pack")
     p.add_argument("--output", type=Path, default=ROOT / "model_store" / ARCHIVE, help="archive to write")
     arguments = p.parse_args(argv)
+    # Not before the options are read: importing torch takes seconds.
+    from handler.checkpoint import CheckpointError
+
     try:
         build(arguments.modelname, arguments.output)
         if arguments.output.name == ARCHIVE:
@@ -74,6 +75,8 @@ def build(checkpoint: Path, output: Path) -> None:
         handler.checkpoint.CheckpointError: ``checkpoint`` cannot be served.
         ArchiveError: torch-model-archiver failed.
     """
+    from handler.convert import export
+
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         staged, packed = Path(folder, "staged"), Path(folder, "packed")

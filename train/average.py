@@ -8,17 +8,69 @@ useless.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
+from scipy.special import softmax
 
-from evaluate.arguments import UsageError
-from evaluate.dataset import DataError, Example
-from evaluate.held_out import split_again
+from evaluate.arguments import UsageError, ensure_writable
+from evaluate.dataset import DataError, Example, find_examples
+from evaluate.held_out import split_again, split_sources_again
+from evaluate.metrics import accuracy, balanced_accuracy
+from evaluate.roc import macro_auroc
+from evaluate.sources import HAM10000, by_source, find_sources
 from handler.checkpoint import Checkpoint
+from train.calibrate import Part, best_score, complete, fit_bias, predict
+from train.processes import Processes
+from train.validation import facts_of, large_enough, load_parts, squares_for_novelty
 
 SHARED_FACTS = ("images", "images_sha256", "recipe", "fold", "sources", "sources_sha256")
 """Of ``Checkpoint.training``: what the mean has in common with its parts, or has from the first of them."""
+
+
+def average(arguments: argparse.Namespace) -> None:
+    """Average and fit as the command line says, and print figures of each model and mean; the best mean is kept.
+
+    Raises:
+        UsageError: the output cannot be written, or the models do not go together.
+        DataError: the folder is not as documented, or the models were trained on other images.
+        CheckpointError: a checkpoint cannot be used.
+    """
+    ensure_writable(arguments.output, "--output")
+    checkpoints = [Checkpoint.load(path) for path in arguments.models]
+    means = [mean_of(checkpoints, weights) for weights in arguments.weights or [[1.0] * len(checkpoints)]]
+    learned, held_out = split_of_all(find_examples(arguments.root, "train"), checkpoints)
+    also = find_sources(arguments.also).examples
+    others, *_ = [split_sources_again(also, held_out, checkpoint) for checkpoint in checkpoints]
+    learned = large_enough(learned + others.train, checkpoints[0])
+    parts = {HAM10000: held_out} | by_source(others.validation)
+    device = Processes().device(arguments.device)
+    squares = load_parts(parts)
+    for path, checkpoint in zip(arguments.models, checkpoints, strict=True):
+        score_of(checkpoint, str(path), squares, device)
+    scores = [score_of(mean, f"mean ({shares_of(mean)})", squares, device) for mean in means]
+    mean = means[int(np.argmax(scores))]
+    familiar = squares_for_novelty(learned)
+    mean.training["validation"] = facts_of(complete(mean, familiar, list(squares.values()), device), list(parts))
+    mean.save(arguments.output)
+    print(f"the mean ({shares_of(mean)}) is in {arguments.output}")
+
+
+def score_of(checkpoint: Checkpoint, name: str, parts: Mapping[str, Part], device: torch.device) -> float:
+    """Print figures of ``checkpoint`` on each of ``parts`` (squares and labels), and return its ``best_score``."""
+    network = checkpoint.network().to(device).to(memory_format=torch.channels_last)
+    logits = [(predict(network, squares, device)[1], labels) for squares, labels in parts.values()]
+    bias = fit_bias(logits)
+    for part, (answers, labels) in zip(parts, logits, strict=True):
+        print(f"{name}, {part}: {line_of(answers + bias, labels)}", flush=True)
+    return best_score(logits)
+
+
+def shares_of(mean: Checkpoint) -> str:
+    """The share of each model in ``mean``, such as 0.7, 0.3."""
+    return ", ".join(f"{part['weight']:.3g}" for part in mean.training["mean"])
 
 
 def mean_of(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> Checkpoint:
@@ -61,3 +113,12 @@ def split_of_all(examples: list[Example], checkpoints: Sequence[Checkpoint]) -> 
     if any(other != first for other in others):
         raise DataError("the models have different validation images, so none are left to fit the mean to")
     return first
+
+
+def line_of(logits: np.ndarray, labels: np.ndarray) -> str:
+    """Figures of ``logits`` (N, C) for ``labels`` (N,)."""
+    probabilities = softmax(logits, axis=1)
+    return (
+        f"accuracy {accuracy(probabilities, labels):.3f}, balanced accuracy "
+        f"{balanced_accuracy(probabilities, labels):.3f}, macro AUROC {macro_auroc(probabilities, labels):.3f}"
+    )

@@ -14,51 +14,24 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import torch
-from scipy.special import softmax
-
-from evaluate.arguments import UsageError, add_also_option, ensure_writable
-from evaluate.dataset import FOLDERS, METADATA, DataError, find_examples
-from evaluate.held_out import split_sources_again
-from evaluate.metrics import accuracy, balanced_accuracy
-from evaluate.roc import macro_auroc
-from evaluate.sources import HAM10000, by_source, find_sources
-from handler.checkpoint import Checkpoint, CheckpointError
-from train.average import mean_of, split_of_all
-from train.calibrate import Part, best_score, complete, fit_bias, predict
-from train.processes import Processes
-from train.validation import facts_of, large_enough, load_parts, squares_for_novelty
+from evaluate.arguments import UsageError, add_also_option
+from evaluate.dataset import FOLDERS, METADATA, DataError
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
+    # Not before the options are read: importing torch takes seconds.
+    from handler.checkpoint import CheckpointError
+    from train.average import average
+
     try:
-        ensure_writable(arguments.output, "--output")
-        checkpoints = [Checkpoint.load(path) for path in arguments.models]
-        means = [mean_of(checkpoints, weights) for weights in arguments.weights or [[1.0] * len(checkpoints)]]
-        learned, held_out = split_of_all(find_examples(arguments.root, "train"), checkpoints)
-        also = find_sources(arguments.also).examples
-        others, *_ = [split_sources_again(also, held_out, checkpoint) for checkpoint in checkpoints]
-        learned = large_enough(learned + others.train, checkpoints[0])
-        parts = {HAM10000: held_out} | by_source(others.validation)
-        device = Processes().device(arguments.device)
-        squares = load_parts(parts)
-        for path, checkpoint in zip(arguments.models, checkpoints, strict=True):
-            score_of(checkpoint, str(path), squares, device)
-        scores = [score_of(mean, f"mean ({shares_of(mean)})", squares, device) for mean in means]
-        mean = means[int(np.argmax(scores))]
-        familiar = squares_for_novelty(learned)
-        mean.training["validation"] = facts_of(complete(mean, familiar, list(squares.values()), device), list(parts))
-        mean.save(arguments.output)
+        average(arguments)
     except (UsageError, DataError, CheckpointError, OSError) as error:
         print(f"main_average.py: error: {error}", file=sys.stderr)
         return 2
-    print(f"the mean ({shares_of(mean)}) is in {arguments.output}")
     return 0
 
 
@@ -90,30 +63,6 @@ def share(text: str) -> float:
     if not 0 <= weight < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number of at least 0")
     return weight
-
-
-def score_of(checkpoint: Checkpoint, name: str, parts: Mapping[str, Part], device: torch.device) -> float:
-    """Print figures of ``checkpoint`` on each of ``parts`` (squares and labels), and return its ``best_score``."""
-    network = checkpoint.network().to(device).to(memory_format=torch.channels_last)
-    logits = [(predict(network, squares, device)[1], labels) for squares, labels in parts.values()]
-    bias = fit_bias(logits)
-    for part, (answers, labels) in zip(parts, logits, strict=True):
-        print(f"{name}, {part}: {line_of(answers + bias, labels)}", flush=True)
-    return best_score(logits)
-
-
-def shares_of(mean: Checkpoint) -> str:
-    """The share of each model in ``mean``, such as 0.7, 0.3."""
-    return ", ".join(f"{part['weight']:.3g}" for part in mean.training["mean"])
-
-
-def line_of(logits: np.ndarray, labels: np.ndarray) -> str:
-    """Figures of ``logits`` (N, C) for ``labels`` (N,)."""
-    probabilities = softmax(logits, axis=1)
-    return (
-        f"accuracy {accuracy(probabilities, labels):.3f}, balanced accuracy "
-        f"{balanced_accuracy(probabilities, labels):.3f}, macro AUROC {macro_auroc(probabilities, labels):.3f}"
-    )
 
 
 if __name__ == "__main__":

@@ -16,51 +16,27 @@ on after its last whole epoch.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import time
-from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import nn
-from tqdm import tqdm
+from evaluate.arguments import UsageError, add_also_option, not_negative, positive
+from evaluate.dataset import FOLDERS, METADATA, DataError
+from evaluate.folds import Fold
 
-from api.classes import CLASSES
-from evaluate.arguments import UsageError, add_also_option, ensure_writable, not_negative, positive
-from evaluate.dataset import (
-    FOLDERS,
-    METADATA,
-    DataError,
-    Example,
-    class_counts,
-    find_examples,
-    load_squares,
-    short_sides,
-    split_by_lesion,
-)
-from evaluate.folds import Fold, split_fold
-from evaluate.sources import HAM10000, by_source, find_sources, split_sources
-from handler.checkpoint import Checkpoint
-from handler.network import Normalise
-from train.batches import TrainingSet, augmented_batches, sample_indices
-from train.cameras import Cameras
-from train.learner import Learner, set_learning_rate
-from train.precision import mixed_precision
-from train.processes import Processes
-from train.recipe import SEVERAL_SOURCES, Recipe
-from train.resume import Progress, RunIdentity, images_digest, load_progress, refuse_seen
-from train.validation import EpochFigures, Validation
-from train.weights import previous_training, starting_network, weights_digest
+if TYPE_CHECKING:
+    from train.recipe import Recipe
 
 
 def main(argv: list[str] | None = None, recipe: Recipe | None = None) -> int:
     """Run the command line with the default recipe or another one; returns the exit code."""
     arguments = parser().parse_args(argv)
+    # Not before the options are read: importing torch takes seconds.
+    from train import training
+    from train.processes import Processes
+
     processes = Processes.from_environment()
     try:
-        train(arguments, recipe or (SEVERAL_SOURCES if arguments.also else Recipe()), processes)
+        training.train(arguments, recipe or training.default_recipe(arguments), processes)
     except (DataError, UsageError) as error:
         if processes.is_main:
             print(f"main_train.py: error: {error}", file=sys.stderr)
@@ -99,191 +75,8 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -> Checkpoint | None:
-    """Train as the command line says, and write the best epoch to ``arguments.modelname``.
-
-    Returns:
-        What was written, in the main process; None in the others.
-
-    Raises:
-        DataError: the folder is not as documented.
-        UsageError: starting weights, device or output cannot be used, or the weights learned from held-out images.
-    """
-    # Check everything before computing anything, the cheapest first.
-    examples = find_examples(arguments.root, "train")
-    if arguments.fold:
-        train_examples, held_out = split_fold(examples, arguments.fold, recipe.split_seed)
-    else:
-        train_examples, held_out = split_by_lesion(examples, recipe.validation_fraction, recipe.split_seed)
-    others = None
-    if arguments.also:
-        sources = find_sources(arguments.also)
-        others = split_sources(sources.examples, held_out)
-        if processes.is_main:
-            print(f"other sources: {sources.summary()}")
-            print(f"  {others.summary()}")
-    if arguments.cameras and not recipe.augmentation.cameras:
-        recipe = replace(recipe, augmentation=replace(recipe.augmentation, cameras=Cameras()))
-    checkpoint_path = Path(arguments.modelname)
-    if (
-        arguments.init
-        and Path(arguments.init).is_file()
-        and checkpoint_path.is_file()
-        and checkpoint_path.samefile(arguments.init)
-    ):
-        raise UsageError(
-            "--init and --modelname are one file, which the first epoch overwrites: give another --modelname"
-        )
-    if processes.is_main:
-        ensure_writable(checkpoint_path, "--modelname")
-    device = processes.device(arguments.device)
-    torch.manual_seed(arguments.seed)
-    network, init = starting_network(arguments.init)
-    learned = train_examples + (others.train if others else [])
-    training_set = load_training_set(learned, recipe, device)
-    parts = {HAM10000: held_out} | (by_source(others.validation) if others else {})
-    identity = RunIdentity(
-        epochs=arguments.epochs,
-        seed=arguments.seed,
-        recipe=recipe,
-        images=len(train_examples),
-        images_sha256=images_digest(examples),
-        init=init,
-        init_sha256=weights_digest(network.state_dict()),
-        processes=processes.world_size,
-        before=previous_training(arguments.init),
-        fold=str(arguments.fold) if arguments.fold else None,
-        sources={name: len(part) for name, part in by_source(others.train).items()} if others else None,
-        sources_sha256=images_digest(others.train + others.validation) if others else None,
-    )
-    refuse_seen(identity)
-    validation = Validation(parts, device, checkpoint_path, identity.facts()) if processes.is_main else None
-    learner = Learner.create(network, recipe, device, processes)
-    if processes.is_main:
-        counts = ", ".join(f"{dx} {count}" for dx, count in class_counts(examples).items())
-        held = ", ".join(f"{len(part)} of {name}" for name, part in parts.items())
-        print(f"{len(learned)} images to learn from, {held} of other lesions to validate on; HAM10000 has {counts}")
-        several = f", {processes.world_size} processes" if processes.world_size > 1 else ""
-        print(f"starting from {init}, on {device}{several}")
-
-    first_epoch = 0
-    resume_path = checkpoint_path.with_suffix(".resume.pth")
-    progress = load_progress(resume_path, identity, verbose=processes.is_main) if checkpoint_path.is_file() else None
-    if progress:
-        first_epoch = progress.epoch
-        learner.load_state_dict(progress.learner)
-        if validation:
-            validation.load_state_dict(progress.validation)
-            print(f"going on after epoch {first_epoch} of {arguments.epochs} ({resume_path})")
-
-    for epoch in range(first_epoch, arguments.epochs):
-        figures = train_epoch(
-            learner, training_set, recipe, processes, epoch=epoch, epochs=arguments.epochs, seed=arguments.seed
-        )
-        if validation:
-            validation.add_epoch(learner.average.module, figures)
-            Progress(epoch + 1, learner.state_dict(), validation.state_dict()).save(resume_path, identity)
-    if not validation:
-        return None
-    checkpoint = validation.complete(learned)
-    if arguments.fold:
-        validation.keep_answers(checkpoint_path.with_suffix(".csv"), Path(arguments.root) / FOLDERS["train"])
-    resume_path.unlink(missing_ok=True)
-    return checkpoint
-
-
-def load_training_set(examples: list[Example], recipe: Recipe, device: torch.device) -> TrainingSet:
-    """Decode ``examples`` and put them on ``device``.
-
-    Raises:
-        DataError: an image cannot be read.
-    """
-    workers = os.cpu_count() or 1
-    squares = load_squares(examples, workers, "decoding training images", recipe.stored_size)
-    names = sorted({example.source for example in examples} | {""})
-    return TrainingSet(
-        photographs=torch.from_numpy(squares).to(device),
-        labels=np.array([example.label for example in examples]),
-        sources=np.array([names.index(example.source) for example in examples]),
-        sides=short_sides(examples, workers),
-    )
-
-
-def train_epoch(
-    learner: Learner,
-    training_set: TrainingSet,
-    recipe: Recipe,
-    processes: Processes,
-    *,
-    epoch: int,
-    epochs: int,
-    seed: int,
-) -> EpochFigures:
-    """Train ``learner`` on about as many images as there are, sampled anew.
-
-    Args:
-        learner: is changed in place.
-        training_set: what to sample from.
-        recipe: how to train.
-        processes: those that share each batch.
-        epoch: number of this epoch, from 0.
-        epochs: how many there will be.
-        seed: of the order and the augmentation.
-    """
-    photographs, labels = training_set.photographs, training_set.labels
-    device = photographs.device
-    size = recipe.image_size(epoch, epochs)
-    weights = training_set.weights(size, recipe)
-    images = int(np.count_nonzero(weights))
-    batch_size = max(1, min(recipe.batch_size, images) // processes.world_size) * processes.world_size
-    steps = max(1, images // batch_size)
-    rng = np.random.default_rng([seed, epoch])  # an epoch is the same whether resumed or not
-    indices = sample_indices(weights, steps * batch_size, rng)
-    own_indices = indices.reshape(steps, batch_size)[:, processes.rank :: processes.world_size]
-    rng = np.random.default_rng([seed, epoch, 1 + processes.rank])
-    batches = augmented_batches(photographs, labels, own_indices, size, recipe.augmentation, rng)
-
-    normalise = Normalise().to(device)
-    precision = mixed_precision(device)
-    learner.network.train()
-    hits = torch.zeros(2, len(CLASSES), device=device)  # by class: correct answers, images
-    loss_sum = torch.zeros(1, device=device)
-    started = time.monotonic()
-    description = f"epoch {epoch + 1}/{epochs} at {size} px"
-    with tqdm(total=indices.size, desc=description, unit="img", disable=not processes.is_main) as bar:
-        for step, batch in enumerate(batches):
-            set_learning_rate(learner.optimizer, (epoch + (step + 1) / steps) / epochs, recipe.warm_up)
-            pixels = normalise(batch.views).contiguous(memory_format=torch.channels_last)
-            with precision:
-                logits = learner.network(pixels)
-            loss = nn.functional.cross_entropy(logits.float(), batch.targets, label_smoothing=recipe.label_smoothing)
-            learner.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            learner.optimizer.step()
-            learner.average.update_parameters(learner.core)
-
-            correct = (logits.argmax(1) == batch.labels).float()
-            hits.index_add_(1, batch.labels, torch.stack([correct, torch.ones_like(correct)]))
-            loss_sum += loss.detach()
-            bar.update(batch_size)
-            if step % 10 == 9 or step == steps - 1:  # reading a value waits for the GPU
-                bar.set_postfix(loss=f"{loss_sum.item() / (step + 1):.3f}", bal_acc=f"{mean_recall(hits):.3f}")
-    seconds = time.monotonic() - started
-    hits, loss_sum = processes.sum(hits), processes.sum(loss_sum)
-    return EpochFigures(
-        epoch=epoch + 1,
-        size=size,
-        loss=round(loss_sum.item() / steps / processes.world_size, 4),
-        balanced_accuracy=round(mean_recall(hits), 4),
-        images_per_second=round(indices.size / seconds, 1),
-    )
-
-
-def mean_recall(hits: torch.Tensor) -> float:
-    """Balanced accuracy from correct answers and images by class, shape (2, C); classes without images are skipped."""
-    correct, images = hits[:, hits[1] > 0]
-    return float((correct / images).mean())
-
-
 if __name__ == "__main__":
-    Processes.from_environment().exit(main())
+    code = main()
+    from train.processes import Processes
+
+    Processes.from_environment().exit(code)

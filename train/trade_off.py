@@ -5,26 +5,73 @@ The answers are in one or several parts with equal weight, as in :mod:`train.cal
 
 from __future__ import annotations
 
+import argparse
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
+import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from api.classes import CLASSES, class_indices
+from evaluate.arguments import ensure_writable_folder
 from evaluate.bootstrap import Bootstrap, clusters_of
-from evaluate.dataset import Example
-from evaluate.trade_off import BiasPoint, TradeOff, best, figures
+from evaluate.dataset import DataError, Example, find_examples, load_squares
+from evaluate.held_out import held_out, split_sources_again
+from evaluate.kept import TRADE_OFF
+from evaluate.predictions import Predictions, model_of
+from evaluate.sources import HAM10000, by_source, find_sources
+from evaluate.trade_off import BiasPoint, TradeOff, best, figures, write
 from handler.bias import BiasSetting
 from handler.checkpoint import Checkpoint
-from train.calibrate import STRENGTHS, fit_malignant_threshold, fit_plausible_threshold, fit_temperature, rarities
+from train.calibrate import (
+    STRENGTHS,
+    fit_malignant_threshold,
+    fit_plausible_threshold,
+    fit_temperature,
+    predict,
+    rarities,
+)
 
 FACTORS = 3.0
 """Bound of the logarithm of the factor between two networks' logits."""
 
 SAME_BIAS = 1e-3
 """Logits may differ by this much for a bias to count as the model's own."""
+
+
+def measure(arguments: argparse.Namespace) -> TradeOff:
+    """Fit the curve as the command line says, and write it.
+
+    Raises:
+        UsageError: the output cannot be written.
+        DataError: the folder or the answers are not as documented.
+        CheckpointError: the checkpoint cannot be used.
+    """
+    ensure_writable_folder(arguments.output, "--output")
+    checkpoint = Checkpoint.load(arguments.modelname)
+    if arguments.answers:
+        logits, examples = kept_logits(arguments.answers)
+        logits = on_scale_of(checkpoint, logits, np.array([example.label for example in examples]))
+        parts = {HAM10000: (logits, examples)}
+        words = f"{len(arguments.answers)} folds, each by a network that was not trained on it"
+    else:
+        examples = held_out(find_examples(arguments.root, "train"), checkpoint)
+        others = split_sources_again(find_sources(arguments.also).examples, examples, checkpoint)
+        images = {HAM10000: examples} | by_source(others.validation)
+        parts = {name: (logits_of(checkpoint, part), part) for name, part in images.items()}
+        words = "validation images of this model"
+        if len(parts) > 1:
+            counts = ", ".join(f"{len(part)} of {name}" for name, part in images.items())
+            words += f": {counts}, with equal weight of each source"
+    measured = fit_trade_off(
+        checkpoint, model_of(arguments.modelname)[1], parts, words, arguments.resamples, arguments.seed
+    )
+    write(measured, arguments.output / TRADE_OFF)
+    return measured
 
 
 def fit_trade_off(
@@ -110,3 +157,26 @@ def own_strength(bias: np.ndarray, rarity: np.ndarray) -> float:
         if np.abs(bias - strength * rarity).max() < SAME_BIAS:
             return strength
     return round(float(bias @ rarity / (rarity @ rarity)), 3)
+
+
+def kept_logits(paths: list[Path]) -> tuple[np.ndarray, list[Example]]:
+    """Logits (N, classes) up to a constant of each row, and the images, of files with uncalibrated probabilities.
+
+    Raises:
+        DataError: a file is not such a file, or two of them answer the same image.
+    """
+    parts = [Predictions.read(path) for path in paths]
+    examples = [example for part in parts for example in part.examples]
+    if len({example.path for example in examples}) < len(examples):
+        raise DataError("--answers: two of the files answer the same image; give each fold once")
+    probabilities = np.concatenate([part.probabilities for part in parts]).astype(float)
+    return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)), examples
+
+
+def logits_of(checkpoint: Checkpoint, examples: list[Example]) -> np.ndarray:
+    """The network's logits (N, classes) in the order of ``CLASSES``, in float32."""
+    squares = load_squares(examples, os.cpu_count() or 1, "decoding validation images")
+    _, answers = predict(checkpoint.network().to(memory_format=torch.channels_last), squares, torch.device("cpu"))
+    logits = np.full((len(squares), len(CLASSES)), -np.inf)
+    logits[:, class_indices(checkpoint.classes)] = answers
+    return logits

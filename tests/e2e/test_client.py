@@ -141,7 +141,7 @@ def test_a_terminal_shows_the_progress_and_then_the_line_alone(service: Service,
     assert process.returncode == 0 and len(lines) == 1
     shares = [int(s) for s in re.findall(rb"mole.jpg: explaining, (\d+)%", seen)]
     assert shares == sorted(shares) and shares[0] == 0 and len(shares) > 4
-    assert seen.endswith(b"\r\x1b[K"), "the line of progress is gone"
+    assert re.search(rb"\r *\r$", seen), "the line of progress is gone"
 
 
 def test_one_that_fails_does_not_stop_the_others(service: Service, example_images: list[Path], tmp_path: Path):
@@ -297,9 +297,9 @@ def metrics(service: Service) -> str:
 def test_a_terminal_of_any_width(service: Service, tmp_path: Path, columns: int):
     folder = tiny_photographs(tmp_path / ("long" * 20), 3)
     seen = in_terminal(service.url, folder, columns=columns)
-    assert "1 of 3: " in seen and "3 of 3: " in seen
-    parts = [part for part in seen.split("\r\x1b[K") if " of 3: " in part]
-    assert all(len(part) < columns and "\n" not in part for part in parts)
+    assert "0/3 [" in seen and "2/3 [" in seen
+    parts = [part for part in re.split("[\r\n]", seen) if "/3 [" in part]
+    assert parts and all(len(part) <= columns for part in parts)
 
 
 def test_colour_and_cursor_are_for_terminals_that_want_them(service: Service, tmp_path: Path):

@@ -20,11 +20,12 @@ SMALL = """
 from dataclasses import replace
 from train import calibrate, main_train
 from train.augment import Augmentation
+from train.processes import Processes
 from train.recipe import Recipe
 calibrate.QUANTISATION_IMAGES = 8
 augmentation = Augmentation(mixup_probability=0.0, erase_probability=0.0)
 recipe = replace(Recipe(), sizes=((1.0, 32),), batch_size=8, learning_rate=2e-4, augmentation=augmentation)
-main_train.Processes.from_environment().exit(main_train.main(recipe=recipe))
+Processes.from_environment().exit(main_train.main(recipe=recipe))
 """
 
 # Three steps on halves of the same batch; each process saves its weights after them.

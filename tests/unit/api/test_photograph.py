@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import subprocess
+import sys
 import time
 import warnings
 
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from api.photograph import ImageError, open_photograph
+from tests.conftest import ROOT
 from tests.hostile_photographs import (
     bmp_claiming,
     jpeg_claiming,
@@ -508,3 +510,9 @@ def test_compressed_text_in_a_png_is_harmless():
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "x" * 50_000, zip=True)
     assert distance(open_photograph(encoded(picture(), "PNG", pnginfo=text)), picture()) == 0
+
+
+def test_pillows_limit_for_the_whole_process_is_left_as_it_is():
+    code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import api.photograph as p; p.open_photograph({!r})"
+    code = f"{code.format(encoded(picture(), 'JPEG'))}; assert Image.MAX_IMAGE_PIXELS == limit > 0"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -97,3 +97,8 @@ def test_errors_never_repeat_the_words_of_a_library():
             open_photograph(broken[:at])
         assert "TIFF" not in str(caught.value).replace("BMP, TIFF or GIF", "").replace("BigTIFF", "")
         assert "decoder" not in str(caught.value) and "error" not in str(caught.value)
+
+
+def test_another_kind_of_riff_file_is_no_image():
+    with pytest.raises(ImageError, match="not an image"):
+        check_webp(b"RIFF" + bytes(4) + b"WAVEfmt " + bytes(100))

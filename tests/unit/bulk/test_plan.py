@@ -32,6 +32,24 @@ def test_the_same_command_goes_on(photographs: Path):
     assert sorted(p.name for p in (photographs.parent / "out").iterdir()) == ["photographs.txt", PLAN]
 
 
+def test_a_kill_while_the_plan_is_written_leaves_no_half_of_it(photographs: Path, monkeypatch: pytest.MonkeyPatch):
+    write = Path.write_bytes
+
+    def killed(path: Path, content: bytes) -> None:
+        write(path, content[:10])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", killed)
+        with pytest.raises(KeyboardInterrupt):
+            begin(photographs)
+        assert not (photographs.parent / "out" / PLAN).exists()
+    begin(photographs)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", killed)
+        begin(photographs)  # writes nothing anew
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [({"shard": 5}, "--shard"), ({"model": "other"}, "the model"), ({"explain": "Faible"}, "--expl")],

@@ -41,7 +41,7 @@ def test_a_line_ends_in_the_warnings(malignant: bool | None, unlike: bool | None
 @pytest.mark.parametrize(
     ("plausible", "said", "cell", "value"),
     [
-        (None, "", "", None),
+        (None, "", None, None),
         (["Melanoma"], "", "Melanoma", ["Melanoma"]),
         (
             ["Melanoma", "Melanocytic nevi"],
@@ -51,7 +51,7 @@ def test_a_line_ends_in_the_warnings(malignant: bool | None, unlike: bool | None
         ),
     ],
 )
-def test_what_cannot_be_excluded(plausible: list[str] | None, said: str, cell: str, value: list[str] | None):
+def test_what_cannot_be_excluded(plausible: list[str] | None, said: str, cell: str | None, value: list[str] | None):
     known = details(True, True, plausible)
     row = Row("a.jpg", Prediction(prediction="Melanoma", probability=0.5, details=known))
     assert text_row(row) == f"a.jpg: Melanoma (50.0%){MALIGNANT}{said}{UNLIKE}"
@@ -77,11 +77,23 @@ def test_a_terminal_has_columns_and_a_strange_name_stays_on_its_line():
     assert all("\n" not in line and "\x1b[2J" not in line and "\x1b[1;31mmalignant" in line for line in lines)
 
 
+def test_a_flag_and_what_it_is_raised_for_have_a_column_each():
+    row = Row("a.jpg", Prediction(prediction="Melanoma", probability=0.5, details=details(True, False)))
+    expected = {"malignant_probability": 0.4, "malignant": True, "novelty": 0.5, "unlike": False}
+    for made in (json_row(row), csv_row(row)):
+        assert {name: made[name] for name in expected} == expected
+
+
+def test_details_add_columns_and_move_none():
+    plain, detailed = csv_columns(), csv_columns(details=True)
+    assert detailed[: len(plain)] == plain and {"dx", "p_mel", "stability", "r2", "model"} <= {*detailed} - {*plain}
+
+
 def test_every_cell_has_a_column():
     row = Row("a.jpg", Prediction(prediction="Melanoma", probability=0.5, details=details(True, False)))
     for top, asked in ((1, False), (3, True)):
-        assert set(csv_row(row, top, asked)) <= set(csv_columns(top, asked))
-    assert csv_row(Row("a.jpg", error="why"))["plausible"] == ""
+        assert list(csv_row(row, top, asked)) == csv_columns(top, asked)
+    assert csv_row(Row("a.jpg", error="why"))["plausible"] is None
     failed = json_row(Row("a.jpg", error="why"), 3, True)
     assert failed["success"] is False and failed["error"] == "why"
     assert failed["prediction"] is None and failed["plausible"] is None

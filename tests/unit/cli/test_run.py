@@ -37,7 +37,7 @@ class Service:
 def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(run, "Client", Service)
     monkeypatch.setattr(run, "BUSY_SECONDS", 0.4)
-    monkeypatch.setattr(run, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(run, "MAX_PAUSE", 0.02)
     files = [tmp_path / f"{number}.jpg" for number in range(20)]
     for file in files:
         file.write_bytes(file.name.encode())

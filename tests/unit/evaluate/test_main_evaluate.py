@@ -11,7 +11,7 @@ from PIL import Image
 
 from api.classes import CLASSES
 from api.photograph import open_photograph
-from evaluate import main_compare, main_evaluate, report
+from evaluate import evaluation, main_compare, main_evaluate, report
 from evaluate.dataset import FOLDERS, METADATA, Example, find_examples, split_by_lesion
 from evaluate.predictions import Predictions
 from handler.checkpoint import Checkpoint
@@ -45,10 +45,10 @@ class Drawn:
 
 @pytest.fixture
 def drawn(monkeypatch) -> type[Drawn]:
-    monkeypatch.setattr(main_evaluate, "Classifier", Drawn)
+    monkeypatch.setattr(evaluation, "Classifier", Drawn)
     # Only whether there is a graph in 8 bits is looked at.
-    monkeypatch.setattr(main_evaluate, "convert", lambda checkpoint: Graphs("answers", checkpoint.ranges and "samples"))
-    monkeypatch.setattr(main_evaluate, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(evaluation, "convert", lambda checkpoint: Graphs("answers", checkpoint.ranges and "samples"))
+    monkeypatch.setattr(evaluation, "has_bfloat16", lambda: False)
     return Drawn
 
 
@@ -107,7 +107,7 @@ def test_the_test_images_are_asked_in_batches(capsys, tmp_path, drawn):
 def test_what_the_checkpoint_knows_more_is_in_the_card(capsys, tmp_path, photographs, drawn, monkeypatch):
     checkpoint = Checkpoint.load(ROOT / "model_store/model_mlbio.pth")
     checkpoint.malignant_threshold, checkpoint.plausible_threshold = 0.31, 0.0625
-    monkeypatch.setattr(main_evaluate.Checkpoint, "load", lambda path: checkpoint)
+    monkeypatch.setattr(evaluation.Checkpoint, "load", lambda path: checkpoint)
     monkeypatch.setattr(drawn, "tells_novelty", True)
     arguments = "--images", photographs, "--labels", photographs / "labels.csv", "--output", tmp_path, "--resamples", 5
     printed = run(capsys, *arguments)
@@ -129,7 +129,7 @@ def several(tmp_path, drawn, monkeypatch) -> tuple[Path, Path]:
         (root / FOLDERS["test"] / example.path.name).write_bytes(example.path.read_bytes())
     learned, _ = split_by_lesion(examples, 0.1, 0)
     facts = {"malignant_threshold": 0.4, "plausible_threshold": 0.06, "training": {"images": len(learned)}}
-    monkeypatch.setattr(main_evaluate.Checkpoint, "load", lambda path: Checkpoint({}, **facts))
+    monkeypatch.setattr(evaluation.Checkpoint, "load", lambda path: Checkpoint({}, **facts))
     monkeypatch.setattr(drawn, "tells_novelty", True)
     return root, make_sources(tmp_path / "elsewhere")
 

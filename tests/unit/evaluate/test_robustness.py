@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from api.classes import CLASSES
-from evaluate import main_robustness, robustness
+from evaluate import main_robustness, robustness, shifted
 from evaluate.dataset import DataError, Example, find_examples, split_by_lesion
 from evaluate.predictions import Predictions
 from evaluate.report import robustness_table
@@ -118,7 +118,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file in place of a checkpoint, of a network that learned from two of three lesions of the tiny set."""
     root = make_root(tmp_path / "data")
     learned, _ = split_by_lesion(find_examples(root, "train"), 0.1, 0)
-    monkeypatch.setattr(main_robustness, "Classifier", Dark)
+    monkeypatch.setattr(shifted, "Classifier", Dark)
     monkeypatch.setattr(Checkpoint, "load", lambda path: Checkpoint({}, training={"images": len(learned)}))
     path = tmp_path / "model.pth"
     path.write_text("weights")
@@ -135,8 +135,8 @@ def test_the_command_keeps_table_and_answers(model: Path, capsys):
     assert run(model, "--sets", "validation", "--answers", answers) == 0
     kept = robustness.read(model.parent / "card/robustness.json", sha256(model)[:12])
     assert kept is not None and robustness_table(kept) == capsys.readouterr().out.rstrip("\n")
-    assert [row.shift for row in kept.sets["validation"]] == [*main_robustness.SHIFTS, robustness.MEAN]
-    assert len(list(answers.iterdir())) == len(main_robustness.SHIFTS)
+    assert [row.shift for row in kept.sets["validation"]] == [*shifted.SHIFTS, robustness.MEAN]
+    assert len(list(answers.iterdir())) == len(shifted.SHIFTS)
     darker = Predictions.read(answers / "validation_gamma_1.4_darker.csv")
     assert len(darker.examples) == kept.images["validation"] and darker.model == ("model.pth", sha256(model)[:12])
     row = next(row for row in kept.sets["validation"] if row.shift == "gamma 1.4 (darker)")
@@ -146,7 +146,7 @@ def test_the_command_keeps_table_and_answers(model: Path, capsys):
 
 
 def test_other_sources_have_tables_of_their_own(model: Path, capsys, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(main_robustness, "SHIFTS", SHIFTS)
+    monkeypatch.setattr(shifted, "SHIFTS", SHIFTS)
     answers = model.parent / "answers"
     assert run(model, "--sets", "validation", "--also", make_sources(model.parent / "also"), "--answers", answers) == 0
     kept = robustness.read(model.parent / "card/robustness.json", sha256(model)[:12])

@@ -38,8 +38,9 @@ def failed(name: str = "b.jpg") -> Entry:
 
 def test_a_row_has_the_figures_of_the_answer_in_the_persons_language():
     seen = row(entry(), FRENCH)
-    assert (seen.diagnosis, seen.probability, seen.malignant, seen.malignant_flagged) == ("Mélanome", 0.5, 0.6, True)
-    assert (seen.unlike, seen.unlike_flagged, seen.stability, seen.error) == (1.5, True, None, None)
+    assert (seen.diagnosis, seen.probability) == ("Mélanome", 0.5)
+    assert (seen.malignant_probability, seen.malignant) == (0.6, True)
+    assert (seen.novelty, seen.unlike, seen.stability, seen.error) == (1.5, True, None, None)
     assert seen.plausible == "Mélanome; Dermatofibrome"
 
 

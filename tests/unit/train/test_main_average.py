@@ -17,8 +17,7 @@ from evaluate.sources import find_sources, split_sources
 from handler.checkpoint import Checkpoint
 from tests.tiny_ham10000 import IMAGES
 from tests.tiny_sources import make_sources
-from train import calibrate, main_average, validation
-from train.average import mean_of
+from train import average, calibrate, main_average, validation
 from train.recipe import SEVERAL_SOURCES, Recipe
 from train.resume import images_digest
 
@@ -84,13 +83,13 @@ def test_what_is_averaged_and_what_is_fitted_to_it(capsys, root: Path, models: l
 def test_the_mean_with_the_best_score_is_kept(
     capsys, root: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch, best: str
 ):
-    print_score = main_average.score_of
+    print_score = average.score_of
 
     def score_of(checkpoint: Checkpoint, name: str, *arguments) -> float:
         print_score(checkpoint, name, *arguments)
         return float(name.startswith(f"mean ({best},"))
 
-    monkeypatch.setattr(main_average, "score_of", score_of)
+    monkeypatch.setattr(average, "score_of", score_of)
     code, printed, _ = run(capsys, root, models, "--weights", "0", "1", "--weights", "1", "1", "--weights", "1", "0")
     assert code == 0
     assert [line.split(", HAM10000")[0] for line in printed.splitlines()[2:5]] == [
@@ -110,12 +109,12 @@ def test_a_model_of_several_sources_is_fitted_to_the_held_out_parts_of_all(
     model = trained(root, tmp_path / "several.pth", 3, recipe=recipe)
     small = find_sources([also]).examples[-1]
     Image.new("RGB", (46, 46)).save(small.path)
-    familiar, squares_for_novelty = [], main_average.squares_for_novelty
+    familiar, squares_for_novelty = [], average.squares_for_novelty
     monkeypatch.setattr(
-        main_average, "squares_for_novelty", lambda chosen: familiar.append(chosen) or squares_for_novelty(chosen)
+        average, "squares_for_novelty", lambda chosen: familiar.append(chosen) or squares_for_novelty(chosen)
     )
-    fitted_to, complete = [], main_average.complete
-    monkeypatch.setattr(main_average, "complete", lambda *a: fitted_to.extend(a[2]) or complete(*a))
+    fitted_to, complete = [], average.complete
+    monkeypatch.setattr(average, "complete", lambda *a: fitted_to.extend(a[2]) or complete(*a))
     code, printed, _ = run(capsys, root, [model], "--also", also)
     assert code == 0
     learned, first = split_by_lesion(find_examples(root, "train"), 0.1, seed=0)
@@ -142,7 +141,7 @@ def test_a_folder_of_other_sources_that_is_missing_is_refused(capsys, root: Path
 
 def test_a_weight_of_zero_leaves_a_model_out(models: list[Path]):
     first, second = (Checkpoint.load(path) for path in models)
-    mean = mean_of([first, second], [1.0, 0.0])
+    mean = average.mean_of([first, second], [1.0, 0.0])
     assert all(torch.equal(value, first.state[name]) for name, value in mean.state.items())
 
 

@@ -18,12 +18,14 @@ from PIL import Image
 
 from api.classes import CLASSES
 from api.photograph import open_photograph
+from evaluate.dataset import find_examples
 from handler.checkpoint import PREPROCESSING, Checkpoint
 from handler.images import network_square
 from tests.tiny_ham10000 import IMAGES, change_metadata, first_image, make_root, train_folder
 from tests.tiny_sources import make_sources
-from train import main_train, validation
+from train import main_train, training, validation
 from train.recipe import SEVERAL_SOURCES, Recipe
+from train.resume import images_digest
 from train.validation import Validation
 
 SMALL = replace(Recipe(), sizes=((1.0, 32),), batch_size=8, stored_size=64)
@@ -90,7 +92,7 @@ def test_the_documented_defaults():
 @pytest.mark.parametrize("options, recipe", [([], Recipe()), (["--also", "a", "--also", "b"], SEVERAL_SOURCES)])
 def test_other_sources_have_a_recipe_of_their_own(monkeypatch, options, recipe):
     chosen = []
-    monkeypatch.setattr(main_train, "train", lambda *arguments: chosen.append(arguments[:2]))
+    monkeypatch.setattr(training, "train", lambda *arguments: chosen.append(arguments[:2]))
     assert main_train.main(["DATA", *options]) == 0
     assert [(given.also, used) for given, used in chosen] == [(options[1::2], recipe)]
 
@@ -121,6 +123,16 @@ def test_a_fault_of_the_folder_is_refused(capsys, root, tmp_path, init, spoil, e
     spoil(root)
     assert expected in refusal(capsys, root, "--init", init, "--modelname", tmp_path / "m.pth", "--device", "cpu")
     assert not (tmp_path / "m.pth").exists()
+
+
+def test_weights_that_know_the_held_out_images_are_refused_before_any_image_is_decoded(
+    capsys, root, tmp_path, init, monkeypatch
+):
+    for image in train_folder(root).rglob("*.jpg"):
+        image.write_bytes(b"x")
+    earlier = {"images_sha256": images_digest(find_examples(root, "train")), "fold": "1/2"}
+    monkeypatch.setattr(training, "previous_training", lambda init: earlier)
+    assert "--init learned from images" in refusal(capsys, root, "--init", init, "--modelname", tmp_path / "m.pth")
 
 
 def test_an_unreadable_held_out_image_is_refused(capsys, root, tmp_path, init):
@@ -218,10 +230,10 @@ def whole_run(tmp_path_factory, init) -> WholeRun:
     torch.save({"identity": {"seed": 99}, "epoch": 1}, path.with_suffix(".resume.pth"))
     path.write_bytes(b"the model of another run")
     indices, progress, out = [], [], io.StringIO()
-    sample_indices, set_learning_rate = main_train.sample_indices, main_train.set_learning_rate
+    sample_indices, set_learning_rate = training.sample_indices, training.set_learning_rate
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
-        patch.setattr(main_train, "sample_indices", lambda *a: indices.append(sample_indices(*a)) or indices[-1])
-        patch.setattr(main_train, "set_learning_rate", lambda *a: progress.append(a[1]) or set_learning_rate(*a))
+        patch.setattr(training, "sample_indices", lambda *a: indices.append(sample_indices(*a)) or indices[-1])
+        patch.setattr(training, "set_learning_rate", lambda *a: progress.append(a[1]) or set_learning_rate(*a))
         patch.setattr(validation, "best_score", increasing())
         arguments = ["--seed", "3", "--epochs", "2", "--init", str(init), "--modelname", str(path), str(root)]
         assert main_train.main([*arguments, "--device", "cpu"], SMALL) == 0
@@ -366,9 +378,9 @@ def test_a_run_on_changed_data_or_weights_starts_afresh(root, init, tmp_path, ca
 
     with monkeypatch.context() as patch:
         interrupt_validation(patch, epoch=2)
-        patch.setattr(main_train, "train_epoch", lambda *_, **__: validation.EpochFigures(1, 32, 1.0, 0.5, 1.0))
+        patch.setattr(training, "train_epoch", lambda *_, **__: validation.EpochFigures(1, 32, 1.0, 0.5, 1.0))
         assert run(capsys, *command)[0] == 130
-    monkeypatch.setattr(main_train, "train_epoch", record)
+    monkeypatch.setattr(training, "train_epoch", record)
     code, out, _ = run(capsys, *command)
     assert code == 130 and epochs == [1] and "going on after epoch 1 of 2" in out  # unchanged
 
@@ -395,7 +407,7 @@ def several_run(tmp_path_factory, init) -> SeveralRun:
     folder = tmp_path_factory.mktemp("several")
     root, also = make_root(folder / "ham10000", side=112), make_sources(folder / "elsewhere")
     learned, epochs, out = [], [], io.StringIO()
-    load_training_set, sample_indices = main_train.load_training_set, main_train.sample_indices
+    load_training_set, sample_indices = training.load_training_set, training.sample_indices
 
     def sample(*arguments):
         indices = sample_indices(*arguments)
@@ -407,8 +419,8 @@ def several_run(tmp_path_factory, init) -> SeveralRun:
         return load_training_set(examples, *arguments)
 
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
-        patch.setattr(main_train, "sample_indices", sample)
-        patch.setattr(main_train, "load_training_set", load)
+        patch.setattr(training, "sample_indices", sample)
+        patch.setattr(training, "load_training_set", load)
         patch.setattr(validation, "best_score", increasing())
         command = [root, "--also", also, "--epochs", "2", "--init", init, "--device", "cpu", "--modelname"]
         assert main_train.main([*map(str, command), str(folder / "m.pth")], SMALL_SEVERAL) == 0
@@ -454,7 +466,7 @@ def test_an_interrupted_run_of_several_sources_ends_where_the_whole_one_does(
     monkeypatch.setattr(validation, "best_score", increasing())
     interrupt_validation(monkeypatch, epoch=2)
     # The second epoch of the first try would be thrown away: it is not computed.
-    train_epoch, epochs = main_train.train_epoch, []
+    train_epoch, epochs = training.train_epoch, []
 
     def once(*arguments, epoch, **options):
         epochs.append(epoch)
@@ -462,7 +474,7 @@ def test_an_interrupted_run_of_several_sources_ends_where_the_whole_one_does(
             return validation.EpochFigures(2, 40, 1.0, 0.5, 1.0)
         return train_epoch(*arguments, epoch=epoch, **options)
 
-    monkeypatch.setattr(main_train, "train_epoch", once)
+    monkeypatch.setattr(training, "train_epoch", once)
     assert run(capsys, *command, recipe=SMALL_SEVERAL)[0] == 130
     code, out, _ = run(capsys, *command, recipe=SMALL_SEVERAL)
     assert code == 0 and epochs == [0, 1, 1] and "going on after epoch 1 of 2" in out

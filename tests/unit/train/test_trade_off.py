@@ -22,6 +22,7 @@ from tests.tiny_ham10000 import IMAGES, make_root
 from tests.tiny_sources import make_sources
 from tests.unit.evaluate.sets import random_predictions
 from train import main_trade_off
+from train import trade_off as fitted
 from train.calibrate import fit_bias, fit_malignant_threshold, fit_plausible_threshold, fit_temperature, rarities
 from train.trade_off import STRENGTHS, fit_trade_off, on_scale_of, own_strength
 
@@ -270,15 +271,15 @@ def test_what_cannot_work_is_one_line(kept: list[Path], tmp_path: Path, capsys):
 def test_logits_are_the_networks(one_thread, tmp_path: Path):
     examples = find_examples(make_root(tmp_path), "train")[:3]
     checkpoint = Checkpoint(resnet34(num_classes=len(CLASSES)).state_dict(), bias=[1.0] * 7, temperature=2.0)
-    logits = main_trade_off.logits_of(checkpoint, examples)
+    logits = fitted.logits_of(checkpoint, examples)
     assert logits.shape == (3, 7) and np.isfinite(logits).all() and len({*logits[0]}) == 7
 
 
 def test_photographs_of_other_sources_are_answered_as_well(
     one_thread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
-    load_squares = main_trade_off.load_squares
-    monkeypatch.setattr(main_trade_off, "load_squares", lambda *arguments: load_squares(*arguments, 64))
+    load_squares = fitted.load_squares
+    monkeypatch.setattr(fitted, "load_squares", lambda *arguments: load_squares(*arguments, 64))
     root, also = make_root(tmp_path / "ham10000"), make_sources(tmp_path / "elsewhere")
     learned, _ = split_by_lesion(find_examples(root, "train"), 0.1, 0)
     Checkpoint(resnet34(num_classes=len(CLASSES)).state_dict(), training={"images": len(learned)}).save(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.progress import shorten, width
+from cli.terminal import shorten, width
 
 
 @pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("e\u0301", 1), ("皮膚", 4), ("", 0)])
