@@ -18,10 +18,10 @@ export MLBIO_IMAGE := $(value IMAGE)
 export MLBIO_MODEL := $(value MODEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup app demo serve archive promote rollback test unit docs evaluate bench lint audit clean
+.PHONY: help setup app demo serve archive promote rollback test test-all unit docs evaluate bench lint audit clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nSettings, as in make demo IMAGE="my photo.jpg" PRECISION=Faible:\n'
 	@sed -n 's/^## /  /p' $(MAKEFILE_LIST)
 
@@ -47,11 +47,15 @@ promote: setup ## change to MODEL (default: model_store/model_mlbio.pth) while t
 rollback: setup ## change back to the model that was served before
 	@$(PY) deploy/promote.py --rollback
 
-test: lint tested ## check the code, and run every test
+test: lint tested ## check the code, and run the unit tests and the main end-to-end tests
 
+test-all: test ## also run the slow tests: containers (with Docker), Ray, promotion, soak, whole trainings
+	$(TESTS) -m slow $(PYTEST)
+
+TESTS = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 .PHONY: tested
 tested: .venv/test.stamp model_store/mlbio.mar
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST)
+	$(TESTS) -m "not slow" $(PYTEST)
 
 unit: .venv/test.stamp ## run the quick tests alone, without a service (some minutes)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit -n auto --dist loadscope $(PYTEST)

@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 from tests.e2e.engine import Engine, obstacle, running_engine
 from tests.e2e.page import RESULT, open_page, upload, wait_for
 
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 SERVICES = ("torchserve", "gateway", "frontend")
 KEY = "a-key-of-the-tests-0123456789"

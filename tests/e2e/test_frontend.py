@@ -182,6 +182,7 @@ def test_a_phone_in_french(browser, page, tmp_path):
     assert len(wait_for(browser, VERDICT, 3)) == 3
 
 
+@pytest.mark.slow
 def test_a_hundred_photographs_in_french(browser, page, service, example_images, tmp_path):
     """The table leads to the cards, which come in pages; filters; files and a printed report to keep."""
     folder = tmp_path / "photographs"
@@ -245,6 +246,7 @@ def test_a_hundred_photographs_in_french(browser, page, service, example_images,
     keep(pdf, "report.pdf")
 
 
+@pytest.mark.slow
 def test_the_service_comes_back_on_a_small_phone(browser, service, example_images, tmp_path):
     """It is said plainly that it is away; what was dropped is classified when it is there. Fingers look around."""
     gateway = Gateway(Settings(torchserve_url=service.torchserve_url))

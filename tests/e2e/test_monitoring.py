@@ -18,6 +18,8 @@ from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Service, wait_for
 from tests.unit.deploy.test_grafana import EXPRESSIONS
 
+pytestmark = pytest.mark.slow
+
 SCRAPE_SECONDS = 1
 RATE = "10s"
 """What Grafana would put in place of ``$__rate_interval``."""

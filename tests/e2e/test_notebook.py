@@ -12,6 +12,8 @@ from api.client import Client
 from tests.conftest import ROOT
 from tests.e2e.conftest import Service
 
+pytestmark = pytest.mark.slow
+
 PATH = ROOT / "examples/notebook.ipynb"
 
 

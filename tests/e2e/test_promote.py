@@ -29,6 +29,8 @@ from handler.graphs import sha256
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import SERVER, Service, start_service, stop_service, wait_for
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = ROOT / "model_store"
 CARD = Path("score_card/score_card.json")
 

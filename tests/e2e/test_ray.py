@@ -34,7 +34,7 @@ from tests.e2e.test_gateway import *  # noqa: F403
 from tests.e2e.test_openapi import test_the_service_answers_as_it_documents  # noqa: F401
 from tests.e2e.test_progress import *  # noqa: F403
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.slow
 
 ELSEWHERE = (
     "test_openapi_describes_what_is_answered",

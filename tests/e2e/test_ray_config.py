@@ -20,7 +20,7 @@ from tests.e2e.test_gateway import *  # noqa: F403
 from tests.e2e.test_progress import *  # noqa: F403
 from tests.e2e.test_ray import ELSEWHERE, leave_while_it_streams
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.slow
 
 for _name in (*ELSEWHERE, "test_large_photograph_passes", "test_classification_does_not_wait_behind_explanations"):
     del globals()[_name]

@@ -183,6 +183,7 @@ def test_stopping_lets_requests_finish_and_further_signals_change_nothing(made: 
 # Services of their own.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names",
     [["SIGTERM", "SIGHUP"], ["SIGINT", "SIGINT", "SIGTERM", "SIGHUP"]],

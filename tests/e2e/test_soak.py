@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import psutil
+import pytest
 
 from benchmarks.soak import soak
 from tests.e2e.conftest import Service
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_service_does_not_grow(service: Service):

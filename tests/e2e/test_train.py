@@ -32,6 +32,8 @@ Processes.from_environment().exit(main_train.main(recipe=recipe))
 STEPS = """
 import sys, torch
 from train.processes import Processes
+
+pytestmark = pytest.mark.slow
 torch.manual_seed(0)
 x, y = torch.randn(8, 6), torch.randn(8, 1)
 processes = Processes.from_environment()
