@@ -14,6 +14,7 @@ from api.headers import REQUEST_ID_HEADER
 from gateway.keys import Keys, RequireKey
 from gateway.metrics import Metrics
 from gateway.settings import Settings
+from gateway.traces import instrument_app
 from gateway.watch import Watch
 
 CORS: dict[str, Any] = {
@@ -31,7 +32,7 @@ class WatchedApp(Starlette):
         self._metrics = metrics
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Watch(super().build_middleware_stack(), self._metrics)
+        return Watch(instrument_app(super().build_middleware_stack()), self._metrics)
 
 
 def middleware(settings: Settings) -> list[Middleware]:

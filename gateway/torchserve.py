@@ -33,7 +33,7 @@ from gateway.backend import FULL, GRACE_SECONDS, LOST, out_of_time
 from gateway.processes import torchserve_addresses
 from gateway.record import current
 from gateway.settings import Settings
-from gateway.traces import Part
+from gateway.traces import instrument_client
 
 CONNECT_SECONDS = 5.0
 
@@ -65,6 +65,7 @@ class TorchServe:
             trust_env=False,
             transport=transport,
         )
+        instrument_client(self._client)
 
     async def idle(self) -> None:
         """Return when no call is under way."""
@@ -87,15 +88,12 @@ class TorchServe:
     async def predict(self, request: Request, seconds: float | None = None) -> Answer:
         """A diagnosis without an explanation, within ``seconds`` (the settings' limit unless given)."""
         seconds = seconds or self.settings.predict_seconds
-        span = Part("model server", {"mlbio.pool": POOL})
         try:
             with self._counted():
                 async with asyncio.timeout(seconds):
                     response = await self._client.post(**_call(POOL, request, Deadline.after(seconds), {}))
         except (httpx.HTTPError, TimeoutError) as error:
             return _failure(error, seconds)
-        finally:
-            span.end()
         return _answer(response, response.content)
 
     async def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
@@ -108,7 +106,6 @@ class TorchServe:
         job_id, finished = uuid.uuid4().hex, False
         headers = {JOB_HEADER: job_id, DEADLINE_HEADER: Deadline.after(seconds).to_header(), EFFORT_HEADER: "1"}
         headers |= {"accept": STREAM_TYPE} if stream else {}
-        span = Part("model server", {"mlbio.pool": EXPLAIN_POOL})
         try:
             # `torchserve --start --models mlbio.mar` has only the first pool, which explains as well.
             with self._counted():
@@ -117,7 +114,6 @@ class TorchServe:
                         finished = part.status != 504
                     yield part
         finally:
-            span.end()
             if not finished:
                 task = asyncio.create_task(self._cancel(job_id))
                 self._cancelling.add(task)

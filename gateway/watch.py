@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +16,6 @@ from api.logs import EXTRA
 from gateway import record
 from gateway.answers import SECURITY_HEADERS
 from gateway.metrics import GONE, Metrics, known_path, outcome
-from gateway.traces import request_span
 
 ACCESS_LOGGER = "mlbio.access"
 
@@ -66,29 +64,26 @@ class Watch:
             await send(message)
             complete = complete or message["type"] == "http.response.body" and not message.get("more_body", False)
 
-        attributes: dict[str, Any] = {}
-        with request_span(f"{scope['method']} {known_path(scope['path'])}", received, attributes):
-            try:
-                await self._app(scope, receive, watched)
-            finally:
-                # A stream's answer comes after its status.
-                answered = noted.answer.status if noted.answer is not None else status
-                ended = outcome(answered) if complete and answered else GONE
-                fields = {
-                    "id": noted.id,
-                    "method": scope["method"],
-                    "path": scope["path"][:LONGEST_PATH],
-                    "status": status,
-                    "seconds": round(time.monotonic() - started, 4),
-                    "bytes": size,
-                    "pool": noted.pool,
-                    "outcome": ended,
-                    "key": noted.key,
-                }
-                self._metrics.count(scope["method"], scope["path"], status, time.monotonic() - started, noted, ended)
-                attributes.update({f"mlbio.{name}": value for name, value in fields.items()})
-                attributes["http.response.status_code"] = answered
-                logger.info("request", extra={EXTRA: fields})
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            # A stream's answer comes after its status.
+            answered = noted.answer.status if noted.answer is not None else status
+            ended = outcome(answered) if complete and answered else GONE
+            seconds = time.monotonic() - started
+            fields = {
+                "id": noted.id,
+                "method": scope["method"],
+                "path": scope["path"][:LONGEST_PATH],
+                "status": status,
+                "seconds": round(seconds, 4),
+                "bytes": size,
+                "pool": noted.pool,
+                "outcome": ended,
+                "key": noted.key,
+            }
+            self._metrics.count(scope["method"], scope["path"], status, seconds, noted, ended)
+            logger.info("request", extra={EXTRA: fields})
 
 
 def response_headers(path: str) -> dict[str, str]:
