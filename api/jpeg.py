@@ -56,7 +56,7 @@ class _Frame:
     samples: int
 
 
-def essential(data: bytes) -> bytes:
+def strip_metadata(data: bytes) -> bytes:
     """The file without metadata that decoding does not need.
 
     Raises:

@@ -11,7 +11,8 @@ import warnings
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-from api.jpeg import essential
+from api.errors import ErrorCode
+from api.jpeg import strip_metadata
 from api.limits import (
     DAMAGED,
     MAX_EXIF,
@@ -74,13 +75,15 @@ def open_photograph(data: bytes) -> Image.Image:
         ImageError: not an image, of another format, over a limit, truncated or corrupt.
     """
     if not data:
-        raise ImageError("the image is empty: send the bytes of a JPEG, PNG, WebP, BMP, TIFF or GIF file")
+        raise ImageError(
+            "the image is empty: send the bytes of a JPEG, PNG, WebP, BMP, TIFF or GIF file", ErrorCode.EMPTY_IMAGE
+        )
     kind = next((k for k, signatures in _SIGNATURES.items() if data.startswith(signatures)), None)
     if kind is None:
         raise ImageError(NOT_AN_IMAGE)
     try:
         if kind == "JPEG":
-            data = essential(data)
+            data = strip_metadata(data)
         elif kind in _CHECKS:
             _CHECKS[kind](data)
         image = Image.open(io.BytesIO(data), formats=(kind,))
@@ -96,7 +99,7 @@ def open_photograph(data: bytes) -> Image.Image:
     except UnidentifiedImageError:
         raise ImageError(NOT_AN_IMAGE) from None
     except MemoryError:
-        raise ImageError("the image is too large to decode: make it smaller") from None
+        raise ImageError("the image is too large to decode: make it smaller", ErrorCode.IMAGE_TOO_LARGE) from None
     except Exception:  # Pillow raises many types on corrupt files: OSError, SyntaxError, struct.error…
         raise ImageError(DAMAGED) from None
 

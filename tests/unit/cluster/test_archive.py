@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from api.archive import ArchiveError
 from cluster.archive import MANIFEST, Archive
-from gateway.archive import ArchiveError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.archive import ArchiveError, verify
+from api.archive import ArchiveError, verify
 
 
 @pytest.fixture
