@@ -46,7 +46,7 @@ def verify(archive: Path) -> bool:
         found = hashlib.file_digest(content, "sha256").hexdigest()
     if found != match[1]:
         raise ArchiveError(
-            f"{archive} is not the archive that {file.name} was written for: it was damaged or exchanged. Make both "
+            f"{archive} is not the archive that {file.name} was written for: it was damaged or replaced. Make both "
             "again with `make archive`"
         )
     return True

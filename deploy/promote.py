@@ -25,16 +25,17 @@ from evaluate.gate import objections
 from gateway.settings import Settings
 from handler.checkpoint import CheckpointError
 from handler.graphs import GraphsError, packed_version
+from supervisor.keeper import say
 from supervisor.processes import ROOT
 from supervisor.promotion import PREVIOUS, PromotionError, Replacement, find_service, locked
 from supervisor.promotion import promote as restart_with
 from train.archive import ArchiveError, build, packed_card, score_card_of
 
 NEXT = "next"
-"""Folder in the model store where archives wait, each in a folder of its own."""
+"""Folder in the model store for archives that are to be served, each in its own folder."""
 
 ABANDONED_SECONDS = 86_400.0
-"""Age of one that nobody waits for any more."""
+"""Age of one that was abandoned."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
             serve(archive, store)
         finally:
             if not arguments.rollback:
-                shutil.rmtree(archive.parent)
+                shutil.rmtree(archive.parent, ignore_errors=True)
     except PromotionError as error:
         print(f"promote: error: {error}", file=sys.stderr)
         return 1
@@ -124,12 +125,12 @@ def serve(archive: Path, store: Path) -> None:
     with locked(store):
         if service := find_service(settings):
             started = time.monotonic()
-            restart_with(archive, version, service, settings, lambda text: print(f"{text} ...", flush=True))
-            print(f"the service answers with {version} after {time.monotonic() - started:.0f} s")
+            restart_with(archive, version, service, settings, lambda text: say(f"{text} ..."))
+            say(f"the service answers with {version} after {time.monotonic() - started:.0f} s")
         else:
             Replacement(archive, store).commit()
-            print(f"no service of yours runs at {settings.url} (MLBIO_PORT): {version} is in place for the next start")
-    print("`make archive` would go back to model_store/model_mlbio.pth; --rollback goes back to the model before")
+            say(f"no service of yours runs at {settings.url} (MLBIO_PORT): {version} is in place for the next start")
+    say("`make archive` would go back to model_store/model_mlbio.pth; --rollback goes back to the model before")
 
 
 if __name__ == "__main__":

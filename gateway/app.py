@@ -72,7 +72,7 @@ def create_app(
             try:
                 await backend.listen(settings.hold_socket)
             except OSError as error:  # a path that is too long, say
-                logger.warning("requests cannot be held, so the model cannot be exchanged: %s", error)
+                logger.warning("requests cannot be held, so the model cannot be replaced: %s", error)
         app.state.backend = backend
         # Connections are counted before they get here, so arriving bodies are bounded by their bytes alone.
         app.state.bodies = Limiter("photographs", sys.maxsize, settings.queue_bytes)

@@ -83,7 +83,7 @@ class Hold:
             async with asyncio.timeout(self._seconds):
                 await self._released.wait()
         except TimeoutError:
-            return refuse(503, "the model is being exchanged: try again in a moment", ErrorCode.UNAVAILABLE)
+            return refuse(503, "the model is being replaced: try again in a moment", ErrorCode.UNAVAILABLE)
         return None
 
     @contextlib.contextmanager

@@ -188,7 +188,7 @@ def promote(archive: Path, version: str, service: Path, settings: Settings, tell
         try:
             tell(f"restarting TorchServe with {version}")
             restart(service, settings, version)
-        except BaseException as error:  # an interruption, too
+        except BaseException as error:  # including an interruption
             replacement.undo()
             if not service.exists():
                 raise PromotionError("the service was stopped: the archive before will be served again") from None
@@ -200,7 +200,10 @@ def promote(archive: Path, version: str, service: Path, settings: Settings, tell
             if isinstance(error, ServeError):
                 raise PromotionError(f"{error}\nthe archive before is back, and predicts") from None
             raise
-        replacement.commit()
+        try:
+            replacement.commit()
+        except OSError as error:
+            raise PromotionError(f"{version} is served, but the archive before could not be kept: {error}") from None
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ async def running(settings: Settings, model_store: Path, logs: Path, stop: StopS
             try:
                 record(scratch, settings, running)
             except OSError as error:
-                say(f"warning: the model cannot be exchanged while this runs: {error}")
+                say(f"warning: the model cannot be replaced while this runs: {error}")
             return process
 
         def check() -> None:

@@ -96,7 +96,7 @@ def test_a_request_is_refused_after_the_limit_and_others_beyond_the_queue_at_onc
             full = await client.post("/predict", json=BODY)
             assert full.status_code == 503 and "too many" in full.text and not any(task.done() for task in held)
             for response in await asyncio.gather(*held):
-                assert response.status_code == 503 and "exchanged" in response.text
+                assert response.status_code == 503 and "being replaced" in response.text
                 assert int(response.headers["retry-after"]) > 0
             assert gateway.asked == 0
             writer.close()
@@ -131,4 +131,4 @@ def test_a_path_that_is_too_long_for_a_socket_does_not_stop_the_gateway(caplog: 
             return (await client.post("/predict", json=BODY)).status_code
 
     assert asyncio.run(scenario()) == 200
-    assert "cannot be exchanged" in caplog.text
+    assert "cannot be replaced" in caplog.text

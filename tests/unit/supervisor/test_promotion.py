@@ -162,6 +162,21 @@ def test_a_model_that_works_is_kept(tmp_path: Path, scratch: Path, monkeypatch: 
     assert (tmp_path / PREVIOUS / ARCHIVE).read_bytes() == b"served"
 
 
+def test_an_archive_that_is_served_but_whose_predecessor_is_lost_is_said(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(replacement: Replacement) -> None:
+        raise OSError(errno.EIO, "planted")
+
+    put(tmp_path, b"served")
+    Service(scratch, tmp_path)
+    monkeypatch.setattr(promotion, "restart", lambda *_: None)
+    monkeypatch.setattr(Replacement, "commit", fail)
+    with pytest.raises(PromotionError, match="two is served, but .* could not be kept: .*planted"):
+        promote(put(tmp_path / "next", b"new"), "two", scratch, SETTINGS, print)
+    assert (tmp_path / ARCHIVE).read_bytes() == b"new"
+
+
 @pytest.mark.parametrize("error", [ServeError("it died"), KeyboardInterrupt()], ids=["does not work", "interrupted"])
 def test_the_archive_before_is_restored_and_served_while_requests_are_held(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException

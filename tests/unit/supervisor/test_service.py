@@ -101,7 +101,7 @@ def test_the_exit_code_is_the_commands(monkeypatch: pytest.MonkeyPatch, code: in
     assert main(["--run", "sh", "-c", f'test -n "$MLBIO_URL" && exit {code}']) == code
 
 
-def test_an_archive_that_was_exchanged_is_not_started(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch):
+def test_an_archive_that_was_replaced_is_not_started(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch):
     def start(*_: object):
         raise AssertionError("it was started")
 
@@ -112,7 +112,7 @@ def test_an_archive_that_was_exchanged_is_not_started(tmp_path: Path, capsys: py
     (tmp_path / f"{ARCHIVE}.sha256").write_text("0" * 64 + f"  {ARCHIVE}\n")
     assert main(["--model-store", str(tmp_path), "--logs", str(tmp_path / "logs")]) == 1
     said = capsys.readouterr()
-    assert "damaged or exchanged" in said.err and "warning" not in said.out
+    assert "damaged or replaced" in said.err and "warning" not in said.out
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "203.0.113.7", "[::]", "nowhere.invalid"])
