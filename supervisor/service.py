@@ -27,8 +27,8 @@ from supervisor.startup import ServeError, refuse_dead, refuse_dying_workers, re
 
 PAGE_SECONDS = 120.0
 
-GRACE_SECONDS = 10.0
-"""Seconds that the gateway gets to end beyond those of its requests."""
+EXIT_SECONDS = 10.0
+"""Seconds that the gateway gets to exit after those of its requests."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -75,7 +75,7 @@ async def running(settings: Settings, model_store: Path, logs: Path, stop: StopS
             try:
                 prepare(logs)
                 keepers.append(Keeper("torchserve", start))
-                seconds = settings.stop_seconds + GRACE_SECONDS
+                seconds = settings.stop_seconds + EXIT_SECONDS
                 keepers.append(Keeper("gateway", lambda: start_gateway(settings, logs), seconds))
             except OSError as error:
                 raise ServeError(f"the service cannot be started: {error}") from None
