@@ -28,14 +28,14 @@ help: ## list the commands
 setup: .venv/run.stamp ## install everything that is needed to run, into .venv
 
 app: setup model_store/mlbio.mar ## the service and the web page on http://localhost:8501, until Ctrl-C
-	@exec $(PY) -m gateway.serve --page
+	@exec $(PY) -m supervisor --page
 
 demo: setup model_store/mlbio.mar ## classify and explain IMAGE (the drawn examples) through the service, started for it
 	@if [ -n "$$MLBIO_IMAGE" ]; then set -- "$$MLBIO_IMAGE"; else set -- examples/*.jpg; fi; \
-	exec $(PY) -m gateway.serve --run $(PY) cli/client.py --explain --precision "$(PRECISION)" "$$@"
+	exec $(PY) -m supervisor --run $(PY) cli/client.py --explain --precision "$(PRECISION)" "$$@"
 
 serve: setup model_store/mlbio.mar ## TorchServe and the gateway on http://127.0.0.1:8089, until Ctrl-C
-	@exec $(PY) -m gateway.serve
+	@exec $(PY) -m supervisor
 
 archive: setup ## pack model_store/model_mlbio.pth, handler/ and api/ into model_store/mlbio.mar
 	@echo "packing the model ..."

@@ -22,7 +22,7 @@ import requests
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from api.contract import DEFAULT_PRECISION, Prediction
-from api.headers import STREAM_TYPE
+from api.headers import ERROR_HEADER, STREAM_TYPE
 
 DEFAULT_URL = "http://127.0.0.1:8089"
 
@@ -59,12 +59,14 @@ class RequestRefused(ServiceError):
     Attributes:
         status: the HTTP status.
         retry_after: seconds after which the service asks to be tried again; None where it does not.
+        code: an :class:`api.errors.ErrorCode`, or one of a later version; empty if the service sends none.
     """
 
-    def __init__(self, message: str, status: int, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, status: int, retry_after: float | None = None, code: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
+        self.code = code
 
     @property
     def is_busy(self) -> bool:
@@ -208,7 +210,8 @@ class Client:
             ) from None
         if not outcome.success:
             reason = outcome.error or f"HTTP {response.status_code}, no reason given"
-            raise RequestRefused(reason, response.status_code, _retry_after(response))
+            code = outcome.code or response.headers.get(ERROR_HEADER, "")
+            raise RequestRefused(reason, response.status_code, _retry_after(response), code)
         try:
             return _predictions.decode(line)
         except msgspec.DecodeError as error:
@@ -241,6 +244,7 @@ def _retry_after(response: requests.Response) -> float | None:
 class _Outcome(msgspec.Struct):
     success: bool
     error: str | None = None
+    code: str = ""
 
 
 class _Progress(msgspec.Struct, forbid_unknown_fields=True):

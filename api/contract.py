@@ -20,6 +20,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.classes import CLASSES
+from api.errors import ErrorCode, code_of
 
 Precision = Literal["Faible", "Moyenne", "Importante"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -45,11 +46,13 @@ class ContractError(ValueError):
 
     Attributes:
         status: the HTTP status to answer with.
+        code: the error code to answer with; that of the status unless given.
     """
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    def __init__(self, message: str, status: int = 400, code: ErrorCode | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
 
 
 # Requests
@@ -192,7 +195,7 @@ def _decode_image(text: str) -> bytes:
     except ValueError:
         image = _decode_lenient(text)
     if not image:
-        raise ContractError('"image" is empty: it must hold the photograph in base64')
+        raise ContractError('"image" is empty: it must hold the photograph in base64', code=ErrorCode.EMPTY_IMAGE)
     return image
 
 
@@ -412,6 +415,10 @@ class Failure(Struct, frozen=True, kw_only=True):
 
     success: Annotated[bool, Meta(extra_json_schema={"enum": [False]})] = False
     error: Annotated[str, Meta(description="What went wrong, and what to change.")]
+    code: Annotated[
+        ErrorCode | UnsetType,
+        Meta(description="Only in the last line of a stream; other responses have the header `X-MLBIO-Error`."),
+    ] = UNSET
 
 
 @dataclass(frozen=True)
@@ -439,11 +446,21 @@ class Answer:
     status: int
     body: bytes
     effort: Effort | None = None
+    code: ErrorCode | None = None
 
     @property
     def retry(self) -> bool:
         """Whether trying again soon makes sense, which ``Retry-After`` then says."""
         return self.status in (429, 503)
+
+    def line(self) -> bytes:
+        """The last line of a stream, which includes the error code: the headers have been sent before."""
+        body = self.body
+        if self.code is not None:
+            with contextlib.suppress(msgspec.DecodeError):
+                failure = msgspec.json.decode(body, type=Failure)
+                body = msgspec.json.encode(msgspec.structs.replace(failure, code=self.code))
+        return body + b"\n"
 
 
 def succeed(prediction: Prediction, effort: Effort | None = None) -> Answer:
@@ -451,8 +468,8 @@ def succeed(prediction: Prediction, effort: Effort | None = None) -> Answer:
     return Answer(200, msgspec.json.encode(prediction), effort)
 
 
-def refuse(status: int, error: str) -> Answer:
-    """The documented failure with an HTTP status."""
+def refuse(status: int, error: str, code: ErrorCode | None = None) -> Answer:
+    """The documented failure with an HTTP status, and the error code of that status unless another is given."""
     # Half a surrogate pair, which JSON allows in a client's text, has no UTF-8.
     text = error.encode("utf-8", "backslashreplace").decode()
-    return Answer(status, msgspec.json.encode(Failure(error=text)))
+    return Answer(status, msgspec.json.encode(Failure(error=text)), code=code or code_of(status))

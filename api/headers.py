@@ -1,4 +1,4 @@
-"""What the gateway and the handler agree on beside the request itself: pool names and HTTP headers."""
+"""What the gateway and the handler agree on besides the request itself: pool names and HTTP headers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ EXPIRY_HEADER = "x-mlbio-expiry"
 """When nobody waits for the answer any more, so that it need not be computed; written in the same way."""
 
 ANSWER_HEADER = "x-mlbio-answer"
-"""Set on every answer of the handler; TorchServe's own errors lack it."""
+"""Set on every answer of the handler, to the :class:`api.errors.ErrorCode` of a failure or else ``1``; TorchServe's own
+errors lack it."""
+
+ERROR_HEADER = "x-mlbio-error"
+"""The :class:`api.errors.ErrorCode` of a failure, in the gateway's response."""
 
 REQUEST_ID_HEADER = "x-request-id"
 """Names a request in the logs of gateway and handler, and in the response."""

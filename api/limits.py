@@ -7,6 +7,8 @@ same answer on any machine, and an ordinary photograph pays nothing for them.
 
 from __future__ import annotations
 
+from api.errors import ErrorCode
+
 MAX_SIDE = 12_000
 """Limit on width and on height: a picture is shrunk by its shorter side, so a line of pixels stays as it is."""
 
@@ -46,15 +48,24 @@ MAX_EXIF = 2**16
 """Bytes of EXIF that are looked at, as many as a JPEG segment holds. The orientation is among the first."""
 
 
-class ImageError(ValueError):
-    """The bytes are not an acceptable photograph. The message is for the sender."""
-
-
 NOT_AN_IMAGE = (
     "not an image that can be read: send a JPEG, PNG, WebP, BMP, TIFF or GIF file "
     "(convert HEIC and RAW photographs to JPEG first)"
 )
 DAMAGED = "the image is damaged or cut short, or of a rare kind: save it again, as JPEG or PNG, and resend it"
+_CODES = {NOT_AN_IMAGE: ErrorCode.NOT_AN_IMAGE, DAMAGED: ErrorCode.DAMAGED_IMAGE}
+
+
+class ImageError(ValueError):
+    """The bytes are not an acceptable photograph. The message is for the sender.
+
+    Attributes:
+        code: the error code to answer with.
+    """
+
+    def __init__(self, message: str, code: ErrorCode | None = None) -> None:
+        super().__init__(message)
+        self.code = code or _CODES.get(message, ErrorCode.UNSUPPORTED_IMAGE)
 
 
 def check_size(width: int, height: int, most_pixels: int) -> None:
@@ -68,13 +79,15 @@ def check_size(width: int, height: int, most_pixels: int) -> None:
     if max(width, height) > MAX_SIDE:
         raise ImageError(
             f"the image has {width} x {height} pixels; at most {MAX_SIDE:,} are read in width or in height: "
-            "make it smaller"
+            "make it smaller",
+            ErrorCode.IMAGE_TOO_LARGE,
         )
     if width * height > most_pixels:
         hint = "" if most_pixels == MAX_PIXELS else ", or save it as JPEG"
         raise ImageError(
             f"the image has {width} x {height} pixels; at most {most_pixels / 1e6:g} million are read: "
-            f"make it smaller{hint}"
+            f"make it smaller{hint}",
+            ErrorCode.IMAGE_TOO_LARGE,
         )
 
 

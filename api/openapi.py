@@ -8,6 +8,7 @@ import msgspec
 
 from api.classes import CLASSES
 from api.contract import Failure, Prediction, PredictRequest
+from api.errors import ErrorCode
 from api.headers import STREAM_TYPE
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4saAHAAQoAfU5zC0dAAAAAElFTkSuQmCC"
@@ -124,8 +125,14 @@ def _predict() -> dict[str, Any]:
 
 
 def _failure(description: str, example: str, retry: bool = False) -> dict[str, Any]:
-    answer = {
+    answer: dict[str, Any] = {
         "description": description,
+        "headers": {
+            "X-MLBIO-Error": {
+                "description": "The error code.",
+                "schema": {"type": "string", "enum": [code.value for code in ErrorCode]},
+            }
+        },
         "content": {
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/Failure"},
@@ -134,7 +141,7 @@ def _failure(description: str, example: str, retry: bool = False) -> dict[str, A
         },
     }
     if retry:
-        answer["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+        answer["headers"]["Retry-After"] = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
     return answer
 
 

@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from api.errors import ErrorCode
 from api.jpeg import strip_metadata
 from api.limits import (
     DAMAGED,
@@ -89,7 +90,9 @@ def open_photograph(data: bytes) -> Image.Image:
         ImageError: not an image, of another format, over a limit, truncated or corrupt.
     """
     if not data:
-        raise ImageError("the image is empty: send the bytes of a JPEG, PNG, WebP, BMP, TIFF or GIF file")
+        raise ImageError(
+            "the image is empty: send the bytes of a JPEG, PNG, WebP, BMP, TIFF or GIF file", ErrorCode.EMPTY_IMAGE
+        )
     kind = next((k for k, signatures in _SIGNATURES.items() if data.startswith(signatures)), None)
     if kind is None:
         raise ImageError(NOT_AN_IMAGE)
@@ -110,10 +113,11 @@ def open_photograph(data: bytes) -> Image.Image:
         raise
     except Image.DecompressionBombError:  # Pillow's own check of frames and tiles, whose limit is above ours
         raise ImageError(
-            f"the image has more than {MAX_WHOLE_PIXELS / 1e6:g} million pixels: make it smaller"
+            f"the image has more than {MAX_WHOLE_PIXELS / 1e6:g} million pixels: make it smaller",
+            ErrorCode.IMAGE_TOO_LARGE,
         ) from None
     except MemoryError:
-        raise ImageError("the image is too large to decode: make it smaller") from None
+        raise ImageError("the image is too large to decode: make it smaller", ErrorCode.IMAGE_TOO_LARGE) from None
     except Exception:  # Pillow raises many types on corrupt files: OSError, SyntaxError, struct.error…
         raise ImageError(DAMAGED) from None
 

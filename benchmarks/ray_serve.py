@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.serving import Target, as_json, drawn_photograph, ours, wrk
 from cluster.nodes import cluster
-from gateway.processes import free_port
+from supervisor.processes import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = (1, 8, 32)

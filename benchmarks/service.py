@@ -23,7 +23,7 @@ import psutil
 
 from api.client import Client
 from api.contract import PRECISIONS
-from gateway.processes import free_port
+from supervisor.processes import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSIFICATIONS = 300
@@ -55,7 +55,7 @@ def running_service() -> Iterator[tuple[str, float, psutil.Process]]:
     addresses = {"MLBIO_PORT": str(port), "MLBIO_TORCHSERVE_URL": f"http://127.0.0.1:{free_port()}"}
     with tempfile.TemporaryDirectory() as logs:
         started = time.monotonic()
-        command = [sys.executable, "-m", "gateway.serve", "--logs", logs]
+        command = [sys.executable, "-m", "supervisor", "--logs", logs]
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | addresses, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         try:

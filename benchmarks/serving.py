@@ -34,10 +34,10 @@ from PIL import Image
 from benchmarks.peers.plain import CHECKPOINT_VARIABLE
 from benchmarks.service import running_service
 from benchmarks.speed import median_seconds
-from gateway.processes import free_port, java_home
 from handler.checkpoint import Checkpoint
 from handler.images import read_square
 from handler.predictor import Predictor
+from supervisor.processes import free_port, java_home
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = ROOT / "model_store" / "model_mlbio.pth"

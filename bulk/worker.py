@@ -58,7 +58,7 @@ class Worker:
         task: what to do.
 
     Raises:
-        gateway.archive.ArchiveError: the archive cannot be used.
+        api.archive.ArchiveError: the archive cannot be used.
     """
 
     def __init__(self, task: Task) -> None:

@@ -16,6 +16,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
+from api.archive import ARCHIVE
 from api.headers import EXPLAIN_POOL, POOL
 from cluster.archive import Archive
 from cluster.backend import RayServe
@@ -24,9 +25,9 @@ from cluster.plan import CPUS, POOLS, Plan
 from gateway import traces
 from gateway.app import create_app
 from gateway.backend import GRACE_SECONDS
-from gateway.processes import ARCHIVE, ROOT
 from gateway.server import log_config
 from gateway.settings import Settings
+from supervisor.processes import ROOT
 
 GATEWAY = "gateway"
 PROBES = 16
@@ -52,7 +53,7 @@ def service(args: dict[str, Any]) -> serve.Application:
 
     Raises:
         msgspec.ValidationError: ``args`` has other names or types.
-        gateway.archive.ArchiveError: there is no archive.
+        api.archive.ArchiveError: there is no archive.
         cluster.plan.PlanError: the numbers of replicas make no sense.
     """
     arguments = msgspec.convert(args, Arguments)

@@ -8,7 +8,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.archive import ArchiveError, verify
+from api.archive import ArchiveError, verify
 from handler.graphs import INDEX, GraphsError, sha256
 from handler.predictor import Predictor
 
@@ -32,7 +32,7 @@ class Archive:
         """The archive at ``path`` as it is now.
 
         Raises:
-            gateway.archive.ArchiveError: it is missing, or not the one that the checksum beside it was written for.
+            api.archive.ArchiveError: it is missing, or not the one that the checksum beside it was written for.
         """
         if not path.is_file():
             raise ArchiveError(f"{path} is missing: make it with `make archive`")
@@ -45,7 +45,7 @@ class Archive:
         It uses so many ``threads``, or all cores.
 
         Raises:
-            gateway.archive.ArchiveError: this node's file is missing, another one, or holds no model.
+            api.archive.ArchiveError: this node's file is missing, another one, or holds no model.
         """
         path = Path(self.path)
         if not path.is_file():

@@ -22,7 +22,6 @@ from cluster.plan import POOLS
 from gateway.backend import GRACE_SECONDS, out_of_time
 from gateway.record import current
 from gateway.settings import Settings
-from gateway.traces import Part
 
 logger = logging.getLogger("mlbio.cluster")
 
@@ -57,7 +56,6 @@ class RayServe:
         """A diagnosis without an explanation, within ``seconds`` (the settings' limit unless given)."""
         seconds = seconds or self.settings.predict_seconds
         call = Call(request, _headers(seconds))
-        span = Part("model server", {"mlbio.pool": POOL})
         try:
             async with asyncio.timeout(seconds):
                 for attempt in range(ATTEMPTS):
@@ -74,8 +72,6 @@ class RayServe:
                         raise
         except TimeoutError:
             return out_of_time(seconds)
-        finally:
-            span.end()
         raise AssertionError("the last attempt answers")
 
     async def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
@@ -94,7 +90,6 @@ class RayServe:
         }
         call = Call(request, headers)
         furthest = -1.0
-        span = Part("model server", {"mlbio.pool": EXPLAIN_POOL})
         try:
             for attempt in range(ATTEMPTS):
                 await _pause(attempt)
@@ -123,8 +118,6 @@ class RayServe:
                         response.cancel()
         except TimeoutError:
             yield out_of_time(seconds)
-        finally:
-            span.end()
 
     async def metrics(self) -> bytes:
         """How many replicas each pool has in each state, and how often a request was asked again."""

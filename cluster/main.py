@@ -26,16 +26,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from api.archive import ARCHIVE, ArchiveError
 from cluster import loopback
 from cluster.archive import Archive
 from cluster.plan import Plan, PlanError
-from gateway.archive import ArchiveError
-from gateway.keeper import say
-from gateway.processes import ARCHIVE, ROOT
-from gateway.serve import refuse_bad_keys
 from gateway.server import make_server
 from gateway.settings import Settings
-from gateway.starting import ServeError, refuse_taken_port
+from supervisor.keeper import say
+from supervisor.processes import ROOT
+from supervisor.service import refuse_bad_keys
+from supervisor.startup import ServeError, refuse_taken_port
 
 PROG = "ray_serve.py"
 CONNECT_SECONDS = 5.0
@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace, settings: Settings, archive: Archive) -> 
 
     Raises:
         ClusterError: there is no cluster at the address, or the replicas do not start.
-        gateway.archive.ArchiveError: the archive holds no model.
+        api.archive.ArchiveError: the archive holds no model.
         cluster.plan.PlanError: the numbers of replicas make no sense.
         KeyboardInterrupt: SIGINT or SIGTERM, after everything has been stopped.
     """

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from cluster.loopback import ADDRESS, new_token
-from gateway.processes import free_port
+from supervisor.processes import free_port
 
 START_SECONDS = 60.0
 STORE_BYTES = 80_000_000

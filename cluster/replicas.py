@@ -16,7 +16,7 @@ from cluster.archive import Archive
 from cluster.calls import Call
 from cluster.loopback import listen_on_the_nodes_address
 from cluster.plan import BATCH
-from gateway.readiness import PROBE
+from gateway.backend import PROBE
 from handler.jobs import Job, cancel
 from handler.worker import EXPLAIN_NICENESS, import_explainer, log_answer, return_free_memory
 

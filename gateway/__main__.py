@@ -1,4 +1,4 @@
-"""Run the gateway alone: ``python -m gateway``. TorchServe must be running; ``make serve`` starts both."""
+"""Run the gateway alone: ``python -m gateway``. TorchServe must be running already; ``make serve`` starts both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.settings import Settings
 
 
 def main() -> None:
-    # uvicorn stops for these signals and then raises them again: stopping as asked is exit code 0.
+    # uvicorn shuts down gracefully on these signals and then raises them again; the exit code is to be 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: None)
     make_server(Settings.from_environment()).run()

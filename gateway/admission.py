@@ -1,87 +1,89 @@
-"""Admission: a bounded number of requests that hold a bounded number of bytes; the rest are refused at once."""
+"""Admission control: a bounded number of requests that hold a bounded number of bytes; the rest are refused at once."""
 
 from __future__ import annotations
 
 from types import TracebackType
 
 from api.contract import ContractError
+from api.errors import ErrorCode
 
 
-class Room:
-    """A room with so many places and so many bytes.
+class Limiter:
+    """A limit on the requests that are admitted, and on their bytes.
 
     Args:
-        guests: what is let in, for the text of a refusal.
-        places: most requests inside.
+        label: what is admitted, for the message of a refusal.
+        slots: most requests at once.
         capacity: most bytes that they hold together.
-        status: of a refusal, 503 for a room that all share.
+        status: of a refusal, 503 for a limit that all clients share.
     """
 
-    def __init__(self, guests: str, places: int, capacity: int, status: int = 503) -> None:
-        self.guests = guests
+    def __init__(self, label: str, slots: int, capacity: int, status: int = 503) -> None:
+        self.label = label
         self.status = status
-        self.places = places
+        self.slots = slots
         self.capacity = capacity
-        self.taken = 0
-        self.held = 0
+        self.used_slots = 0
+        self.used_bytes = 0
 
-    def enter(self, size: int = 0, beside: Room | None = None) -> Place:
-        """A place for a request that holds ``size`` bytes; with ``beside``, one in that room too, left with this one.
+    def acquire(self, size: int = 0, also: Limiter | None = None) -> Slot:
+        """A slot for a request that holds ``size`` bytes; with ``also``, one of that limiter, too, released together.
 
         Raises:
-            ContractError: the room or ``beside`` is full, with its status.
+            ContractError: this limiter or ``also`` is full, with its status.
         """
-        other = beside.enter(size) if beside is not None else None
-        place = Place(self, other)
+        other = also.acquire(size) if also is not None else None
+        slot = Slot(self, other)
         try:
-            if self.taken >= self.places:
+            if self.used_slots >= self.slots:
                 raise self._full()
-            place.hold(size)
+            slot.reserve(size)
         except ContractError:
             if other is not None:
-                other.leave()
+                other.release()
             raise
-        self.taken += 1
-        return place
+        self.used_slots += 1
+        return slot
 
     def _full(self) -> ContractError:
-        return ContractError(f"too many {self.guests} at once: try again in a moment", self.status)
+        code = ErrorCode.BUSY if self.status == 503 else ErrorCode.RATE_LIMITED
+        return ContractError(f"too many {self.label} at once: try again in a moment", self.status, code)
 
 
-class Place:
-    """One request's place in a room, until it is left; a context manager. Leaving it twice does no harm."""
+class Slot:
+    """One request's slot, until it is released; a context manager. Releasing it twice does no harm."""
 
-    def __init__(self, room: Room, other: Place | None = None) -> None:
-        self._room = room
+    def __init__(self, limiter: Limiter, other: Slot | None = None) -> None:
+        self._limiter = limiter
         self._other = other
         self._size = 0
-        self._left = False
+        self._released = False
 
-    def hold(self, size: int) -> None:
-        """Hold ``size`` bytes altogether, at least what is held already.
+    def reserve(self, size: int) -> None:
+        """Reserve ``size`` bytes altogether, at least what is reserved already.
 
         Raises:
-            ContractError: the room would hold too many, with its status.
+            ContractError: the limiter's bytes do not suffice, with its status.
         """
         more = max(0, size - self._size)
-        if more and self._room.held + more > self._room.capacity:
-            raise self._room._full()
-        self._room.held += more
+        if more and self._limiter.used_bytes + more > self._limiter.capacity:
+            raise self._limiter._full()
+        self._limiter.used_bytes += more
         self._size += more
 
-    def leave(self) -> None:
-        """Free the place and its bytes."""
-        if not self._left:
-            self._left = True
-            self._room.taken -= 1
-            self._room.held -= self._size
+    def release(self) -> None:
+        """Release the slot and its bytes."""
+        if not self._released:
+            self._released = True
+            self._limiter.used_slots -= 1
+            self._limiter.used_bytes -= self._size
             if self._other is not None:
-                self._other.leave()
+                self._other.release()
 
-    def __enter__(self) -> Place:
+    def __enter__(self) -> Slot:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.leave()
+        self.release()

@@ -1,13 +1,13 @@
-"""The gateway's HTTP: ``POST /predict``, health, and the documentation of both."""
+"""The gateway's endpoints: ``POST /predict``, health, metrics and the documentation."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import httpx
@@ -22,26 +22,27 @@ from starlette.types import Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
 from api.contract import Answer, ContractError, parse_json, refuse
+from api.errors import ErrorCode
 from api.headers import EXPLAIN_POOL, POOL, STREAM_TYPE
 from api.openapi import document
-from gateway.admission import Place, Room
-from gateway.answers import respond
-from gateway.backend import Backend, MakeBackend
+from gateway.admission import Limiter, Slot
+from gateway.backend import Backend, MakeBackend, Readiness
 from gateway.body import read_body
-from gateway.docs_page import DOCS_PAGE
-from gateway.handover import address, follow
-from gateway.keys import explanations_of
+from gateway.hold import Hold
+from gateway.keys import explanation_limiter
 from gateway.metrics import CONTENT_TYPE, Metrics
-from gateway.middleware import WatchedApp, middleware
-from gateway.readiness import Readiness
-from gateway.record import current
+from gateway.middleware import Gateway, middleware
+from gateway.record import current, record_answer
+from gateway.responses import DOCS_PAGE, respond
 from gateway.settings import Settings
 from gateway.torchserve import TorchServe
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
-CLIENT_GONE = 499
-"""Status of a response that nobody reads (nginx's code); it appears in logs only."""
+CLIENT_CLOSED_REQUEST = 499
+"""Status of a response that nobody reads (nginx's code), which appears in logs only."""
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
 
@@ -54,8 +55,8 @@ def create_app(
     """The gateway as an ASGI application.
 
     Args:
-        settings: its limits.
-        transport: stands in for TorchServe in tests.
+        settings: addresses, limits and files.
+        transport: replaces the connection to TorchServe in tests.
         make_backend: makes another engine than TorchServe.
 
     Raises:
@@ -64,36 +65,26 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        def use(backend: Backend) -> None:
-            app.state.backend, app.state.readiness = backend, Readiness(backend)
-
-        def torchserve(url: str) -> TorchServe:
-            return TorchServe(replace(settings, torchserve_url=url), transport)
-
-        def change(url: str) -> TorchServe:
-            """Ask TorchServe at ``url`` from now on; returns the client that was asked before."""
-            before: TorchServe = app.state.backend
-            use(torchserve(url))
-            return before
-
-        use(make_backend(settings) if make_backend else torchserve(address(settings)))
+        backend: Backend = make_backend(settings) if make_backend else TorchServe(settings, transport)
+        app.state.readiness = Readiness(backend)  # which asks even while requests are held
+        if settings.hold_socket:
+            backend = Hold(backend, settings.hold_seconds)
+            try:
+                await backend.listen(settings.hold_socket)
+            except OSError as error:  # a path that is too long, say
+                logger.warning("requests cannot be held, so the model cannot be replaced: %s", error)
+        app.state.backend = backend
         # Connections are counted before they get here, so arriving bodies are bounded by their bytes alone.
-        app.state.bodies = Room("photographs", sys.maxsize, settings.queue_bytes)
-        app.state.classifications = Room("classifications", settings.predict_queue, settings.queue_bytes)
-        app.state.explanations = Room("explanations", settings.explain_queue, settings.queue_bytes)
+        app.state.bodies = Limiter("photographs", sys.maxsize, settings.queue_bytes)
+        app.state.classifications = Limiter("classifications", settings.predict_queue, settings.queue_bytes)
+        app.state.explanations = Limiter("explanations", settings.explain_queue, settings.queue_bytes)
         app.state.metrics.watch(app.state.classifications, app.state.explanations)
-        following = (
-            asyncio.create_task(follow(settings, change)) if settings.torchserve_file and not make_backend else None
-        )
         yield
-        if following:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-        await app.state.backend.close()
+        await backend.close()
 
-    counted = Metrics()
-    app = WatchedApp(
-        counted,
+    metrics_ = Metrics()
+    app = Gateway(
+        metrics_,
         routes=[
             Route("/predict", predict, methods=["POST"]),
             Route("/healthz", healthz, methods=["GET"]),
@@ -108,7 +99,7 @@ def create_app(
         exception_handlers={HTTPException: http_error, Exception: any_error},
         lifespan=lifespan,
     )
-    app.state.metrics = counted
+    app.state.metrics = metrics_
     app.state.settings = settings
     app.state.document = document(api_keys=bool(settings.api_keys_file))
     app.router.redirect_slashes = False  # a redirection would repeat whatever host the client claims
@@ -116,68 +107,66 @@ def create_app(
 
 
 async def predict(request: Request) -> Response:
-    """``POST /predict``: the documented JSON, also when the gateway stops before there is an answer."""
+    """``POST /predict``: the documented JSON, also if the gateway stops before there is an answer."""
     try:
         return await _predict(request)
+    except ContractError as error:
+        return respond(refuse(error.status, str(error), error.code))
+    except ClientDisconnect:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
     except asyncio.CancelledError:  # by uvicorn, when the time to finish is over
-        return respond(refuse(503, "the service is being stopped: try again in a moment"))
+        return respond(refuse(503, "the service is being stopped: try again in a moment", ErrorCode.UNAVAILABLE))
 
 
 async def _predict(request: Request) -> Response:
-    """Check a request, let it in or refuse it, pass it on."""
+    """Check a request, admit it, and pass it on.
+
+    Raises:
+        ContractError: it is refused.
+        starlette.requests.ClientDisconnect: nobody waits for the answer.
+    """
     state = request.app.state
-    try:
-        with state.bodies.enter() as place:
-            checked = await run_in_threadpool(parse_json, await read_body(request, place))
-            # From here on the photograph is held, and its base64 is not.
-            current().pool = EXPLAIN_POOL if checked.explain else POOL
-            if checked.explain:
-                place = state.explanations.enter(len(checked.image), explanations_of(request.scope))
-            else:
-                place = state.classifications.enter(len(checked.image))
-    except ContractError as error:
-        return respond(refuse(error.status, str(error)))
-    except ClientDisconnect:
-        return Response(status_code=CLIENT_GONE)
+    with state.bodies.acquire() as slot:
+        checked = await run_in_threadpool(parse_json, await read_body(request, slot))
+        # From here on the photograph is held, and its base64 is not.
+        current().pool = EXPLAIN_POOL if checked.explain else POOL
+        limiter = state.explanations if checked.explain else state.classifications
+        slot = limiter.acquire(len(checked.image), explanation_limiter(request.scope) if checked.explain else None)
     if not checked.explain:
-        with place:
-            answer = await unless_disconnected(request, state.backend.predict(checked))
-        return Response(status_code=CLIENT_GONE) if answer is None else respond(noted(answer))
+        with slot:
+            return respond(record_answer(await unless_disconnected(request, state.backend.predict(checked))))
     stream = STREAM_TYPE in request.headers.get("accept", "")
     parts = state.backend.explain(checked, explain_seconds(request, state.settings), stream)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(place)
-        first = await unless_disconnected(request, anext(parts))
-        if first is None or isinstance(first, Answer):
-            await parts.aclose()  # which cancels the work of a client that has left
-            return Response(status_code=CLIENT_GONE) if first is None else respond(noted(first), stream=stream)
+        stack.enter_context(slot)
+        try:
+            first = await unless_disconnected(request, anext(parts))
+        except ClientDisconnect:
+            await parts.aclose()  # which cancels the work
+            raise
+        if isinstance(first, Answer):
+            return respond(record_answer(first), stream=stream)
         stack.pop_all()
-        return Lines(first, parts, place)
+        return ProgressResponse(first, parts, slot)
 
 
-def noted(answer: Answer) -> Answer:
-    """``answer``, noted for the log and the metrics."""
-    current().answer = answer
-    return answer
-
-
-class Lines(StreamingResponse):
-    """What a streaming client reads: lines of progress, and the answer as the last line.
+class ProgressResponse(StreamingResponse):
+    """Lines of progress, and the answer as the last line.
 
     Args:
         first: the first line.
-        parts: the others. They are closed when the response ends, however it does.
-        place: left when the answer is there, as a client may take long to read it.
+        parts: the other lines and the answer. They are closed when the response ends, however it does.
+        slot: released when the answer is there, as a client may take long to read it.
     """
 
-    def __init__(self, first: bytes, parts: AsyncGenerator[bytes | Answer], place: Place) -> None:
+    def __init__(self, first: bytes, parts: AsyncGenerator[bytes | Answer], slot: Slot) -> None:
         # A compressed stream would arrive in lumps.
         super().__init__(self._lines(first), media_type=STREAM_TYPE, headers={"content-encoding": "identity"})
         self._parts = parts
-        self._place = place
+        self._slot = slot
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._place:
+        with self._slot:
             async with contextlib.aclosing(self._parts):
                 await super().__call__(scope, receive, send)
 
@@ -185,19 +174,25 @@ class Lines(StreamingResponse):
         yield first
         async for part in self._parts:
             if isinstance(part, Answer):
-                self._place.leave()
-                yield noted(part).body + b"\n"
+                self._slot.release()
+                yield record_answer(part).line()
             else:
                 yield part
 
 
-async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of ``work``; None if the client disconnects first, and ``work`` is cancelled."""
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``.
+
+    Raises:
+        starlette.requests.ClientDisconnect: the client disconnected first, and ``work`` was cancelled.
+    """
     working = asyncio.ensure_future(work)
-    disconnected = asyncio.ensure_future(request.receive())  # the body has been read: only the end can come
+    disconnected = asyncio.ensure_future(request.receive())  # after the body, only a disconnection can come
     try:
         await asyncio.wait({working, disconnected}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
     finally:
         for task in (working, disconnected):
             task.cancel()
@@ -223,11 +218,11 @@ async def readyz(request: Request) -> Response:
     """A prediction works."""
     if await request.app.state.readiness.check():
         return JSONResponse({"status": "ready"})
-    return respond(refuse(503, "no prediction can be made at present"))
+    return respond(refuse(503, "no prediction can be made at present", ErrorCode.UNAVAILABLE))
 
 
 async def metrics(request: Request) -> Response:
-    """Figures for Prometheus: the gateway's and the engine's."""
+    """Prometheus metrics of the gateway and the engine."""
     state = request.app.state
     return Response(state.metrics.text() + await state.backend.metrics(), media_type=CONTENT_TYPE)
 
@@ -243,7 +238,7 @@ async def docs(request: Request) -> Response:
 
 
 async def http_error(request: Request, error: Exception) -> Response:
-    """Unknown paths and methods, in the documented form."""
+    """Unknown paths and methods, refused in the documented form."""
     assert isinstance(error, HTTPException)
     known = {404: "there is nothing here: POST /predict, or GET /docs", 405: f"{request.method} is not possible here"}
     text = known.get(error.status_code, "the request cannot be answered: POST /predict, or GET /docs")
@@ -251,5 +246,5 @@ async def http_error(request: Request, error: Exception) -> Response:
 
 
 async def any_error(request: Request, error: Exception) -> Response:
-    """A fault of the gateway itself; Starlette logs it."""
+    """A fault of the gateway, which Starlette logs."""
     return respond(refuse(500, "a fault of the gateway: see its log"))

@@ -7,18 +7,18 @@ import asyncio
 from starlette.requests import Request
 
 from api.contract import ContractError
-from gateway.admission import Place
+from gateway.admission import Slot
 from gateway.settings import MAX_BODY
 
 DRAIN_BODY = 8 * MAX_BODY
-"""A body over the limit is read and discarded up to this size in bytes, so that its sender receives the answer."""
+"""Bytes of a body over the limit that are read and discarded, so that its sender receives the answer."""
 
 BODY_SECONDS, BODY_RATE = 20.0, 32 * 1024
-"""A body may take so many seconds, and one more for so many bytes: a slow line passes, a client that drips does not."""
+"""A body may take so many seconds, and another for so many bytes: enough for a slow line, not for a drip attack."""
 
 
-async def read_body(request: Request, place: Place) -> bytes:
-    """The whole body, whose bytes ``place`` holds: those that are announced at once, so that what begins can end.
+async def read_body(request: Request, slot: Slot) -> bytes:
+    """The whole body; ``slot`` reserves the announced bytes at once, so that a body that was begun can be completed.
 
     Raises:
         ContractError: over :data:`gateway.settings.MAX_BODY` bytes (status 413), too many bytes at once (503), or too
@@ -30,7 +30,7 @@ async def read_body(request: Request, place: Place) -> bytes:
     expected = int(announced) if announced.isdigit() else 0
     if expected > DRAIN_BODY:
         raise too_large
-    place.hold(min(expected, MAX_BODY))
+    slot.reserve(min(expected, MAX_BODY))
     parts: list[bytes] = []
     size = 0
     started = asyncio.get_running_loop().time()
@@ -40,7 +40,7 @@ async def read_body(request: Request, place: Place) -> bytes:
                 size += len(part)
                 limit.reschedule(started + BODY_SECONDS + size / BODY_RATE)
                 if size <= MAX_BODY:
-                    place.hold(size)
+                    slot.reserve(size)
                     parts.append(part)
                 else:
                     parts.clear()

@@ -1,35 +1,48 @@
-"""Connections whose clients take their time: time limits that uvicorn does not have, and a limit of their number."""
+"""HTTP connections: limits for slow clients, which uvicorn does not have, and refusals in the documented form."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+from http import HTTPStatus
 from typing import Any
 
+import h11
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api.contract import refuse
-from gateway.answers import SECURITY_HEADERS, respond
-from gateway.protocol import Protocol
+from gateway.responses import SECURITY_HEADERS, answer_headers, respond
 
 HEAD_SECONDS = 20.0
-"""Seconds from the connection, or from the answer before, until the next request's headers are complete. After a
+"""Seconds from the connection, or from the response before, until the next request's headers are complete. After a
 refusal they are also what remains for the rest of the body."""
 
 STALL_SECONDS, STALL_BYTES = 20.0, 64 * 1024
-"""A client that is sent an answer has to read so many bytes in so many seconds, or the rest of it."""
+"""A client has to read so many bytes of a response in so many seconds, or the rest of it."""
+
+LINGER_SECONDS = 1.0
+"""For how long what a refused client still sends is discarded: resetting the connection would lose the answer."""
 
 MAX_CONNECTIONS = 512
 """Below the 1,024 files that a process may usually open: each may need another connection, to TorchServe."""
 
+_INVALID_HTTP = {
+    400: "the request is not valid HTTP: see that its first line, headers, length and chunks are right",
+    431: "the headers of the request are too long: send fewer or shorter ones",
+    501: "the request has a transfer encoding that is not known: send it plain or in chunks",
+}
 
-class Connection(Protocol):
-    """uvicorn's HTTP/1.1 connection, cut when its client is too slow.
+
+class Connection(H11Protocol):
+    """uvicorn's HTTP/1.1 connection, closed when its client is too slow.
 
     uvicorn's own keep-alive limit counts only while nothing arrives at all, so a byte now and then outwits it.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._refused = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
@@ -37,20 +50,21 @@ class Connection(Protocol):
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
             self.app = refuse_connection
-        self._expect_request()
+        self._start_head_timer()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._stop_expecting_if_busy()
+        if not self._refused:
+            super().data_received(data)
+        self._stop_head_timer_if_busy()
 
     def on_response_complete(self) -> None:
-        self._expect_request()
+        self._start_head_timer()
         super().on_response_complete()
-        self._stop_expecting_if_busy()  # the next request was there already
+        self._stop_head_timer_if_busy()  # the next request was there already
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_reader(self.transport.get_write_buffer_size())
+        self._start_stall_timer(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -62,43 +76,60 @@ class Connection(Protocol):
         self._head_timer, self._stall_timer = _cancel(self._head_timer), _cancel(self._stall_timer)
         super().connection_lost(exc)
 
-    def _expect_request(self) -> None:
-        _cancel(self._head_timer)
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._no_request_came)
+    def send_400_response(self, msg: str) -> None:
+        """Refuse a request that h11 could not parse, with our JSON instead of plain text, and close the connection."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()  # another response is under way
+            return
+        self._refused = True
+        status = getattr(sys.exception(), "error_status_hint", 400)
+        answer = refuse(status if status in _INVALID_HTTP else 400, _INVALID_HTTP.get(status, _INVALID_HTTP[400]))
+        headers = SECURITY_HEADERS | answer_headers(answer)
+        headers |= {"content-type": "application/json", "connection": "close"}
+        reason = HTTPStatus(answer.status).phrase.encode()
+        response = h11.Response(status_code=answer.status, headers=list(headers.items()), reason=reason)
+        for event in (response, h11.Data(data=answer.body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
-    def _stop_expecting_if_busy(self) -> None:
+    def _start_head_timer(self) -> None:
+        _cancel(self._head_timer)
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
+
+    def _stop_head_timer_if_busy(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
             self._head_timer = _cancel(self._head_timer)
 
-    def _no_request_came(self) -> None:
-        if unread := self.transport.get_write_buffer_size():  # the answer before is still being read
-            self._expect_request()
+    def _head_timed_out(self) -> None:
+        if unread := self.transport.get_write_buffer_size():  # the response before is still being read
+            self._start_head_timer()
             if self._stall_timer is None:
-                self._watch_reader(unread)
+                self._start_stall_timer(unread)
         else:
             self.transport.abort()
 
-    def _watch_reader(self, unread: int) -> None:
+    def _start_stall_timer(self, unread: int) -> None:
         _cancel(self._stall_timer)
-        self._stall_timer = self.loop.call_later(STALL_SECONDS, self._check_reader, unread)
+        self._stall_timer = self.loop.call_later(STALL_SECONDS, self._check_stall, unread)
 
-    def _check_reader(self, unread_before: int) -> None:
+    def _check_stall(self, unread_before: int) -> None:
         self._stall_timer = None
         unread = self.transport.get_write_buffer_size()
         if unread > unread_before - STALL_BYTES and unread:
             self.transport.abort()
         elif unread:
-            self._watch_reader(unread)
+            self._start_stall_timer(unread)
 
 
 async def refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
-    """An application that refuses every request, and ends the connection."""
+    """An ASGI application that refuses every request, and closes the connection."""
     answer = refuse(503, "too many connections at once: try again in a moment")
     await respond(answer, SECURITY_HEADERS | {"connection": "close"})(scope, receive, send)
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
-    """Cancel a timer if there is one; returns what is left of it, None."""
+    """Cancel a timer if there is one; returns None, to be stored in its place."""
     if timer is not None:
         timer.cancel()
     return None

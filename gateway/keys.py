@@ -1,4 +1,4 @@
-"""API keys: who may use the service, and how much of it.
+"""API keys: who may use the service, and how much.
 
 A file has a line ``NAME:KEY`` for each key; empty lines and lines that begin with ``#`` are ignored. Keys are not given
 in the environment, which every child process inherits and ``docker inspect`` shows.
@@ -18,27 +18,27 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.contract import refuse
-from gateway.admission import Room
-from gateway.answers import respond
+from gateway.admission import Limiter
 from gateway.record import current
+from gateway.responses import respond
 from gateway.settings import Settings
 
 SHORTEST_KEY = 20
 """Characters; shorter keys can be guessed."""
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/docs", "/")
-"""Answered without a key, like everything below ``/docs/``: they tell nothing that this repository does not."""
+"""Answered without a key, like everything below ``/docs/``: they reveal nothing that is not public."""
 
 NEEDED = "an API key is needed: send the header `Authorization: Bearer KEY`, or set MLBIO_API_KEY for our clients"
 
 SCOPE_KEY = "mlbio.key"
-"""Where the key of a request is in its ASGI scope."""
+"""Where a request's ASGI scope holds its :class:`Key`."""
 
 _LINE = re.compile(rf"([A-Za-z0-9._-]{{1,40}}):(\S{{{SHORTEST_KEY},}})")
 
 
 class KeysError(ValueError):
-    """The file of keys cannot be used. The message says what to change, and has none of its content."""
+    """The file of keys cannot be used. The message says what to change, and reveals nothing of the file."""
 
 
 class Bucket:
@@ -69,14 +69,14 @@ class Key:
     Attributes:
         name: of its owner, for logs.
         digest: SHA-256 of the key; the key itself is not kept.
-        requests: how often it may ask for a prediction.
-        explanations: how many of its explanations may run or wait.
+        requests: limits the predictions a minute.
+        explanations: limits those that run or wait.
     """
 
     name: str
     digest: bytes
     requests: Bucket
-    explanations: Room
+    explanations: Limiter
 
 
 class Keys:
@@ -108,14 +108,14 @@ class Keys:
                     f"MLBIO_API_KEYS_FILE, line {number}: NAME:KEY is needed, with a name of its own (letters, digits, "
                     f"'.', '_' and '-') and a key of at least {SHORTEST_KEY} characters"
                 )
-            room = Room("explanations with this API key", settings.key_explanations, settings.queue_bytes, status=429)
-            keys[match[1]] = Key(match[1], digest(match[2]), Bucket(settings.key_requests_per_minute), room)
+            limiter = Limiter("explanations with this API key", settings.key_explanations, settings.queue_bytes, 429)
+            keys[match[1]] = Key(match[1], digest(match[2]), Bucket(settings.key_requests_per_minute), limiter)
         if not keys:
             raise KeysError("MLBIO_API_KEYS_FILE has no keys: a line NAME:KEY is needed for each")
         return cls(keys.values())
 
     def find(self, text: str) -> Key | None:
-        """The key that ``text`` is. The time that this takes tells nothing about the keys."""
+        """The key with this text, in a time that reveals nothing about the keys."""
         given, found = digest(text), None
         for key in self._keys:
             if hmac.compare_digest(key.digest, given):
@@ -124,7 +124,7 @@ class Keys:
 
 
 def digest(key: str) -> bytes:
-    """What is compared: it has the same length for every key."""
+    """SHA-256 of a key."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
@@ -132,8 +132,8 @@ class RequireKey:
     """ASGI middleware that refuses requests without a key, and those above the key's limit of requests.
 
     Args:
-        app: gets the others, with the key in the scope.
-        keys: those that are known.
+        app: gets the other requests, with the key in the scope.
+        keys: all that are valid.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
@@ -160,10 +160,7 @@ class RequireKey:
         await self._app(scope, receive, send)
 
 
-def explanations_of(scope: Scope) -> Room | None:
-    """Where a request's explanation needs a place because of its key; None without one.
-
-    Its place is taken beside that in the gateway's own room, which all keys share.
-    """
+def explanation_limiter(scope: Scope) -> Limiter | None:
+    """The limit on explanations with the request's key, besides the one that all share; None if there is none."""
     key: Key | None = scope.get(SCOPE_KEY)
-    return key.explanations if key is not None and key.explanations.places else None
+    return key.explanations if key is not None and key.explanations.slots else None

@@ -7,7 +7,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from api.headers import EXPLAIN_POOL, POOL
-from gateway.admission import Room
+from gateway.admission import Limiter
 from gateway.record import Record
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -15,7 +15,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 PATHS = ("/predict", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/")
 OTHER = "other"
-"""Stands for methods and paths that are not ours: their number would be up to the client."""
+"""Stands for methods and paths that are not ours, of which a client could make up any number."""
 
 PREDICT_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 200)
 SAMPLES_BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -25,7 +25,7 @@ _OUTCOMES = {401: "unauthorised", 429: "limited", 499: GONE, 503: "busy", 504: "
 
 
 def outcome(status: int) -> str:
-    """What became of a request, in a word: few, so that each has a time series of its own."""
+    """The outcome of a request, one of a few, as each is a time series of its own."""
     if status in _OUTCOMES:
         return _OUTCOMES[status]
     return "answered" if status < 400 else "refused" if status < 500 else "failed"
@@ -37,7 +37,7 @@ def known_path(path: str) -> str:
 
 
 class Metrics:
-    """The metrics of one gateway, in a registry of their own."""
+    """The metrics of one gateway, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -62,23 +62,25 @@ class Metrics:
             buckets=PREDICT_BUCKETS,
             registry=registry,
         )
-        self._waiting = Gauge("mlbio_queue_requests", "Predictions running or waiting.", ("pool",), registry=registry)
-        self._places = Gauge("mlbio_queue_places", "The most that may run or wait.", ("pool",), registry=registry)
-        self._held = Gauge("mlbio_queue_bytes", "Bytes of their photographs.", ("pool",), registry=registry)
+        self._used_slots = Gauge(
+            "mlbio_queue_requests", "Predictions running or waiting.", ("pool",), registry=registry
+        )
+        self._slots = Gauge("mlbio_queue_places", "The most that may run or wait.", ("pool",), registry=registry)
+        self._used_bytes = Gauge("mlbio_queue_bytes", "Bytes of their photographs.", ("pool",), registry=registry)
 
-    def watch(self, classifications: Room, explanations: Room) -> None:
-        """Report how full the rooms are, as they are when asked."""
-        for pool, room in ((POOL, classifications), (EXPLAIN_POOL, explanations)):
-            self._places.labels(pool).set(room.places)
-            self._waiting.labels(pool).set_function(partial(getattr, room, "taken"))
-            self._held.labels(pool).set_function(partial(getattr, room, "held"))
+    def watch(self, classifications: Limiter, explanations: Limiter) -> None:
+        """Report the current state of both limiters whenever the metrics are read."""
+        for pool, limiter in ((POOL, classifications), (EXPLAIN_POOL, explanations)):
+            self._slots.labels(pool).set(limiter.slots)
+            self._used_slots.labels(pool).set_function(partial(getattr, limiter, "used_slots"))
+            self._used_bytes.labels(pool).set_function(partial(getattr, limiter, "used_bytes"))
 
-    def count(self, method: str, path: str, status: int, seconds: float, record: Record, ended: str) -> None:
+    def count(self, method: str, path: str, status: int, seconds: float, record: Record, result: str) -> None:
         """Count a request that has been answered."""
         known = known_path(path)
         self._requests.labels(method if method in METHODS else OTHER, known, str(status)).inc()
-        if known == "/predict" and method == "POST":  # and not the preliminary requests of browsers
-            self._seconds.labels(record.pool or "none", ended).observe(seconds)
+        if known == "/predict" and method == "POST":  # and not browsers' preflight requests
+            self._seconds.labels(record.pool or "none", result).observe(seconds)
         if record.answer is not None and record.answer.effort is not None:
             self._samples.observe(record.answer.effort.samples)
             self._explanation_seconds.observe(record.answer.effort.seconds)

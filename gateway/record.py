@@ -1,4 +1,4 @@
-"""What is noted about a request while it is answered, for its log line, its metrics and the model server's logs."""
+"""What is recorded about a request while it is answered, for its log line, metrics and the model server's logs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Record:
 
     Attributes:
         id: sent to the model server and back to the client in ``X-Request-ID``.
-        pool: the model server's pool that was to answer; empty if the request did not get so far.
-        key: the name of the API key that it came with; empty without one.
-        answer: what the model server or the gateway answered; a stream's status says nothing about its end.
+        pool: the model server's pool that it is for; empty if the request was refused before.
+        key: the name of its API key; empty without one.
+        answer: of the model server or the gateway; the status of a stream's response says nothing about its end.
     """
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -42,3 +42,9 @@ def begin(wanted_id: str) -> Record:
 def current() -> Record:
     """The record of the request that is being answered; a new one outside of requests."""
     return _current.get(None) or Record()
+
+
+def record_answer(answer: Answer) -> Answer:
+    """Record the answer of the current request; returns it."""
+    current().answer = answer
+    return answer

@@ -1,4 +1,4 @@
-"""The gateway as a server: its limits, its logs, and how it ends."""
+"""The HTTP server: its limits, its logs and its graceful shutdown."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from gateway.app import create_app
 from gateway.backend import MakeBackend
 from gateway.connection import Connection
 from gateway.keys import KeysError
+from gateway.middleware import ACCESS_LOGGER
 from gateway.settings import Settings
 from gateway.traces import TracesError
-from gateway.watch import ACCESS_LOGGER
 
 LOG_FILES = 4
-"""So many older log files are kept, as in ``log4j2.xml``."""
+"""Older log files that are kept, as in ``log4j2.xml``."""
 
 
 def make_server(settings: Settings, make_backend: MakeBackend | None = None) -> uvicorn.Server:
     """uvicorn with the gateway in front of TorchServe, or of what ``make_backend`` makes.
 
-    On SIGTERM it takes no new requests, and finishes those that it has.
+    On SIGTERM it accepts no new requests, and finishes those that are running.
     """
-    logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, is no reason to say more
+    logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, must not cause more output
     try:
         traces.configure()
         app = create_app(settings, make_backend=make_backend)
@@ -42,7 +42,7 @@ def make_server(settings: Settings, make_backend: MakeBackend | None = None) -> 
             ws="none",
             log_config=log_config(settings),
             log_level="warning",
-            access_log=False,  # gateway.watch writes ours
+            access_log=False,  # gateway.middleware writes ours
             server_header=False,
             timeout_graceful_shutdown=settings.stop_seconds,  # type: ignore[arg-type]  # it goes to asyncio.wait_for
         )

@@ -1,4 +1,4 @@
-"""Where things listen and how long they may take, from the environment."""
+"""Settings of the gateway and the supervisor, from environment variables."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ class Settings:
     torchserve_url: str = "http://127.0.0.1:8080"
     torchserve_peers: str = ""
     """Host name of all model servers, where there are several: each is told which explanation is cancelled."""
-    torchserve_file: str = ""
-    """File with the address that counts instead, which may change (:mod:`gateway.handover`); `make serve` has one."""
+    hold_socket: str = ""
+    """Unix socket for holding requests (:mod:`gateway.hold`); `make serve` sets it, for `make promote`."""
+    hold_seconds: Seconds = 20.0
+    """Longest that a request is held while the model server restarts with another model."""
     predict_seconds: Seconds = 30.0
     explain_seconds: Seconds = 180.0
     predict_queue: Number = 96
@@ -41,7 +43,7 @@ class Settings:
     explain_queue: Number = 8
     """Most explanations running or waiting; one more is refused at once rather than after minutes."""
     queue_bytes: Number = 256 * 1024 * 1024
-    """Most bytes held for bodies that arrive, for classifications, and for explanations, each."""
+    """Most bytes held for arriving bodies, for classifications, and for explanations, each."""
     stop_seconds: Patience = 30.0
     """Seconds that requests get to finish when the gateway is stopped."""
     api_keys_file: str = ""
@@ -49,9 +51,9 @@ class Settings:
     key_requests_per_minute: Rate = 120.0
     """Most predictions a minute with one API key; 0 for no limit."""
     key_explanations: Limit = 4
-    """Most explanations running or waiting with one API key, so that one leaves room for others; 0 for no limit."""
+    """Most explanations running or waiting with one API key, so that it leaves some to others; 0 for no limit."""
     cors_origins: str = ""
-    """Origins, separated by commas, whose pages may ask from a browser; none unless given."""
+    """Origins, separated by commas, whose pages may send requests from a browser; none unless given."""
     log_file: str = ""
     """Where the gateway logs, in files that rotate; stderr unless given."""
     log_bytes: Number = 10_000_000
@@ -65,7 +67,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read the environment; what is not there keeps its default. Exits with a line if one cannot be used."""
+        """Read the environment; unset variables keep their defaults. Exits with a message if a value is invalid."""
         texts = {field.name: text for field in fields(cls) if (text := os.environ.get(f"MLBIO_{field.name.upper()}"))}
         try:
             return msgspec.convert(texts, cls, strict=False)

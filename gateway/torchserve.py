@@ -1,4 +1,4 @@
-"""TorchServe's inference API as the gateway uses it: which pool to ask, and what its own errors mean."""
+"""A client of TorchServe's inference API, and what TorchServe's own errors mean."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import re
 import socket
 import uuid
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ import httpx
 
 from api.contract import Answer, Effort, Request, refuse
 from api.deadline import Deadline
+from api.errors import ErrorCode, code_of
 from api.headers import (
     ANSWER_HEADER,
     CANCEL_HEADER,
@@ -30,16 +31,13 @@ from api.headers import (
     STREAM_TYPE,
 )
 from gateway.backend import FULL, GRACE_SECONDS, LOST, out_of_time
-from gateway.processes import torchserve_addresses
 from gateway.record import current
 from gateway.settings import Settings
-from gateway.traces import Part
+from gateway.traces import instrument_client
 
 CONNECT_SECONDS = 5.0
 
 METRICS_SECONDS = 2.0
-
-IDLE_POLL_SECONDS = 0.1
 
 _COUNTER = re.compile(rb"^(?:# \w+ )?ts_\w.*$", re.MULTILINE)
 _HOSTNAME = re.compile(rb'hostname="[^"]*",?')
@@ -57,7 +55,6 @@ class TorchServe:
 
     def __init__(self, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.settings = settings
-        self._calls = 0
         self._cancelling: set[asyncio.Task[None]] = set()
         self._client = httpx.AsyncClient(
             base_url=settings.torchserve_url,
@@ -65,37 +62,21 @@ class TorchServe:
             trust_env=False,
             transport=transport,
         )
-
-    async def idle(self) -> None:
-        """Return when no call is under way."""
-        while self._calls or self._cancelling:
-            await asyncio.sleep(IDLE_POLL_SECONDS)
-
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        self._calls += 1
-        try:
-            yield
-        finally:
-            self._calls -= 1
+        instrument_client(self._client)
 
     async def close(self) -> None:
-        """Close the connections, after cancellations that are on their way."""
+        """Close the connections, after pending cancellations."""
         await asyncio.gather(*self._cancelling, return_exceptions=True)
         await self._client.aclose()
 
     async def predict(self, request: Request, seconds: float | None = None) -> Answer:
         """A diagnosis without an explanation, within ``seconds`` (the settings' limit unless given)."""
         seconds = seconds or self.settings.predict_seconds
-        span = Part("model server", {"mlbio.pool": POOL})
         try:
-            with self._counted():
-                async with asyncio.timeout(seconds):
-                    response = await self._client.post(**_call(POOL, request, Deadline.after(seconds), {}))
+            async with asyncio.timeout(seconds):
+                response = await self._client.post(**_call(POOL, request, Deadline.after(seconds), {}))
         except (httpx.HTTPError, TimeoutError) as error:
             return _failure(error, seconds)
-        finally:
-            span.end()
         return _answer(response, response.content)
 
     async def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
@@ -103,30 +84,50 @@ class TorchServe:
 
         Yields lines of progress if ``stream``, and finally the answer. Leaving early (closing the generator, or
         cancelling its task) cancels the work in TorchServe as well, if it has both pools: the one worker of a single
-        pool hears of it when it has finished.
+        pool notices when it has finished.
         """
         job_id, finished = uuid.uuid4().hex, False
         headers = {JOB_HEADER: job_id, DEADLINE_HEADER: Deadline.after(seconds).to_header(), EFFORT_HEADER: "1"}
         headers |= {"accept": STREAM_TYPE} if stream else {}
-        span = Part("model server", {"mlbio.pool": EXPLAIN_POOL})
+        seconds += GRACE_SECONDS
+        end = asyncio.get_running_loop().time() + seconds
         try:
-            # `torchserve --start --models mlbio.mar` has only the first pool, which explains as well.
-            with self._counted():
-                async for part in self._first_pool((EXPLAIN_POOL, POOL), request, headers, seconds + GRACE_SECONDS):
-                    if isinstance(part, Answer):
-                        finished = part.status != 504
-                    yield part
+            try:
+                async with contextlib.AsyncExitStack() as stack:
+                    # A timeout belongs to a task, and each part may be requested by another one.
+                    async with asyncio.timeout_at(end):
+                        response = await self._request_explanation(stack, request, headers, seconds)
+                    rest, effort = b"", None
+                    chunks = response.aiter_bytes()
+                    while True:
+                        async with asyncio.timeout_at(end):
+                            chunk = await anext(chunks, None)
+                        if chunk is None:
+                            break
+                        *lines, rest = (rest + chunk).split(b"\n")
+                        for line in lines:
+                            if line.startswith(EFFORT_LINE):
+                                effort = _read_effort(line)
+                            elif line.startswith(_PROGRESS):
+                                yield line + b"\n"
+                            else:
+                                rest = line  # the answer, which is the last
+                                break
+                answer = _answer(response, rest, effort)
+            except (httpx.HTTPError, TimeoutError) as error:
+                answer = _failure(error, seconds)
+            finished = answer.status != 504
+            yield answer
         finally:
-            span.end()
             if not finished:
                 task = asyncio.create_task(self._cancel(job_id))
                 self._cancelling.add(task)
                 task.add_done_callback(self._cancelling.discard)
 
     async def metrics(self) -> bytes:
-        """TorchServe's own counters by pool, in Prometheus' text format; nothing if they cannot be had.
+        """TorchServe's own counters by pool, in Prometheus' text format; empty if they are not available.
 
-        They are on the loopback interface of TorchServe's machine, so not within reach from another container.
+        They are on the loopback interface of TorchServe's machine, so another container cannot reach them.
         """
         with contextlib.suppress(httpx.HTTPError, TimeoutError):
             async with asyncio.timeout(METRICS_SECONDS):
@@ -135,68 +136,33 @@ class TorchServe:
                 return b"".join(_HOSTNAME.sub(b"", line) + b"\n" for line in _COUNTER.findall(response.content))
         return b""
 
-    async def _first_pool(
-        self, pools: tuple[str, ...], request: Request, headers: dict[str, str], seconds: float
-    ) -> AsyncGenerator[bytes | Answer]:
-        """What the first of ``pools`` that TorchServe knows answers."""
-        for pool in pools:
-            async with contextlib.aclosing(self._lines(pool, request, headers, seconds)) as parts:
-                async for part in parts:
-                    if pool != pools[-1] and isinstance(part, Answer) and part.status == 404:
-                        break  # no such pool
-                    yield part
-                else:
-                    return
+    async def _request_explanation(
+        self, stack: contextlib.AsyncExitStack, request: Request, headers: dict[str, str], seconds: float
+    ) -> httpx.Response:
+        """The response, whose body is yet to be read, of the pool for explanations, or of the other if it is missing.
 
-    async def _lines(
-        self, pool: str, request: Request, headers: dict[str, str], seconds: float
-    ) -> AsyncGenerator[bytes | Answer]:
-        """One pool's lines of progress and its answer."""
-        end = asyncio.get_running_loop().time() + seconds
-        call = self._client.stream("POST", **_call(pool, request, Deadline.after(seconds), headers))
-        try:
-            async with contextlib.AsyncExitStack() as stack:
-                # A time limit belongs to a task, and each part may be asked for by another one.
-                async with asyncio.timeout_at(end):
-                    response = await stack.enter_async_context(call)
-                    if response.status_code != 200:
-                        body = await response.aread()
-                if response.status_code != 200:
-                    yield _answer(response, body)
-                    return
-                rest, effort = b"", None
-                parts = response.aiter_bytes()
-                while True:
-                    async with asyncio.timeout_at(end):
-                        part = await anext(parts, None)
-                    if part is None:
-                        break
-                    *lines, rest = (rest + part).split(b"\n")
-                    for line in lines:
-                        if line.startswith(EFFORT_LINE):
-                            effort = _read_effort(line)
-                            continue
-                        if not line.startswith(_PROGRESS):
-                            rest = line  # the answer, which is the last
-                            break
-                        yield line + b"\n"
-                yield _answer(response, rest, effort)
-        except (httpx.HTTPError, TimeoutError) as error:
-            yield _failure(error, seconds)
+        ``torchserve --start --models mlbio.mar`` has only the other, which explains as well.
+        """
+        for pool in (EXPLAIN_POOL, POOL):
+            call = self._client.stream("POST", **_call(pool, request, Deadline.after(seconds), headers))
+            response = await stack.enter_async_context(call)
+            if response.status_code != 404:
+                break
+        return response
 
     async def _cancel(self, job_id: str) -> None:
         """Mark a job as cancelled. If that fails, only computing time is lost."""
 
-        async def tell(server: str) -> None:
+        async def cancel(server: str) -> None:
             with contextlib.suppress(httpx.HTTPError):
                 await self._client.post(f"{server}/predictions/{POOL}", headers={CANCEL_HEADER: job_id})
 
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_SECONDS):
-                await asyncio.gather(*map(tell, await self._servers()))
+                await asyncio.gather(*map(cancel, await self._servers()))
 
     async def _servers(self) -> list[str]:
-        """What to put before a path to reach each model server; nothing for the one at the settings' address."""
+        """The base URL of each model server; empty for the one at the settings' address."""
         if not (name := self.settings.torchserve_peers):
             return [""]
         url = urlsplit(self.settings.torchserve_url)
@@ -209,41 +175,65 @@ class TorchServe:
         return [f"{url.scheme}://{f'[{host}]' if ':' in host else host}:{port}" for host in hosts]
 
 
-def kept_connections(settings: Settings) -> int:
-    """How many connections are kept for later requests.
+def torchserve_addresses(settings: Settings) -> dict[str, str]:
+    """TorchServe's own settings: inference at the configured address, management and metrics at the next two ports.
 
-    None to other machines: behind one name there may be several servers, and a connection leads to the same one, also
-    when that is about to stop, and never to a new one.
+    The last two are on loopback wherever inference is.
+    """
+    parts = urlsplit(settings.torchserve_url)
+    port = parts.port or 8080
+    return {
+        "inference_address": f"http://{parts.hostname}:{port}",
+        "management_address": f"http://127.0.0.1:{port + 1}",
+        "metrics_address": f"http://127.0.0.1:{port + 2}",
+    }
+
+
+def kept_connections(settings: Settings) -> int:
+    """How many idle connections are kept.
+
+    None to other machines: there may be several servers behind a name, and a kept connection leads to the same one,
+    even if it is about to stop, and never to a new one.
     """
     return 20 if urlsplit(settings.torchserve_url).hostname in ("127.0.0.1", "localhost", "::1") else 0
 
 
 def _call(pool: str, request: Request, expiry: Deadline, headers: dict[str, str]) -> dict[str, Any]:
-    """Arguments for httpx: the form that TorchServe's own users send with ``curl -F``."""
+    """Arguments for httpx: a form, as TorchServe's own users send with ``curl -F``."""
     return {
         "url": f"/predictions/{pool}",
         "files": {"image": ("image", request.image, "application/octet-stream")},
         "data": request.form_fields(),
         "headers": headers | {EXPIRY_HEADER: expiry.to_header(), REQUEST_ID_HEADER: current().id},
-        # The callers' own limits are for the whole call; httpx's is for each wait in it.
+        # The callers limit the whole call; httpx would limit each read.
         "timeout": httpx.Timeout(None, connect=CONNECT_SECONDS),
     }
 
 
 def _failure(error: httpx.HTTPError | TimeoutError, seconds: float) -> Answer:
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
-        return refuse(503, "the model server is not running or still starting: try again in a moment")
+        return refuse(
+            503, "the model server is not running or still starting: try again in a moment", ErrorCode.UNAVAILABLE
+        )
     if isinstance(error, (httpx.TimeoutException, TimeoutError)):
         return out_of_time(seconds)
-    return refuse(503, "the connection to the model server broke: try again")
+    return refuse(503, "the connection to the model server broke: try again", ErrorCode.UNAVAILABLE)
 
 
 def _answer(response: httpx.Response, body: bytes, effort: Effort | None = None) -> Answer:
-    """Our handler's answer as it is; TorchServe's own errors in our words."""
+    """Our handler's answer unchanged, or an answer for one of TorchServe's own errors."""
     if ANSWER_HEADER in response.headers:
         effort = effort or Effort.from_header(response.headers.get(EFFORT_HEADER, ""))
-        return Answer(response.status_code, body.rstrip(b"\n"), effort)
+        code = _error_code(response) if response.status_code != 200 else None
+        return Answer(response.status_code, body.rstrip(b"\n"), effort, code)
     return translate_error(response.status_code)
+
+
+def _error_code(response: httpx.Response) -> ErrorCode:
+    try:
+        return ErrorCode(response.headers[ANSWER_HEADER])
+    except ValueError:  # an earlier version of the handler
+        return code_of(response.status_code)
 
 
 def _read_effort(line: bytes) -> Effort | None:
@@ -264,5 +254,5 @@ def translate_error(status: int) -> Answer:
     if status == 503:
         return refuse(503, FULL)
     if status in (500, 507):  # a worker died or ran out of memory; TorchServe starts another
-        return refuse(503, LOST)
+        return refuse(503, LOST, ErrorCode.UNAVAILABLE)
     return refuse(502, f"the model server answered {status}, which was not expected: see its log")

@@ -1,30 +1,34 @@
-"""OpenTelemetry traces, if ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set: a span for each request, and one within it for the
-model server's part.
+"""OpenTelemetry traces, if ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set: of requests, and of the calls to the model server.
 
 OpenTelemetry's other variables work as documented there (``OTEL_SERVICE_NAME``, ``OTEL_EXPORTER_OTLP_HEADERS`` …). A
-client's ``traceparent`` is continued. Its packages, the extra ``traces``, are imported only then.
+client's ``traceparent`` is continued, and passed on. The packages, the extra ``traces``, are imported only then.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from starlette.datastructures import Headers
+import httpx
+from starlette.types import ASGIApp
+
+from gateway.metrics import known_path
+from gateway.record import current
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
-_tracer: Any = None
+_provider: TracerProvider | None = None
 
 
 class TracesError(RuntimeError):
-    """Traces are wanted and cannot be made. The message says what to do."""
+    """Traces are configured and cannot be made. The message says what to do."""
 
 
 def configure() -> None:
-    """Make traces from now on if the environment says where to send them.
+    """Trace what is instrumented from now on, if the environment says where to send the traces.
 
     Raises:
         TracesError: OpenTelemetry is not installed.
@@ -32,6 +36,8 @@ def configure() -> None:
     if not os.environ.get(ENDPOINT):
         return
     try:
+        import opentelemetry.instrumentation.asgi
+        import opentelemetry.instrumentation.httpx  # noqa: F401
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
@@ -39,47 +45,37 @@ def configure() -> None:
     send_to(BatchSpanProcessor(OTLPSpanExporter()))
 
 
-def send_to(processor: Any) -> None:
-    """Make traces from now on, for a span processor of OpenTelemetry's SDK."""
-    global _tracer
+def send_to(processor: SpanProcessor) -> None:
+    """Trace what is instrumented from now on, through ``processor``."""
+    global _provider
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
     os.environ.setdefault("OTEL_SERVICE_NAME", "mlbio-gateway")
-    provider = TracerProvider(resource=Resource.create())
-    provider.add_span_processor(processor)
-    _tracer = provider.get_tracer("mlbio.gateway")
+    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")  # the stable names of attributes
+    _provider = TracerProvider(resource=Resource.create())
+    _provider.add_span_processor(processor)
 
 
-@contextlib.contextmanager
-def request_span(name: str, headers: Headers, attributes: dict[str, Any]) -> Iterator[None]:
-    """A span around a request, whose ``attributes`` are read at its end."""
-    if _tracer is None:
-        yield
-        return
-    from opentelemetry.trace import SpanKind, Status, StatusCode
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+def instrument_app(app: ASGIApp) -> ASGIApp:
+    """``app``, with a span around each request if traces are configured."""
+    if _provider is None:
+        return app
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
-    parent = TraceContextTextMapPropagator().extract(headers)
-    with _tracer.start_as_current_span(name, parent, SpanKind.SERVER, record_exception=False) as span:
-        try:
-            yield
-        finally:
-            span.set_attributes(attributes)
-            if not 0 < attributes.get("http.response.status_code", 0) < 500:
-                span.set_status(Status(StatusCode.ERROR))
+    return OpenTelemetryMiddleware(
+        app, tracer_provider=_provider, default_span_details=_span_details, exclude_spans=["receive", "send"]
+    )
 
 
-class Part:
-    """A span within the current request's, until :meth:`end`.
+def instrument_client(client: httpx.AsyncClient) -> None:
+    """Make each request of ``client`` a span, and pass its trace on, if traces are configured."""
+    if _provider is not None:
+        from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 
-    Not a context manager that becomes the current span: each part of a stream may be asked for by another task.
-    """
+        HTTPXClientInstrumentor.instrument_client(client, tracer_provider=_provider)
 
-    def __init__(self, name: str, attributes: Mapping[str, Any]) -> None:
-        self._span = None if _tracer is None else _tracer.start_span(name, attributes=attributes)
 
-    def end(self) -> None:
-        """It has ended."""
-        if self._span is not None:
-            self._span.end()
+def _span_details(scope: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """A span's name, one of few whatever path is requested, and our attributes."""
+    return f"{scope['method']} {known_path(scope['path'])}", {"mlbio.id": current().id}

@@ -138,9 +138,9 @@ class Predictor:
         except Cancelled:
             return refuse(503, CANCELLED)
         except ContractError as error:
-            return refuse(error.status, str(error))
+            return refuse(error.status, str(error), error.code)
         except ImageError as error:
-            return refuse(400, str(error))
+            return refuse(400, str(error), error.code)
         except Exception:
             return _fault(job)
 

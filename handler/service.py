@@ -77,6 +77,8 @@ class SkinLesionHandler:
             context.set_response_status(answer.status, HTTPStatus(answer.status).phrase, i)
             if job.tells_effort and answer.effort is not None and not streams:
                 context.set_response_header(i, EFFORT_HEADER, answer.effort.to_header())
+            if answer.code is not None:  # too late after progress, so it is also in a stream's last line
+                context.set_response_header(i, ANSWER_HEADER, answer.code.value)
             bodies.append(_lines(answer, job) if streams else answer.body)
             log_answer(answer, job, len(data), seconds)
         return bodies
@@ -93,7 +95,7 @@ def _lines(answer: Answer, job: Job) -> bytes:
     effort = b""
     if job.tells_effort and answer.effort is not None:
         effort = EFFORT_LINE + b': "' + answer.effort.to_header().encode() + b'"}\n'
-    return effort + answer.body + b"\n"
+    return effort + answer.line()
 
 
 def _headers(context: Any, index: int) -> dict[str, str]:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from api.archive import ARCHIVE, PROMOTED, checksum_file
 from evaluate.score_card import ScoreCard
 from handler.bias import BiasSetting, FlagFigures
 from handler.graphs import sha256
@@ -32,13 +33,6 @@ SCORE_CARD = Path("score_card/score_card.json")
 
 FLAG_RULE = "malignant threshold"
 """The score card's operating point at the threshold that the model flags with."""
-
-SUFFIX = ".sha256"
-"""Of the file beside the archive that has its checksum, as ``sha256sum`` writes it; the gateway verifies it."""
-
-ARCHIVE = "mlbio.mar"
-PROMOTED = "promoted"
-"""File beside an archive that `make promote` has put there: `make` does not make that anew."""
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """Given to every file: the earliest time that a zip file can hold."""
@@ -105,7 +99,7 @@ def build(checkpoint: Path, output: Path) -> None:
             raise ArchiveError(f"torch-model-archiver failed:\n{finished.stderr.strip()}")
         partial = output.with_name(output.name + ".partial")
         normalise(made, partial)
-        checksum = output.with_name(output.name + SUFFIX)
+        checksum = checksum_file(output)
         checksum.unlink(missing_ok=True)  # an archive without one is served with a warning, one with another's is not
         text = f"{sha256(partial)}  {output.name}\n"
         partial.replace(output)

@@ -20,9 +20,10 @@ import requests
 from selenium import webdriver
 
 from api.headers import EXPLAIN_POOL, POOL
-from gateway.processes import free_port, free_ports_in_a_row, torchserve_addresses
 from gateway.server import make_server
 from gateway.settings import Settings
+from gateway.torchserve import torchserve_addresses
+from supervisor.processes import free_port, free_ports_in_a_row
 from tests.conftest import ROOT
 from tests.e2e.page import CHROMIUM_FLAGS, PATIENCE
 
@@ -100,10 +101,10 @@ def wait_for(condition, seconds: float) -> None:
 
 
 def start_service(folder: Path, launcher: list[str] | None = None, **environment: str) -> Service:
-    """``python -m gateway.serve`` on free ports, or ``launcher``, which runs it. The caller stops it."""
+    """``python -m supervisor`` on free ports, or ``launcher``, which runs it. The caller stops it."""
     ports = free_addresses()
     process = subprocess.Popen(
-        launcher or [sys.executable, "-m", "gateway.serve", "--logs", str(folder)],
+        launcher or [sys.executable, "-m", "supervisor", "--logs", str(folder)],
         cwd=ROOT,
         env=os.environ | ports | environment,
         stdout=subprocess.PIPE,

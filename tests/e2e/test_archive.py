@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from api.archive import verify
 from api.contract import Request
-from gateway.archive import verify
 from handler.bias import BIAS_VARIABLE, BiasError
 from handler.predictor import Predictor
 from tests.conftest import ROOT

@@ -25,7 +25,7 @@ import requests
 from PIL import Image
 
 from api.classes import CLASSES
-from gateway.processes import free_port
+from supervisor.processes import free_port
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Service, wait_for
 

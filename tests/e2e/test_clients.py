@@ -74,10 +74,10 @@ def closed_after(client: socket.socket, drip: bytes = b"") -> float:
 
 
 def nothing_left(gateway: Gateway) -> bool:
-    """Whether every place and every byte is free again."""
+    """Whether every slot and every byte is free again."""
     state = gateway.state
-    rooms = (state.bodies, state.classifications, state.explanations)
-    return all(room.taken == room.held == 0 for room in rooms)
+    limiters = (state.bodies, state.classifications, state.explanations)
+    return all(limiter.used_slots == limiter.used_bytes == 0 for limiter in limiters)
 
 
 # Too many
@@ -112,9 +112,9 @@ def test_photographs_that_would_take_too_much_memory_are_refused(gateway, photog
     made = gateway(queue_bytes=int(1.2 * len(photograph)))  # one, and not the bytes of two
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(made.predict, image=photograph)
-        wait_for(lambda: made.state.classifications.taken == 1, 5)
+        wait_for(lambda: made.state.classifications.used_slots == 1, 5)
         assert "too many classifications" in refused(made.predict(image=photograph), 503)
-        with connected(made) as other:  # refused before its body arrives, as there is no room for so much
+        with connected(made) as other:  # refused before its body arrives, as the limit on bytes would be exceeded
             other.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 30000000\r\n\r\n")
             assert other.recv(1000).startswith(b"HTTP/1.1 503")
         busy.resume()
@@ -202,9 +202,9 @@ def test_a_reader_that_stalls_is_cut_off_and_keeps_no_place(gateway, endless: st
         stalled.connect(("127.0.0.1", made.settings.port))
         head = f"POST /predict HTTP/1.1\r\nhost: x\r\naccept: {STREAM_TYPE}\r\nprefer: wait=1\r\n"
         stalled.sendall(f"{head}content-length: {len(request)}\r\n\r\n".encode() + request)
-        wait_for(lambda: made.state.explanations.taken == 1, 5)
+        wait_for(lambda: made.state.explanations.used_slots == 1, 5)
         wait_for(lambda: nothing_left(made), 60)
-        assert made.server.server_state.connections, "the place is free while the answer waits to be read"
+        assert made.server.server_state.connections, "the slot is free while the answer waits to be read"
         wait_for(lambda: not made.server.server_state.connections, 5)
 
 
@@ -212,13 +212,13 @@ def test_a_reader_that_stalls_is_cut_off_and_keeps_no_place(gateway, endless: st
 
 
 @pytest.mark.parametrize("explain", [False, True], ids=["a classification", "an explanation"])
-def test_a_client_that_leaves_frees_its_place(gateway, endless: str, busy: psutil.Process, explain: bool):
+def test_a_client_that_leaves_frees_its_slot(gateway, endless: str, busy: psutil.Process, explain: bool):
     made = gateway(predict_queue=1, explain_queue=1)
     body = {"image": endless, "explain": explain, "precision": "Importante"}
-    room = made.state.explanations if explain else made.state.classifications
+    limiter = made.state.explanations if explain else made.state.classifications
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(requests.post, f"{made.url}/predict", json=body, timeout=3)
-        wait_for(lambda: room.taken == 1, 2.5)
+        wait_for(lambda: limiter.used_slots == 1, 2.5)
         with pytest.raises(requests.Timeout):
             asked.result(30)
     wait_for(lambda: nothing_left(made), AT_ONCE)

@@ -19,7 +19,7 @@ import pytest
 from selenium.webdriver import Chrome
 
 from api.client import Client, RequestRefused
-from gateway.processes import free_port
+from supervisor.processes import free_port
 from tests.conftest import ROOT
 from tests.e2e.engine import Engine, obstacle, running_engine
 from tests.e2e.page import RESULT, open_page, upload, wait_for

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.client import Client, RequestRefused
 from api.headers import EXPLAIN_POOL, STREAM_TYPE
-from gateway.answers import SECURITY_HEADERS
+from gateway.responses import SECURITY_HEADERS
 from gateway.settings import Settings
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Gateway, Service, wait_for

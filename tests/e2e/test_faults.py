@@ -20,8 +20,8 @@ import psutil
 import pytest
 import requests
 
-from gateway.processes import free_port, java_home
 from gateway.settings import Settings
+from supervisor.processes import free_port, java_home
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Gateway, bare_environment, free_addresses, free_ports_in_a_row, wait_for
 from tests.e2e.test_gateway import refused
@@ -149,7 +149,7 @@ def test_killed_worker_is_503_and_comes_back(bare: Bare, photograph: str, endles
 
 
 def test_stopped_worker_is_not_ready_and_out_of_time(bare: Bare, photograph: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gateway.readiness.PROBE_SECONDS", 1.0)
+    monkeypatch.setattr("gateway.backend.PROBE_SECONDS", 1.0)
     with Gateway(replace(bare.settings, predict_seconds=1)) as gateway:
         wait_for(lambda: gateway.predict(image=photograph).status_code == 200, 120)
         (worker,) = bare.workers()
@@ -185,7 +185,7 @@ def test_foreign_answers_are_translated(bare: Bare, photograph: str):
 
 def test_serve_without_an_archive_says_what_to_do(tmp_path: Path):
     finished = subprocess.run(
-        [sys.executable, "-m", "gateway.serve", "--model-store", str(tmp_path), "--logs", str(tmp_path)],
+        [sys.executable, "-m", "supervisor", "--model-store", str(tmp_path), "--logs", str(tmp_path)],
         cwd=ROOT, env=os.environ | {"MLBIO_PORT": str(free_port())}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert finished.returncode == 1
@@ -198,7 +198,7 @@ def test_a_model_that_cannot_be_loaded_is_said_soon(tmp_path: Path):
         for name in whole.namelist():
             part.writestr(name, b"no weights" if name.endswith(".pth") else whole.read(name))
     finished = subprocess.run(
-        [sys.executable, "-m", "gateway.serve", "--model-store", str(tmp_path), "--logs", str(tmp_path / "logs")],
+        [sys.executable, "-m", "supervisor", "--model-store", str(tmp_path), "--logs", str(tmp_path / "logs")],
         cwd=ROOT,
         env=os.environ | free_addresses(),
         capture_output=True,
@@ -211,7 +211,7 @@ def test_a_model_that_cannot_be_loaded_is_said_soon(tmp_path: Path):
 
 def test_an_interrupt_before_a_command_has_run_leaves_nothing_behind(tmp_path: Path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway.serve", "--logs", str(tmp_path), "--run", "true"],
+        [sys.executable, "-m", "supervisor", "--logs", str(tmp_path), "--run", "true"],
         cwd=ROOT,
         env=os.environ | free_addresses(),
         stdout=subprocess.PIPE,
@@ -240,7 +240,7 @@ def test_something_else_on_the_port_is_an_error_and_not_a_traceback(tmp_path: Pa
     with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         finished = subprocess.run(
-            [sys.executable, "-m", "gateway.serve", "--logs", str(tmp_path), "--run", "true"],
+            [sys.executable, "-m", "supervisor", "--logs", str(tmp_path), "--run", "true"],
             cwd=ROOT, env=os.environ | free_addresses() | {"MLBIO_PORT": str(other.server_port)},
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 import requests
 import yaml
 
-from gateway.processes import free_port
+from supervisor.processes import free_port
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Service, wait_for
 from tests.unit.deploy.test_grafana import EXPRESSIONS

@@ -21,11 +21,10 @@ import pytest
 import requests
 
 from api.headers import EXPLAIN_POOL, STREAM_TYPE
-from gateway.control import Order, ask
-from gateway.exchange import ExchangeError
 from gateway.settings import Settings
 from handler.checkpoint import Checkpoint
 from handler.graphs import sha256
+from supervisor.promotion import PromotionError, find_service, promote
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import SERVER, Service, start_service, stop_service, wait_for
 
@@ -40,12 +39,13 @@ class Promoting:
 
     def __init__(self, folder: Path, temporary: str) -> None:
         self.store = folder / "store"
-        self.environment = {"TMPDIR": temporary}
+        # This machine may be slow, and load is what is tested.
+        self.environment = {"TMPDIR": temporary, "MLBIO_HOLD_SECONDS": "120"}
         for name in ("mlbio.mar", "mlbio.mar.sha256", "model_mlbio.pth", CARD):
             (self.store / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(SHIPPED / name, self.store / name)
         self.logs = folder / "logs"
-        command = [sys.executable, "-m", "gateway.serve", "--logs", self.logs, "--model-store", self.store]
+        command = [sys.executable, "-m", "supervisor", "--logs", self.logs, "--model-store", self.store]
         self.service: Service = start_service(self.logs, [str(c) for c in command], **self.environment)
         self.environment["MLBIO_PORT"] = self.service.url.rpartition(":")[2]
         self.old = sha256(self.store / "model_mlbio.pth")[:12]
@@ -142,7 +142,7 @@ def test_a_new_model_and_back_under_load(promoting: Promoting, photograph: str):
     explained: list[dict] = []
 
     def explain() -> None:
-        """With progress; the worker is suspended meanwhile, until the gateway has changed."""
+        """With progress; its worker is suspended while new requests are already held."""
         request = {"image": photograph, "explain": True, "precision": "Faible", "details": True}
         answer = promoting.service.predict(request, headers={"accept": STREAM_TYPE, "prefer": "wait=120"})
         explained.extend(json.loads(line) for line in answer.text.splitlines())
@@ -151,12 +151,15 @@ def test_a_new_model_and_back_under_load(promoting: Promoting, photograph: str):
     worker = promoting.service.workers()[EXPLAIN_POOL]
 
     def on_line(line: str) -> None:
-        if "starting a second TorchServe" in line:
+        if "packing" in line:
             worker.suspend()
             explaining.start()
-        elif "the gateway changes to it" in line:
+        elif "waiting for running requests" in line:
             assert explaining.is_alive()
             threading.Timer(2, worker.resume).start()
+        elif "restarting TorchServe" in line:
+            explaining.join(10)
+            assert not explaining.is_alive(), "it was not waited for"
 
     with Load(promoting, photograph) as load:
         try:
@@ -173,7 +176,7 @@ def test_a_new_model_and_back_under_load(promoting: Promoting, photograph: str):
     print(f"answers by version: {dict(load.versions)}")
     assert load.failures == []
     assert set(load.versions) == {promoting.old, promoting.new} and min(load.versions.values()) > 10
-    # The explanation began with the old model, and its TorchServe was not stopped before it had answered.
+    # The explanation began with the old model, and TorchServe was not stopped before it had answered.
     assert explained[-1]["success"] and explained[-1]["details"]["model"]["version"] == promoting.old
     assert len(promoting.servers()) == 1
 
@@ -187,7 +190,7 @@ def test_what_was_promoted_is_kept_alive_and_installed(promoting: Promoting, pho
     assert sorted(p.name for p in promoting.store.rglob("*.mar")) == ["mlbio.mar", "mlbio.mar"]
 
 
-def test_a_model_that_cannot_be_loaded_changes_nothing(
+def test_a_model_that_cannot_be_loaded_is_replaced_by_the_one_before(
     promoting: Promoting, photograph: str, monkeypatch: pytest.MonkeyPatch
 ):
     """Its archive has the right checksum, and graphs of another checkpoint."""
@@ -199,11 +202,13 @@ def test_a_model_that_cannot_be_loaded_changes_nothing(
     archive.with_name("mlbio.mar.sha256").write_text(f"{sha256(archive)}  mlbio.mar\n")
     monkeypatch.setattr(tempfile, "tempdir", promoting.environment["TMPDIR"])
     settings = Settings(port=int(promoting.environment["MLBIO_PORT"]))
+    service = find_service(settings)
+    assert service is not None
     with (
         Load(promoting, photograph) as load,
-        pytest.raises(ExchangeError, match="cannot be loaded.*another checkpoint"),
+        pytest.raises(PromotionError, match="(?s)cannot be loaded.*another checkpoint.*is back, and predicts"),
     ):
-        ask(settings, Order(str(archive), "another"), print)
+        promote(archive, "another", service, settings, print)
     assert load.failures == [] and set(load.versions) == {promoting.old}
     assert len(promoting.servers()) == 1
 

@@ -24,8 +24,8 @@ import requests
 
 from cluster.archive import MANIFEST
 from cluster.nodes import Cluster, cluster
-from gateway.processes import free_port
 from handler.graphs import INDEX
+from supervisor.processes import free_port
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Service, wait_for
 

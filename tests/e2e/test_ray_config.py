@@ -13,7 +13,7 @@ import requests
 import yaml
 
 from cluster.nodes import cluster
-from gateway.processes import free_port
+from supervisor.processes import free_port
 from tests.conftest import ROOT
 from tests.e2e.conftest import Service, wait_for
 from tests.e2e.test_gateway import *  # noqa: F403

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from gateway.processes import free_port
 from gateway.settings import Settings
 from handler.explainer import PRECISIONS
+from supervisor.processes import free_port
 from tests.conftest import ROOT
 from tests.e2e.conftest import Service, bare_environment, free_addresses, free_ports_in_a_row, wait_for
 
@@ -179,8 +179,9 @@ def test_every_make_command_exists():
 
 
 def test_every_path_exists():
-    rooms = "api|handler|gateway|train|evaluate|frontend|cli|cluster|bulk|examples|benchmarks|model_store|deploy|tests"
-    shown = set(re.findall(rf"\b(?<![/.])(?:{rooms})/[\w./]+\w", DOCUMENTS))
+    folders = "api|handler|gateway|supervisor|train|evaluate|frontend|cli|cluster|bulk"
+    folders += "|examples|benchmarks|model_store|deploy|tests"
+    shown = set(re.findall(rf"\b(?<![/.])(?:{folders})/[\w./]+\w", DOCUMENTS))
     # Made by `make archive` and `make promote`, or given by the reader.
     made = {"model_store/mlbio.mar", "model_store/previous", "model_store/next.mar"}
     assert len(shown) > 20 and not [p for p in shown - made if not (ROOT / p).exists()]

@@ -21,8 +21,8 @@ import pytest
 import requests
 
 from api.headers import EXPLAIN_POOL, POOL, STREAM_TYPE
-from gateway.processes import free_port
-from gateway.scratch import PREFIX, scratch_folder
+from supervisor.processes import free_port
+from supervisor.scratch import PREFIX, scratch_folder
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import GATEWAY, SERVER, Service, free_addresses, start_service, wait_for
 from tests.e2e.test_gateway import refused
@@ -46,7 +46,7 @@ def temporary() -> Iterator[Path]:
 def made(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[Service]:
     """A service with its page started by make, as by `make app`, with small logs. The last test stops it."""
     folder = tmp_path_factory.mktemp("made")
-    (folder / "Makefile").write_text(f"app:\n\t@exec {sys.executable} -m gateway.serve --page --logs {folder}/logs\n")
+    (folder / "Makefile").write_text(f"app:\n\t@exec {sys.executable} -m supervisor --page --logs {folder}/logs\n")
     environment = {"TMPDIR": str(temporary), "MLBIO_LOG_BYTES": str(LOG_BYTES), "MLBIO_PAGE_PORT": str(free_port())}
     environment |= {"BROWSER": "true"}
     service = start_service(folder / "logs", ["make", "-f", str(folder / "Makefile"), "app"], **environment)
@@ -192,7 +192,7 @@ def test_stopping_lets_requests_finish_and_further_signals_change_nothing(made: 
 def test_any_signals_in_any_order_leave_nothing_behind(tmp_path: Path, temporary: Path, names: list[str]):
     """Also when nobody reads what is printed any more."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway.serve", "--logs", str(tmp_path)],
+        [sys.executable, "-m", "supervisor", "--logs", str(tmp_path)],
         cwd=ROOT,
         env=os.environ | free_addresses() | {"TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,

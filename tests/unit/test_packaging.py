@@ -21,7 +21,7 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 # The folders that each extra must be enough to import.
 ROOMS = {
     "torchserve": ["api", "handler"],
-    "gateway": ["api", "gateway"],
+    "gateway": ["api", "gateway", "supervisor"],
     "ray": ["cluster"],
     "cli": ["api", "cli"],
     "page": ["api", "frontend"],
@@ -36,7 +36,7 @@ ELSEWHERE = {
     "api/photograph.py": "cli",
     "api/pictures.py": "cli",
     "cluster/nodes.py": "bench",  # for tests and a benchmark
-    "gateway/processes.py": "all",  # starts TorchServe beside the gateway
+    "supervisor/processes.py": "all",  # starts TorchServe next to the gateway
     "gateway/traces.py": "traces",
 }
 

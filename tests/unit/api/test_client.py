@@ -24,7 +24,8 @@ from api.client import (
     UnexpectedAnswer,
     service_url,
 )
-from gateway.processes import free_port
+from api.errors import ErrorCode
+from supervisor.processes import free_port
 
 ANSWER = {"success": True, "prediction": "Melanoma", "probability": 0.75, "explain": None}
 
@@ -182,7 +183,18 @@ def test_one_client_asks_again_on_a_new_connection():
 def test_a_refusal_has_the_services_words_and_status(status: str):
     with pytest.raises(RequestRefused, match="^the image is empty$") as caught:
         predict(response({"success": False, "error": "the image is empty"}, status))
-    assert caught.value.status == int(status[:3])
+    assert caught.value.status == int(status[:3]) and caught.value.code == ""
+
+
+def test_a_refusal_has_the_code_of_its_header_or_of_a_streams_last_line():
+    text = b'{"success": false, "error": "full"}'
+    head = f"HTTP/1.1 503 X\r\nx-mlbio-error: busy\r\ncontent-length: {len(text)}\r\n\r\n".encode()
+    line = {"success": False, "error": "of a later version", "code": "new"}
+    for server in (Server([head + text]), Server([response(line)])):
+        with Client(server.url) as client, pytest.raises(RequestRefused) as raised:
+            client.predict(b"x")
+        server.socket.close()
+        assert raised.value.code == (ErrorCode.BUSY if raised.value.status == 503 else "new")
 
 
 def test_a_refusal_without_a_reason_names_the_status():

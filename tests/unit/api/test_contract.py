@@ -25,6 +25,7 @@ from api.contract import (
     refuse,
     succeed,
 )
+from api.errors import ErrorCode
 
 FILE = bytes(range(256)) * 3 + b"\xfb\xff\xbf"  # its base64 holds + and /
 TEXT = base64.b64encode(FILE).decode()
@@ -371,6 +372,17 @@ def test_details_come_last_and_only_when_given():
 def test_a_failure_has_exactly_the_two_documented_keys():
     assert json.loads(refuse(400, "why").body) == {"success": False, "error": "why"}
     assert list(json.loads(refuse(400, "why").body)) == ["success", "error"]
+
+
+def test_a_failure_has_a_code_and_a_stream_names_it_in_its_last_line():
+    answer = refuse(400, "why", ErrorCode.NOT_AN_IMAGE)
+    assert answer.code == ErrorCode.NOT_AN_IMAGE
+    assert json.loads(answer.line()) == {"success": False, "error": "why", "code": "not_an_image"}
+    assert [refuse(status, "why").code for status in (400, 413, 418, 429, 500, 503, 504)] == [
+        "invalid_request", "too_large", "invalid_request", "rate_limited", "internal", "busy", "timeout",
+    ]  # fmt: skip
+    success = succeed(Prediction(prediction="Melanoma", probability=0.5))
+    assert success.code is None and success.line() == success.body + b"\n"
 
 
 def test_answers_are_compact_utf8():

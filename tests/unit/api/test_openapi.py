@@ -29,7 +29,8 @@ def test_answers_are_the_contracts():
     assert list(SCHEMAS["Prediction"]["properties"]) == [*keys, "details"]
     assert SCHEMAS["Prediction"]["properties"]["prediction"]["enum"] == list(CLASSES.values())
     assert SCHEMAS["Prediction"]["properties"]["success"]["enum"] == [True]
-    assert list(SCHEMAS["Failure"]["properties"]) == ["success", "error"]
+    assert list(SCHEMAS["Failure"]["properties"]) == ["success", "error", "code"]
+    assert SCHEMAS["Failure"]["required"] == ["error"]
     figures = SCHEMAS["ExplanationFigures"]["properties"]
     sets, none = SCHEMAS["Details"]["properties"]["plausible"]["anyOf"]
     assert sets["items"]["enum"] == list(CLASSES.values()) and none == {"type": "null"}
@@ -49,6 +50,7 @@ def test_every_kind_of_failure_has_an_example_in_the_documented_form():
         if status != "200":
             example = response["content"]["application/json"]["example"]
             assert list(example) == ["success", "error"] and example["success"] is False
+            assert "busy" in response["headers"]["X-MLBIO-Error"]["schema"]["enum"]
     assert "Retry-After" in responses["503"]["headers"]
 
 

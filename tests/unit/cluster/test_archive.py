@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from api.archive import ArchiveError
 from cluster.archive import MANIFEST, Archive
-from gateway.archive import ArchiveError
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_a_missing_archive_is_refused(tmp_path: Path):
 
 def test_an_archive_with_another_checksum_beside_it_is_refused(path: Path):
     path.with_name("mlbio.mar.sha256").write_text(f"{'0' * 64}  mlbio.mar\n")
-    with pytest.raises(ArchiveError, match="exchanged"):
+    with pytest.raises(ArchiveError, match="replaced"):
         Archive.at(path)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cluster import main as command
-from gateway.processes import free_port
+from supervisor.processes import free_port
 from tests.conftest import ROOT
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy import batch
-from gateway.processes import free_port
+from supervisor.processes import free_port
 from tests.conftest import ROOT
 
 

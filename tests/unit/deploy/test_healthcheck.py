@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from api.headers import POOL
-from gateway.processes import free_port
+from supervisor.processes import free_port
 from tests.conftest import ROOT
 
 

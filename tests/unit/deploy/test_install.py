@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from deploy import install
-from gateway.processes import free_port
+from supervisor.processes import free_port
 from tests.conftest import ROOT
 
 NAMES = ("first_part", "second-part")

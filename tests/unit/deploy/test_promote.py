@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from api.archive import ARCHIVE, verify
 from deploy import promote
-from gateway.archive import verify
-from gateway.control import NotRunning
-from gateway.processes import ARCHIVE
 from handler.graphs import packed_version, sha256
+from supervisor.promotion import PromotionError
 from tests.conftest import ROOT
 from train.archive import packed_card
 
@@ -27,22 +27,23 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(SHIPPED / name, tmp_path / name)
 
-    def nobody(*_: object) -> None:
-        raise NotRunning("no service runs")
-
-    monkeypatch.setattr(promote, "ask", nobody)
+    monkeypatch.setattr(promote, "find_service", lambda settings: None)
     return tmp_path
 
 
 @pytest.fixture
-def run(store: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+def run(store: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str]]]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
     def run(*arguments: object) -> tuple[int, str]:
         code = promote.main([str(a) for a in (*arguments, "--model-store", store)])
         said = capsys.readouterr()
         assert "Traceback" not in said.err
         return code, said.out + said.err
 
-    return run
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def change_card(store: Path, **metrics: float) -> None:
@@ -70,6 +71,22 @@ def test_without_a_service_the_archive_is_put_in_place_and_back(store: Path, run
 
     code, said = run("--rollback")
     assert code == 1 and "nothing to go back to" in said
+    assert list((store / "next").iterdir()) == []
+
+
+def test_a_model_that_does_not_work_is_said_with_a_failing_exit_code(
+    store: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise PromotionError("the model cannot be loaded\nthe archive before is back, and predicts")
+
+    monkeypatch.setattr(promote, "find_service", lambda settings: store)
+    monkeypatch.setattr(promote, "restart_with", fail)
+    monkeypatch.setattr(promote, "build", lambda model, archive: None)
+    monkeypatch.setattr(promote, "packed_version", lambda archive: "new")
+    code, said = run("--force")
+    assert code == 1 and "cannot be loaded" in said and "is back" in said and "answers with" not in said
+    assert list((store / "next").iterdir()) == []
 
 
 def test_a_model_without_a_card_of_its_own_is_refused_with_the_command(store: Path, run: Callable):

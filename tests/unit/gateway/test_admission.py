@@ -1,55 +1,55 @@
-"""Rooms with so many places and so many bytes."""
+"""Limits on requests and on their bytes."""
 
 from __future__ import annotations
 
 import pytest
 
 from api.contract import ContractError
-from gateway.admission import Room
+from gateway.admission import Limiter
 
 
-def test_places_are_bounded_and_free_again():
-    room = Room("explanations", 2, 100)
-    first, second = room.enter(), room.enter()
+def test_slots_are_bounded_and_free_again():
+    limiter = Limiter("explanations", 2, 100)
+    first, second = limiter.acquire(), limiter.acquire()
     with pytest.raises(ContractError, match="too many explanations") as refusal:
-        room.enter()
+        limiter.acquire()
     assert refusal.value.status == 503
-    first.leave()
-    first.leave()  # once is enough
-    with room.enter():
-        assert room.taken == 2
-    second.leave()
-    assert room.taken == room.held == 0
+    first.release()
+    first.release()  # once is enough
+    with limiter.acquire():
+        assert limiter.used_slots == 2
+    second.release()
+    assert limiter.used_slots == limiter.used_bytes == 0
 
 
 def test_bytes_are_bounded_together_and_free_again():
-    room = Room("photographs", 9, 100)
-    with room.enter(60) as place:
+    limiter = Limiter("photographs", 9, 100)
+    with limiter.acquire(60) as slot:
         with pytest.raises(ContractError):
-            room.enter(41)
-        assert (room.taken, room.held) == (1, 60), "who is refused takes nothing"
-        place.hold(30)  # less than it has
-        assert room.held == 60
-        with room.enter() as other:
-            other.hold(40)
+            limiter.acquire(41)
+        assert (limiter.used_slots, limiter.used_bytes) == (1, 60), "who is refused takes nothing"
+        slot.reserve(30)  # less than it has
+        assert limiter.used_bytes == 60
+        with limiter.acquire() as other:
+            other.reserve(40)
             with pytest.raises(ContractError):
-                other.hold(41)
-        place.hold(100)
-    assert room.taken == room.held == 0
+                other.reserve(41)
+        slot.reserve(100)
+    assert limiter.used_slots == limiter.used_bytes == 0
 
 
-def test_a_place_beside_is_left_with_the_other_and_not_kept_where_the_room_is_full():
-    room, beside = Room("guests", 1, 10), Room("friends", 2, 10, status=429)
-    place = room.enter(4, beside)
-    assert (beside.taken, beside.held) == (1, 4)
+def test_a_slot_of_another_limiter_is_released_too_and_not_kept_where_the_first_is_full():
+    limiter, also = Limiter("explanations", 1, 10), Limiter("explanations with this API key", 2, 10, status=429)
+    slot = limiter.acquire(4, also)
+    assert (also.used_slots, also.used_bytes) == (1, 4)
     with pytest.raises(ContractError) as full:
-        room.enter(1, beside)
-    assert full.value.status == 503 and (beside.taken, beside.held) == (1, 4)
-    place.leave()
-    place.leave()
-    assert (room.taken, room.held, beside.taken, beside.held) == (0, 0, 0, 0)
-    beside.enter()
-    beside.enter()
+        limiter.acquire(1, also)
+    assert full.value.status == 503 and (also.used_slots, also.used_bytes) == (1, 4)
+    slot.release()
+    slot.release()
+    assert (limiter.used_slots, limiter.used_bytes, also.used_slots, also.used_bytes) == (0, 0, 0, 0)
+    also.acquire()
+    also.acquire()
     with pytest.raises(ContractError) as limited:
-        room.enter(1, beside)
-    assert limited.value.status == 429 and room.taken == 0
+        limiter.acquire(1, also)
+    assert limited.value.status == 429 and limiter.used_slots == 0

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from api.headers import ANSWER_HEADER, STREAM_TYPE
-from gateway import readiness
+from gateway import backend
 from gateway.app import create_app, explain_seconds
 from gateway.settings import MAX_BODY, Settings
 
@@ -47,9 +47,21 @@ def test_a_bad_request_never_reaches_torchserve():
 
     with gateway(never) as client:
         assert "image" in refused(client.post("/predict", json={}), 400)
+        assert client.post("/predict", json={"image": ""}).headers["x-mlbio-error"] == "empty_image"
+        assert client.get("/nothing").headers["x-mlbio-error"] == "not_found"
         assert "32 MiB" in refused(client.post("/predict", content=b" " * (MAX_BODY + 1)), 413)
         refused(client.get("/predict"), 405)
         refused(client.get("/nothing"), 404)
+
+
+@pytest.mark.parametrize(("value", "code"), [("not_an_image", "not_an_image"), ("1", "invalid_request")])
+def test_the_handlers_error_code_is_passed_on(value: str, code: str):
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(400, headers={ANSWER_HEADER: value}, content=b'{"success":false,"error":"no"}')
+
+    with gateway(handler) as client:
+        response = client.post("/predict", json=BODY)
+    assert response.headers["x-mlbio-error"] == code and response.content == b'{"success":false,"error":"no"}'
 
 
 def test_503_says_when_to_try_again():
@@ -85,7 +97,8 @@ def test_a_streaming_client_gets_lines_and_others_one_document():
 def test_a_refusal_of_a_streaming_client_is_one_line():
     with gateway(answer(b'{"success":false,"error":"no"}', 400)) as client:
         response = client.post("/predict", json=BODY | {"explain": True}, headers={"accept": STREAM_TYPE})
-    assert response.status_code == 400 and response.content == b'{"success":false,"error":"no"}\n'
+    assert response.status_code == 400 and response.headers["x-mlbio-error"] == "invalid_request"
+    assert response.content == b'{"success":false,"error":"no","code":"invalid_request"}\n'
 
 
 @pytest.mark.parametrize(
@@ -107,11 +120,11 @@ def test_readiness_is_one_prediction_a_second_whatever_it_says(
         asked.append(request)
         return httpx.Response(status, headers=OURS, content=DONE)
 
-    monkeypatch.setattr(readiness.time, "monotonic", lambda: now)
+    monkeypatch.setattr(backend.time, "monotonic", lambda: now)
     with gateway(handler) as client:
         assert [client.get("/readyz").status_code for _ in range(5)] == [expected] * 5
         assert len(asked) == 1
-        now += readiness.CACHE_SECONDS
+        now += backend.CACHE_SECONDS
         client.get("/readyz")
     assert len(asked) == 2
 

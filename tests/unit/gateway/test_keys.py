@@ -120,7 +120,7 @@ def test_a_key_has_a_limit_of_explanations_of_its_own(file: Path):
             thread.join(10)
         assert limited.status_code == 429 and int(limited.headers["retry-after"]) > 0
         assert statuses == [200, 200]
-        assert client.app.state.explanations.taken == 0
+        assert client.app.state.explanations.used_slots == 0
 
 
 @pytest.mark.parametrize(

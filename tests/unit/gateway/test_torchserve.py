@@ -11,6 +11,7 @@ import pytest
 
 from api.contract import Answer, Request
 from api.deadline import Deadline
+from api.errors import ErrorCode
 from api.headers import (
     ANSWER_HEADER,
     CANCEL_HEADER,
@@ -73,7 +74,7 @@ def test_the_photograph_and_the_options_are_sent_as_a_form():
 def test_our_answer_is_passed_on_unread():
     """It is recognised by its header: the body may be anything."""
     answer = asyncio.run(client(lambda r: httpx.Response(400, headers=OURS, content=b"{not parsed")).predict(REQUEST))
-    assert answer == Answer(400, b"{not parsed")
+    assert answer == Answer(400, b"{not parsed", code=ErrorCode.INVALID_REQUEST)
 
 
 def test_an_answer_without_the_header_is_torchserves_own():
@@ -239,6 +240,14 @@ def test_a_stream_that_breaks_ends_with_an_answer():
     broken = Parts(b'{"progress": 0.1}\n', httpx.ReadError("gone"))
     parts = asyncio.run(collect(client(lambda r: httpx.Response(200, headers=OURS, stream=broken))))
     assert parts[0] == b'{"progress": 0.1}\n' and parts[1].status == 503
+
+
+def test_a_stream_that_fails_before_any_progress_has_the_handlers_code_once():
+    body = b'{"success":false,"error":"no","code":"damaged_image"}\n'
+    (answer,) = asyncio.run(
+        collect(client(lambda r: httpx.Response(400, headers={ANSWER_HEADER: "damaged_image"}, content=body)))
+    )
+    assert answer.code == "damaged_image" and answer.line() == body
 
 
 def test_torchserves_counters_are_passed_on_without_its_host_and_nothing_else():

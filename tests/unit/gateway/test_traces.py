@@ -29,30 +29,35 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 @pytest.fixture
 def collected(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    monkeypatch.setattr(traces, "_tracer", None)
+    monkeypatch.setattr(traces, "_provider", None)
     monkeypatch.setenv("OTEL_SERVICE_NAME", "tests")
     exporter = InMemorySpanExporter()
     traces.send_to(SimpleSpanProcessor(exporter))
     yield exporter
 
 
-def gateway(status: int = 200) -> TestClient:
+def gateway(status: int = 200, seen: list[httpx.Request] | None = None) -> TestClient:
     def torchserve(request: httpx.Request) -> httpx.Response:
+        if seen is not None:
+            seen.append(request)
         return httpx.Response(status, headers={ANSWER_HEADER: "1"}, content=b'{"progress": 0.5}\n' + DONE + b"\n")
 
     return TestClient(create_app(Settings(), httpx.MockTransport(torchserve)))
 
 
-def test_a_request_is_a_span_around_the_model_servers(collected: InMemorySpanExporter):
+def test_a_request_is_a_span_around_the_call_to_the_model_server(collected: InMemorySpanExporter):
     headers = {"traceparent": f"00-{TRACE}-{SPAN}-01", "accept": STREAM_TYPE, "x-request-id": "one"}
-    with gateway() as client:
+    seen: list[httpx.Request] = []
+    with gateway(seen=seen) as client:
         client.post("/predict", json=BODY | {"explain": True}, headers=headers)
     inner, outer = collected.get_finished_spans()
-    assert (outer.name, inner.name) == ("POST /predict", "model server")
+    assert outer.name == "POST /predict" and outer.attributes["mlbio.id"] == "one"
     assert f"{outer.context.trace_id:032x}" == TRACE and f"{outer.parent.span_id:016x}" == SPAN
     assert inner.parent.span_id == outer.context.span_id
-    assert outer.attributes["mlbio.id"] == "one" and outer.attributes["mlbio.pool"] == EXPLAIN_POOL
+    assert inner.attributes["url.full"].endswith(f"/predictions/{EXPLAIN_POOL}")
     assert BODY["image"] not in str(dict(outer.attributes)) and outer.status.is_unset
+    # The model server could continue the trace.
+    assert seen[0].headers["traceparent"] == f"00-{TRACE}-{inner.context.span_id:016x}-01"
 
 
 def test_a_failure_is_marked_and_a_path_does_not_name_a_span(collected: InMemorySpanExporter):
@@ -91,7 +96,7 @@ def test_spans_are_sent_to_the_endpoint(monkeypatch: pytest.MonkeyPatch):
         def log_message(self, *arguments):
             pass
 
-    monkeypatch.setattr(traces, "_tracer", None)
+    monkeypatch.setattr(traces, "_provider", None)
     monkeypatch.setenv("OTEL_SERVICE_NAME", "tests")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")  # milliseconds
     with HTTPServer(("127.0.0.1", 0), Collector) as server:

@@ -89,7 +89,15 @@ def test_a_batch_is_one_forward_pass(handler: SkinLesionHandler, example_images:
 def test_every_answer_is_marked_as_ours(handler: SkinLesionHandler, example_images: list[Path]):
     context = Context(2)
     handler.handle([{"body": example_images[0].read_bytes()}, {"body": b"hello"}], context)
-    assert context.headers == [{ANSWER_HEADER: "1", "content-type": "application/json"}] * 2
+    assert [headers[ANSWER_HEADER] for headers in context.headers] == ["1", "not_an_image"]
+    assert [headers["content-type"] for headers in context.headers] == ["application/json"] * 2
+
+
+def test_the_last_line_of_a_stream_names_the_error_code(handler: SkinLesionHandler):
+    context = Context(1)
+    context.sent = {"accept": STREAM_TYPE}
+    (line,) = handler.handle([{"body": b"hello", "explain": "true"}], context)
+    assert json.loads(line)["code"] == context.headers[0][ANSWER_HEADER] == "not_an_image"
 
 
 def test_every_form_of_a_request_gets_the_same_answer(handler: SkinLesionHandler, example_images: list[Path]):

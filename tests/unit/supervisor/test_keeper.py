@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import keeper
-from gateway.keeper import Keeper, say
+from supervisor import keeper
+from supervisor.keeper import Keeper, say
 
 
 def test_a_process_that_ends_or_cannot_be_started_is_tried_again_with_longer_pauses(
@@ -55,7 +55,7 @@ def test_a_process_that_ends_or_cannot_be_started_is_tried_again_with_longer_pau
 
 def test_nobody_reading_is_no_error(tmp_path: Path):
     """Nor does Python fail when it exits and writes what could not be written."""
-    code = "from gateway.keeper import say; say('x'); say('y')"
+    code = "from supervisor.keeper import say; say('x'); say('y')"
     with Path("/dev/full").open("w") as full:
         assert subprocess.run([sys.executable, "-c", code], stdout=full, check=False).returncode == 0
     assert say("") is None

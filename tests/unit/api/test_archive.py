@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.archive import ArchiveError, verify
+from api.archive import ArchiveError, verify
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_an_archive_that_agrees_is_verified(archive: Path):
     subprocess.run(["sha256sum", "--check", "--quiet", "mlbio.mar.sha256"], cwd=archive.parent, check=True)
 
 
-def test_an_archive_that_was_exchanged_is_refused(archive: Path):
+def test_an_archive_that_was_replaced_is_refused(archive: Path):
     archive.write_bytes(b"an archivf")
     with pytest.raises(ArchiveError, match="make archive"):
         verify(archive)

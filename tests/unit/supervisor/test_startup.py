@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.starting import ServeError, refuse_dying_workers, refuse_taken_port
+from supervisor.startup import ServeError, refuse_dying_workers, refuse_taken_port
 
 
 @pytest.mark.parametrize("variable", ["MLBIO_PORT", "MLBIO_TORCHSERVE_URL"])
@@ -48,3 +48,11 @@ def test_a_model_that_cannot_be_loaded_is_said_with_the_reason(tmp_path: Path):
         log.write_text(f"{died}W-9000 MODEL_LOG - {said}\n{died}")
         with pytest.raises(ServeError, match="loaded: handler.checkpoint.CheckpointError: it is damaged\n"):
             refuse_dying_workers(tmp_path)
+
+
+def test_workers_that_died_at_an_earlier_start_do_not_count(tmp_path: Path):
+    log = tmp_path / "torchserve.log"
+    log.write_text("Backend worker process died.\n" * 2)
+    refuse_dying_workers(tmp_path, log.stat().st_size)
+    with pytest.raises(ServeError):
+        refuse_dying_workers(tmp_path)

@@ -1,4 +1,4 @@
-"""A process that is started again when it ends by itself."""
+"""A process that is restarted when it ends."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from gateway.processes import STOP_SECONDS, ended, stop
+from supervisor.processes import STOP_SECONDS, ended, stop
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds before a process is started again; the pause doubles while it keeps ending soon."""
+"""Seconds before a process is restarted; the pause doubles while it keeps ending soon."""
 
 STEADY_SECONDS = 60.0
-"""A process that ran for so long is started again after the first pause."""
+"""A process that ran for so long is restarted after the first pause."""
 
 
 class Keeper:
-    """Starts a process, again if need be, and stops it.
+    """Starts a process, restarts it when it ends, and stops it.
 
     Args:
         name: for messages.
         start: starts it.
-        stop_seconds: time that it gets to end after SIGTERM.
+        stop_seconds: that it gets to end after SIGTERM.
     """
 
     def __init__(
@@ -39,25 +39,25 @@ class Keeper:
         self._task: asyncio.Task[NoReturn] | None = None
 
     def watch(self) -> None:
-        """Keep the process alive from now on, in the background."""
+        """Restart the process whenever it ends, in the background."""
         self._task = asyncio.create_task(self.keep())
 
-    async def rest(self) -> None:
-        """Keep it alive no longer."""
+    async def unwatch(self) -> None:
+        """No longer restart it."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
     async def keep(self) -> NoReturn:
-        """Start the process whenever it has ended. What remains of its group is ended before."""
+        """Restart the process whenever it has ended, after stopping what remains of its group."""
         pause = FIRST_PAUSE
         while True:
             started = time.monotonic()
             if self.process is not None:
                 code = await ended(self.process)
                 await stop(self.process)
-                self.process = None  # its number may be another's soon
+                self.process = None  # its id may soon be that of another process
                 say(f"{self.name} ended with exit code {code}: starting it again")
             pause = FIRST_PAUSE if time.monotonic() - started > STEADY_SECONDS else min(2 * pause, LONGEST_PAUSE)
             await asyncio.sleep(pause)
@@ -67,14 +67,14 @@ class Keeper:
                 say(f"{self.name} cannot be started: {error}")
 
     async def stop(self) -> None:
-        """End the process and everything in its group."""
-        await self.rest()
+        """Stop the process and everything in its group."""
+        await self.unwatch()
         if self.process is not None:
             await stop(self.process, self._stop_seconds)
 
 
 def say(text: str) -> None:
-    """Print for whoever watches; a terminal that is gone or a full disk is no reason to stop."""
+    """Print a message; a terminal that is gone or a full disk is no reason to stop."""
     try:
         print(text, flush=True)
     except OSError:

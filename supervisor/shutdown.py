@@ -1,6 +1,6 @@
-"""Signals that ask for the end: noted when they arrive, acted on where the program waits.
+"""Graceful shutdown: signals are recorded when they arrive, and acted on where the program waits.
 
-A handler that raises would interrupt whatever runs, also the stopping itself when a second signal arrives.
+A handler that raises would interrupt whatever runs, even the shutdown itself when a second signal arrives.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(Exception):
-    """A signal asked for the end.
+    """A signal has arrived.
 
     Attributes:
         signal: its number.
@@ -30,17 +30,17 @@ class Stopped(Exception):
 
 
 class StopSignal:
-    """The first of :data:`SIGNALS` since :meth:`listen`; those after it change nothing."""
+    """The first of :data:`SIGNALS` since :meth:`listen`; later ones change nothing."""
 
     def __init__(self) -> None:
         self._number: int | None = None
-        self._noted = asyncio.Event()
+        self._received = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def listen(self) -> None:
-        """Note signals from now to the end of the process."""
+        """Record signals from now on."""
         for number in SIGNALS:
-            signal.signal(number, self._note)
+            signal.signal(number, self._record)
 
     async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of ``work``.
@@ -50,8 +50,8 @@ class StopSignal:
         """
         self._loop = asyncio.get_running_loop()
         if self._number is not None:
-            self._noted.set()
-        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._noted.wait())
+            self._received.set()
+        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._received.wait())
         try:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if self._number is not None:
@@ -62,9 +62,9 @@ class StopSignal:
                 task.cancel()
             await asyncio.gather(working, stopping, return_exceptions=True)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         if self._number is None:
             self._number = number
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed: everything has stopped
-                self._loop.call_soon_threadsafe(self._noted.set)
+                self._loop.call_soon_threadsafe(self._received.set)

@@ -1,4 +1,4 @@
-"""Temporary folders that do not outlive their server, even one that was killed."""
+"""Temporary folders, which are deleted even if the service was killed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PREFIX = "mlbio-serve-"
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A new folder, deleted at the end. Folders of servers that were killed are deleted first.
+    """A new folder, deleted at the end. Folders of services that were killed are deleted first.
 
-    A server holds a lock on its folder, which the system releases however the server ends.
+    A service holds a lock on its folder, which the system releases however the service ends.
     """
     delete_abandoned()
     made = Path(tempfile.mkdtemp(prefix=f"new-{PREFIX}"))
@@ -32,7 +32,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def delete_abandoned() -> None:
-    """Delete this user's folders that no server holds any more."""
+    """Delete this user's folders whose service no longer runs."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.scratch import PREFIX, scratch_folder
+from supervisor.scratch import PREFIX, scratch_folder
 
 KILLED = """
 import os, signal, tempfile
 tempfile.tempdir = {folder!r}
-from gateway.scratch import scratch_folder
+from supervisor.scratch import scratch_folder
 with scratch_folder() as folder:
     (folder / "file").write_text("x")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -16,11 +16,11 @@ from starlette.testclient import TestClient
 from api.contract import Effort
 from api.headers import ANSWER_HEADER, EFFORT_HEADER, EXPLAIN_POOL, POOL, REQUEST_ID_HEADER, STREAM_TYPE
 from api.logs import EXTRA, JsonLines
-from gateway.answers import SECURITY_HEADERS
 from gateway.app import create_app
 from gateway.metrics import outcome
+from gateway.middleware import ACCESS_LOGGER
+from gateway.responses import DOCS_POLICY, SECURITY_HEADERS
 from gateway.settings import Settings
-from gateway.watch import ACCESS_LOGGER, DOCS_POLICY
 
 BODY = {"image": base64.b64encode(b"photograph").decode()}
 DONE = b'{"success":true,"prediction":"Melanoma","probability":0.5,"explain":null}'
@@ -108,7 +108,7 @@ def test_a_trace_stays_on_its_line():
 
 
 def test_what_is_no_prediction_is_not_counted_as_one():
-    """A browser's preliminary request, say."""
+    """A browser's preflight request, say."""
     with gateway() as client:
         client.options("/predict")
         client.get("/predict")

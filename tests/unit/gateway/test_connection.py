@@ -13,15 +13,15 @@ import pytest
 import uvicorn
 
 from gateway.app import create_app
-from gateway.processes import free_port
-from gateway.protocol import Protocol
+from gateway.connection import Connection
 from gateway.settings import Settings
+from supervisor.processes import free_port
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     number = free_port()
-    config = uvicorn.Config(create_app(Settings()), port=number, http=Protocol, ws="none", log_level="critical")
+    config = uvicorn.Config(create_app(Settings()), port=number, http=Connection, ws="none", log_level="critical")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -9,11 +9,11 @@ import sys
 import psutil
 import pytest
 
-from gateway.tether import tethered
+from supervisor.tether import tethered
 
 PARENT = """
 import signal, subprocess, sys, time
-from gateway.tether import tethered
+from supervisor.tether import tethered
 child = subprocess.Popen(tethered([sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"],
                                   signal.SIGKILL), stdout=subprocess.PIPE, start_new_session=True)
 child.stdout.readline()

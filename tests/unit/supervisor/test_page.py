@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import page
-from gateway.processes import free_port
 from gateway.settings import Settings
+from supervisor import page
+from supervisor.processes import free_port
 
 
 def test_the_page_stands_in_front_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

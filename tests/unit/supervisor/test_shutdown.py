@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.stopping import SIGNALS, Stopped, StopSignal
+from supervisor.shutdown import SIGNALS, Stopped, StopSignal
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The web page beside the service: started, awaited, and shown in a browser where there is one."""
+"""The web page's process, and the browser that shows it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 
 import httpx
 
-from gateway.processes import ROOT, start
 from gateway.settings import Settings
-from gateway.tether import tethered
+from supervisor.processes import ROOT, start
+from supervisor.tether import tethered
 
 PROBE_SECONDS = 5.0
 
 
 def page_url(settings: Settings) -> str:
-    """Where a browser of this machine finds the page."""
+    """The page's address for a browser on this machine."""
     return f"http://localhost:{settings.page_port}/"
 
 
 def start_page(settings: Settings, logs: Path) -> subprocess.Popen[bytes]:
-    """The page, in a process group of its own, in front of the service at ``settings.url``. It ends when we do."""
+    """Start the page for the service at ``settings.url``, in its own process group. It ends with this process."""
     environment = os.environ | {"MLBIO_URL": settings.url}
     streamlit = ["-m", "streamlit", "run", "frontend/app.py", "--server.port", str(settings.page_port)]
     # It looks for .streamlit/ in its working folder.
@@ -40,10 +40,10 @@ async def page_is_ready(settings: Settings) -> bool:
 
 
 def open_browser(url: str) -> None:
-    """Show ``url`` in the desktop's browser; without a desktop, do nothing rather than start one in the terminal."""
+    """Show ``url`` in the desktop's browser; without a desktop, do nothing rather than start a text browser."""
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return
-    # A process of its own: some browsers keep whoever opens them waiting, and all of them talk.
+    # In its own process: some browsers block, and all of them print.
     subprocess.Popen(
         [sys.executable, "-m", "webbrowser", "-t", url],
         stdin=subprocess.DEVNULL,

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway import exchange, serve
-from gateway.processes import ARCHIVE, free_port
-from gateway.serve import main, refuse_open_torchserve, warn
+from api.archive import ARCHIVE
 from gateway.settings import Settings
-from gateway.starting import ServeError, is_ready
+from supervisor import __main__, service
+from supervisor.__main__ import main
+from supervisor.processes import free_port
+from supervisor.service import refuse_open_torchserve, warn
+from supervisor.startup import ServeError, is_ready
 
 
 @pytest.fixture(autouse=True)
@@ -88,29 +90,29 @@ def test_an_interrupted_command_has_failed(monkeypatch: pytest.MonkeyPatch, opti
         signal.raise_signal(signal.SIGINT)
         yield
 
-    monkeypatch.setattr(serve, "is_ready", answering(False))
-    monkeypatch.setattr(serve, "running", interrupted)
+    monkeypatch.setattr(__main__, "is_ready", answering(False))
+    monkeypatch.setattr(__main__, "running", interrupted)
     assert main(options) == code
 
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_the_exit_code_is_the_commands(monkeypatch: pytest.MonkeyPatch, code: int):
-    monkeypatch.setattr(serve, "is_ready", answering(True))
+    monkeypatch.setattr(__main__, "is_ready", answering(True))
     assert main(["--run", "sh", "-c", f'test -n "$MLBIO_URL" && exit {code}']) == code
 
 
-def test_an_archive_that_was_exchanged_is_not_started(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch):
+def test_an_archive_that_was_replaced_is_not_started(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch):
     def start(*_: object):
         raise AssertionError("it was started")
 
-    monkeypatch.setattr(exchange, "start_torchserve", start)
+    monkeypatch.setattr(service, "start_torchserve", start)
     monkeypatch.setenv("MLBIO_PORT", str(free_port()))
     monkeypatch.setenv("MLBIO_TORCHSERVE_URL", f"http://127.0.0.1:{free_port()}")
     (tmp_path / ARCHIVE).write_bytes(b"another archive")
     (tmp_path / f"{ARCHIVE}.sha256").write_text("0" * 64 + f"  {ARCHIVE}\n")
     assert main(["--model-store", str(tmp_path), "--logs", str(tmp_path / "logs")]) == 1
     said = capsys.readouterr()
-    assert "damaged or exchanged" in said.err and "warning" not in said.out
+    assert "damaged or replaced" in said.err and "warning" not in said.out
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "203.0.113.7", "[::]", "nowhere.invalid"])

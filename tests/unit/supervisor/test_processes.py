@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gateway import processes
-from gateway.processes import java_home, start, stop, torchserve_addresses
 from gateway.settings import Settings
+from gateway.torchserve import torchserve_addresses
+from supervisor import processes
+from supervisor.processes import java_home, start, stop
 
 PARENT = """
 import signal, subprocess, sys, time

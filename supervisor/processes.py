@@ -1,4 +1,4 @@
-"""TorchServe and the gateway as processes: how each is started and stopped."""
+"""How the processes of TorchServe and the gateway are started and stopped."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from api.archive import ARCHIVE
 from api.headers import EXPLAIN_POOL, POOL
 from gateway.settings import Settings
-from gateway.tether import tethered
+from gateway.torchserve import torchserve_addresses
+from supervisor.tether import tethered
 
 ROOT = Path(__file__).resolve().parent.parent
-ARCHIVE = "mlbio.mar"
 STOP_SECONDS = 20.0
 """Seconds that a process gets to end after SIGTERM, before SIGKILL."""
 
 POLL_SECONDS = 0.1
 
 PORTS = (20_000, 32_000)
-"""To choose free ones from."""
+"""Range of free ports to choose from."""
 
 
 def start_torchserve(settings: Settings, model_store: Path, logs: Path, scratch: Path) -> subprocess.Popen[bytes]:
-    """TorchServe with both pools, in a process group of its own, with a new temporary folder in ``scratch``.
+    """Start TorchServe with both pools, in its own process group, with a new temporary folder in ``scratch``.
 
-    Java is started without TorchServe's launcher, which would stand between it and us: its exit code is TorchServe's,
-    and it ends with us. Its workers end when their connection to it does.
+    Java is started without TorchServe's launcher, so its exit code is TorchServe's, and it ends with this process. Its
+    workers end when their connection to it does.
     """
     folder = tempfile.mkdtemp(dir=scratch)  # for unpacked archives and the workers' sockets
     environment = dict(os.environ)
@@ -66,7 +67,7 @@ def java_command(model_store: Path, folder: str) -> list[str]:
     home = Path(package.origin).parent.parent
     return [
         f"{java_home()}/bin/java",
-        "-XX:+ExitOnOutOfMemoryError",  # it is started again
+        "-XX:+ExitOnOutOfMemoryError",  # the supervisor restarts it
         f"-Dmodel_server_home={home}",
         f"-Dlog4j.configurationFile={(ROOT / 'log4j2.xml').as_uri()}",
         f"-Djava.io.tmpdir={folder}",
@@ -80,7 +81,7 @@ def java_command(model_store: Path, folder: str) -> list[str]:
 
 
 def start_gateway(settings: Settings, logs: Path) -> subprocess.Popen[bytes]:
-    """The gateway, in a process group of its own. If we are killed, it stops as after SIGTERM."""
+    """Start the gateway, in its own process group. If this process is killed, it stops as after SIGTERM."""
     environment = os.environ | {f"MLBIO_{name.upper()}": str(value) for name, value in vars(settings).items()}
     environment["MLBIO_LOG_FILE"] = str(logs.resolve() / "gateway.log")
     if settings.api_keys_file:  # relative to our working folder, which is not the gateway's
@@ -90,8 +91,8 @@ def start_gateway(settings: Settings, logs: Path) -> subprocess.Popen[bytes]:
 
 
 def start(command: list[str], environment: dict[str, str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
-    """A process that works in ``folder`` and adds to ``output``, in a group of its own, spared by Ctrl-C."""
-    with output.open("ab") as file:  # the last words of one that ended stay
+    """Start a process in ``folder``, in its own group (so Ctrl-C spares it), whose output is appended to ``output``."""
+    with output.open("ab") as file:  # which may hold the last lines of one that ended
         return subprocess.Popen(
             command,
             env=environment,
@@ -111,32 +112,23 @@ async def ended(process: subprocess.Popen[bytes]) -> int:
 
 
 async def stop(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
-    """End a process and everything in its group: SIGTERM, and SIGKILL after ``seconds``."""
-    for kind, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, STOP_SECONDS)):
+    """Stop a process and everything in its group: SIGTERM, and SIGKILL after ``seconds``."""
+    await stop_group(process.pid, seconds, process.poll)
+
+
+async def stop_group(group: int, seconds: float = STOP_SECONDS, reap: Callable[[], object] = lambda: None) -> None:
+    """Stop a process group; ``reap`` is called meanwhile, for a leader that is our child."""
+    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, STOP_SECONDS)):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, kind)
+            os.killpg(group, number)
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
-            process.poll()
+            reap()
             try:
-                os.killpg(process.pid, 0)
+                os.killpg(group, 0)
             except ProcessLookupError:
                 return
             await asyncio.sleep(POLL_SECONDS)
-
-
-def torchserve_addresses(settings: Settings) -> dict[str, str]:
-    """TorchServe's own settings: inference at the configured address, management and metrics at the next two ports.
-
-    The last two are on loopback wherever inference is, and so is gRPC by default.
-    """
-    parts = urlsplit(settings.torchserve_url)
-    port = parts.port or 8080
-    return {
-        "inference_address": f"http://{parts.hostname}:{port}",
-        "management_address": f"http://127.0.0.1:{port + 1}",
-        "metrics_address": f"http://127.0.0.1:{port + 2}",
-    }
 
 
 def java_home() -> str:
@@ -149,9 +141,9 @@ def java_home() -> str:
 
 
 def free_ports_in_a_row(count: int) -> int:
-    """The first of ``count`` free ports; TorchServe's management and metrics stand behind its inference.
+    """The first of ``count`` consecutive free ports, as TorchServe needs.
 
-    They are below those that systems give to outgoing connections, so that none of these takes one meanwhile.
+    They are below those that systems assign to outgoing connections, so that none of these takes one meanwhile.
     """
     while True:
         first = random.SystemRandom().randrange(*PORTS)
@@ -165,5 +157,5 @@ def free_ports_in_a_row(count: int) -> int:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that is free at the moment."""
+    """A port of the loopback interface that is free at present."""
     return free_ports_in_a_row(1)

@@ -1,10 +1,10 @@
 """Run a command that ends when its parent does: ``tether.py PARENT SIGNAL COMMAND …``.
 
-A parent that is killed (SIGKILL, the out-of-memory killer) cannot stop its children. Linux does it for processes that
-ask for it with prctl(2), and the request survives exec(2), so the command needs to know nothing of this. On other
-systems it runs without a tether.
+A parent that is killed (SIGKILL, the out-of-memory killer) cannot stop its children. Linux does so for processes that
+request it with prctl(2), and the request survives exec(2), so the command need not know about it. On other systems it
+is not stopped.
 
-Uses only the standard library and imports nothing of ours: it is run by its path, and starts in a few milliseconds.
+It imports the standard library alone, as it is run by its path, and starts in a few milliseconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main(parent: int, number: int, command: list[str]) -> None:
     """Become ``command``."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before it could be waited for
+        if os.getppid() != parent:  # it ended before the request
             sys.exit(1)
     os.execvp(command[0], command)
 
