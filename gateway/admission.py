@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from api.contract import ContractError
+from api.request import ContractError
 
 
 class Room:

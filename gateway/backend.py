@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
-from api.contract import Answer, Request, refuse
+from api.answer import Answer, refuse
+from api.request import Request
 from gateway.settings import Settings
 
 GRACE_SECONDS = 10.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from api.contract import refuse
+from api.answer import refuse
 from gateway.answers import SECURITY_HEADERS, respond
 from gateway.protocol import Protocol
 

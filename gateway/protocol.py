@@ -8,7 +8,7 @@ from http import HTTPStatus
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from api.contract import refuse
+from api.answer import refuse
 from gateway.answers import SECURITY_HEADERS
 
 _TEXTS = {

@@ -6,8 +6,8 @@ import asyncio
 import base64
 import time
 
-from api.contract import Request
 from api.openapi import PIXEL
+from api.request import Request
 from gateway.backend import Backend
 
 PROBE = Request(base64.b64decode(PIXEL))

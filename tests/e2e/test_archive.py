@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from api.contract import Request
+from api.request import Request
 from gateway.archive import verify
 from handler.bias import BIAS_VARIABLE, BiasError
 from handler.predictor import Predictor

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.contract import Request
 from api.headers import ANSWER_HEADER
+from api.request import Request
 from gateway.handover import address, follow, hand_over
 from gateway.settings import Settings
 from gateway.torchserve import TorchServe
