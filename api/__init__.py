@@ -1,4 +1,4 @@
-"""The protocol of MLBIO: classes, the contract of ``POST /predict``, its OpenAPI document, and a client for Python.
+"""The protocol of MLBIO: classes, requests and answers of ``POST /predict``, its OpenAPI document, and a Python client.
 
-Everything else stands on this package; it imports nothing else of the project and nothing heavy.
+Every other package uses this one; it imports no other package of the project, and nothing heavy.
 """

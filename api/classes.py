@@ -1,4 +1,4 @@
-"""The seven diagnoses of HAM10000."""
+"""The diagnoses, those of HAM10000. Another class needs a line here, and its names in the page's catalogues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ CLASSES: dict[str, str] = {
 MALIGNANT = ("akiec", "bcc", "mel")
 """Diagnoses that are cancer or may become cancer."""
 
+MELANOMA = "mel"
+"""The one that a score card examines by itself."""
+
 
 def class_indices(codes: Sequence[str], classes: Sequence[str] = tuple(CLASSES)) -> list[int]:
-    """Positions of the ``dx`` ``codes`` in ``classes``; a code that ``classes`` lacks is skipped."""
+    """Positions of the ``dx`` ``codes`` in ``classes``; codes that ``classes`` lacks are skipped."""
     return [list(classes).index(code) for code in codes if code in classes]

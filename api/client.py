@@ -21,24 +21,25 @@ import msgspec
 import requests
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
-from api.contract import DEFAULT_PRECISION, Prediction
+from api.answer import Prediction
 from api.headers import ERROR_HEADER, STREAM_TYPE
+from api.request import DEFAULT_PRECISION
 
 DEFAULT_URL = "http://127.0.0.1:8089"
 
 CONNECT_SECONDS = 5.0
 CLASSIFY_SECONDS, EXPLAIN_SECONDS = 40.0, 200.0
-"""Longest silence of the service while it classifies or explains. Its own time limits are shorter, and it says why."""
+"""Read timeouts. The service's own limits are shorter, and its error says why."""
 
 _CHUNK_BYTES = 64 * 1024
 
 
 class ServiceError(Exception):
-    """The service gave no answer. The message is for the user."""
+    """There is no answer. The message is for the user."""
 
 
 class ServiceUnreachable(ServiceError):
-    """Nothing answers at the service's address, so the next photograph need not be tried."""
+    """Nothing answers at the service's address, so other requests would fail as well."""
 
 
 class ServiceTimeout(ServiceError):
@@ -46,11 +47,11 @@ class ServiceTimeout(ServiceError):
 
 
 class AnswerInterrupted(ServiceError):
-    """The connection broke in the middle of the answer."""
+    """The connection was lost in the middle of the answer."""
 
 
 class UnexpectedAnswer(ServiceError):
-    """The answer does not have the documented form: another program, or another version."""
+    """The answer is not as documented: it comes from another program or version."""
 
 
 class RequestRefused(ServiceError):
@@ -58,7 +59,7 @@ class RequestRefused(ServiceError):
 
     Attributes:
         status: the HTTP status.
-        retry_after: seconds after which the service asks to be tried again; None where it does not.
+        retry_after: seconds after which the service asks to be tried again; None if it does not say.
         code: an :class:`api.errors.ErrorCode`, or one of a later version; empty if the service sends none.
     """
 
@@ -70,17 +71,17 @@ class RequestRefused(ServiceError):
 
     @property
     def is_busy(self) -> bool:
-        """Whether the service has too much to do, so that the same request may succeed later."""
+        """Whether the service is overloaded, so that the same request may succeed later."""
         return self.status in (429, 503)
 
 
 def service_url() -> str:
-    """Address of the service: the environment's ``MLBIO_URL``, or port 8089 of this machine."""
+    """Address of the service: the environment variable ``MLBIO_URL``, or port 8089 of this machine."""
     return (os.environ.get("MLBIO_URL") or DEFAULT_URL).rstrip("/")
 
 
 def check_url(url: str) -> None:
-    """Refuse what cannot be a service's address, before anything is sent.
+    """Check the service's address before anything is sent.
 
     Raises:
         ServiceUnreachable: no ``http://`` or ``https://``, no host, or no such port.
@@ -88,7 +89,7 @@ def check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, or over 65,535
+    except ValueError:  # the port is not a number, or over 65,535
         good = False
     if not good or re.search(r"\s", url):
         raise ServiceUnreachable(f"'{url}' is not the address of a service: use one such as {DEFAULT_URL}")
@@ -99,13 +100,13 @@ class Client:
 
     Args:
         url: address of the service; :func:`service_url` unless given.
-        key: the API key that it wants, if it wants one; the environment's ``MLBIO_API_KEY`` unless given.
+        key: the API key, if the service needs one; the environment variable ``MLBIO_API_KEY`` unless given.
     """
 
     def __init__(self, url: str | None = None, key: str | None = None) -> None:
         self.url = (url or service_url()).rstrip("/")
         self._session = requests.Session()
-        self._session.trust_env = False  # patients' photographs do not go through a proxy
+        self._session.trust_env = False  # patients' photographs must not go through a proxy
         self._key = (os.environ.get("MLBIO_API_KEY", "") if key is None else key).strip()
 
     def __enter__(self) -> Client:
@@ -119,7 +120,7 @@ class Client:
         self._session.close()
 
     def is_ready(self, seconds: float = CONNECT_SECONDS) -> bool:
-        """Whether the service can predict, by its ``GET /readyz``. One that does not answer in time cannot.
+        """Whether the service can predict, by its ``GET /readyz``; False if it does not answer in time.
 
         Raises:
             ServiceUnreachable: nothing answers at its address.
@@ -147,14 +148,14 @@ class Client:
         Args:
             image: the path of an image file, or its bytes.
             explain: also compute the explanation, ``answer.explain``.
-            precision: of the explanation, one of :data:`api.contract.PRECISIONS`.
+            precision: of the explanation, one of :data:`api.request.PRECISIONS`.
             details: also ask for all probabilities, warnings and figures, ``answer.details``.
             on_progress: called with the finished share of the explanation, 0 to 1, while it is computed.
-            timeout: seconds that the whole answer may take. Without it, only a long silence ends the wait.
+            timeout: seconds that the whole answer may take. Without it, only the read timeout applies.
 
         Raises:
             OSError: the file cannot be read.
-            ServiceError: there is no answer; its subclasses tell why.
+            ServiceError: there is no answer; its subclasses say why.
         """
         content = image if isinstance(image, bytes) else Path(image).read_bytes()
         body = {
@@ -164,7 +165,7 @@ class Client:
             "details": details,
         }
         seconds = timeout or (EXPLAIN_SECONDS if explain else CLASSIFY_SECONDS)
-        latest = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
         try:
             with self._session.post(
                 f"{self.url}/predict",
@@ -174,9 +175,9 @@ class Client:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return self._read(response, on_progress, latest)
+                return self._read(response, on_progress, deadline)
         except TimeoutError:
-            raise self._late(seconds) from None
+            raise self._timeout(seconds) from None
         except requests.RequestException as error:
             raise self._translate(error, seconds) from error
 
@@ -188,22 +189,22 @@ class Client:
         return {"authorization": f"Bearer {self._key}"}
 
     def _read(
-        self, response: requests.Response, on_progress: Callable[[float], None] | None, latest: float | None
+        self, response: requests.Response, on_progress: Callable[[float], None] | None, deadline: float | None
     ) -> Prediction:
-        """The answer on the last line, after lines of progress, which have to end before ``latest``."""
+        """The answer on the last line, after lines of progress, which must end before ``deadline``."""
         line, in_progress = b"", False
         try:
             for line in response.iter_lines(chunk_size=_CHUNK_BYTES):
                 progress = _decode_progress(line)
                 if progress is not None:
                     in_progress = True
-                    if latest is not None and time.monotonic() > latest:
+                    if deadline is not None and time.monotonic() > deadline:
                         raise TimeoutError
                     if on_progress is not None:
                         on_progress(progress)
             outcome = _outcomes.decode(line)
         except msgspec.DecodeError:
-            if in_progress:  # so this is the service
+            if in_progress:  # so it is the service that answers
                 raise self._interrupted() from None
             raise UnexpectedAnswer(
                 f"what answers at {self.url} is not an MLBIO service (HTTP {response.status_code}): check MLBIO_URL"
@@ -218,17 +219,17 @@ class Client:
             raise UnexpectedAnswer(f"the answer of {self.url} is not understood ({error}): update MLBIO") from None
 
     def _translate(self, error: requests.RequestException, seconds: float) -> ServiceError:
-        """The error of ours that requests' error amounts to."""
+        """Our error for one of requests'."""
         cause = error.args[0] if error.args else None
         if isinstance(error, ValueError) and not isinstance(error, requests.ConnectionError):
             return ServiceUnreachable(f"{self.url} is not the address of a service: use one such as {DEFAULT_URL}")
         if isinstance(error, requests.ConnectTimeout) or isinstance(getattr(cause, "reason", None), NewConnectionError):
             return ServiceUnreachable(f"no service at {self.url}: start it with `make serve`, or set MLBIO_URL")
         if isinstance(error, requests.Timeout) or isinstance(cause, ReadTimeoutError):
-            return self._late(seconds)
+            return self._timeout(seconds)
         return self._interrupted()
 
-    def _late(self, seconds: float) -> ServiceTimeout:
+    def _timeout(self, seconds: float) -> ServiceTimeout:
         return ServiceTimeout(f"{self.url} did not answer within {seconds:g} seconds: try again later")
 
     def _interrupted(self) -> AnswerInterrupted:
@@ -236,7 +237,7 @@ class Client:
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """The seconds of ``Retry-After``; its other form, a date, is not one that our service sends."""
+    """The seconds of ``Retry-After``; our service never sends a date."""
     text = response.headers.get("retry-after", "")
     return float(text) if re.fullmatch(r"\d{1,5}", text) else None
 
@@ -251,7 +252,7 @@ class _Progress(msgspec.Struct, forbid_unknown_fields=True):
     progress: float
 
 
-# Made here, for all threads: msgspec 0.22 crashes where two make what decoding a class needs at the same time.
+# Built at import: msgspec 0.22 crashes if two threads build the first decoder of a class at the same time.
 _outcomes = msgspec.json.Decoder(_Outcome)
 _predictions = msgspec.json.Decoder(Prediction)
 _progress = msgspec.json.Decoder(_Progress)

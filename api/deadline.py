@@ -1,7 +1,7 @@
-"""How long somebody waits, told to another process without a clock that may be set.
+"""Deadlines passed between processes.
 
-The instant is of the monotonic clock, which the processes of one machine share, so that time in a queue counts. On
-another machine, known by its boot id, the seconds count from when they are read.
+On one machine, a deadline is a time of the monotonic clock, so that time in a queue counts. On another machine, known
+by its boot id, the remaining seconds count from when the header is read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HEADER = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(?: (\d{1,12}(?:\.\d{1,9})?) (\S{1
 
 @dataclass(frozen=True)
 class Deadline:
-    """An instant.
+    """A point in time.
 
     Attributes:
         at: in seconds of :func:`time.monotonic`.
@@ -36,7 +36,7 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """The instant in so many seconds."""
+        """The deadline in ``seconds`` from now."""
         return cls(time.monotonic() + seconds)
 
     def left(self) -> float:
@@ -44,12 +44,12 @@ class Deadline:
         return max(0.0, self.at - time.monotonic())
 
     def to_header(self) -> str:
-        """``SECONDS INSTANT MACHINE``; the first is enough for people who write it by hand."""
+        """``SECONDS INSTANT MACHINE``; a header written by hand needs only the first."""
         return f"{self.left():.3f} {self.at:.3f} {MACHINE}"
 
     @classmethod
     def from_header(cls, text: str) -> Deadline | None:
-        """Read :meth:`to_header`'s text; None if it is not understood."""
+        """Parse what :meth:`to_header` returns; None if it cannot be parsed."""
         if not (match := _HEADER.fullmatch(text)):
             return None
         seconds, instant, machine = match.groups()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from api.answer import Prediction
 from api.classes import CLASSES
-from api.contract import Prediction
 
 COLUMNS: dict[str, type] = {
     "prediction": str,
@@ -31,7 +31,7 @@ EXPLANATION_COLUMNS: dict[str, type] = {
     "samples": int,
     "seconds": float,
 }
-"""Of an explanation. They are fields of :class:`api.contract.ExplanationFigures` by the same names."""
+"""Of an explanation. They are fields of :class:`api.answer.ExplanationFigures` by the same names."""
 
 _CODES = {name: code for code, name in CLASSES.items()}
 

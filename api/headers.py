@@ -1,4 +1,4 @@
-"""What the gateway and the handler agree on besides the request itself: pool names and HTTP headers."""
+"""Names that the gateway and the handler share: of TorchServe's pools and of HTTP headers."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ POOL, EXPLAIN_POOL = "mlbio", "mlbio_explain"
 """Model names in TorchServe: workers for all requests, and workers for explanations only."""
 
 JOB_HEADER = "x-mlbio-job"
-"""Identifies a request, 32 hexadecimal digits, so that it can be cancelled."""
+"""Identifies a request by 32 hexadecimal digits, so that it can be cancelled."""
 
 CANCEL_HEADER = "x-mlbio-cancel"
-"""Identifies the request to cancel. A request with this header asks for nothing else."""
+"""Identifies the request to cancel. A request with this header does nothing else."""
 
 DEADLINE_HEADER = "x-mlbio-deadline"
-"""When an explanation ends with the best result so far, as :class:`api.deadline.Deadline` writes it."""
+"""When an explanation must end with the best result so far, as :class:`api.deadline.Deadline` writes it."""
 
 EXPIRY_HEADER = "x-mlbio-expiry"
-"""When nobody waits for the answer any more, so that it need not be computed; written in the same way."""
+"""When the client stops waiting, so that the answer need not be computed; written in the same way."""
 
 ANSWER_HEADER = "x-mlbio-answer"
 """Set on every answer of the handler, to the :class:`api.errors.ErrorCode` of a failure or else ``1``; TorchServe's own
@@ -25,10 +25,10 @@ ERROR_HEADER = "x-mlbio-error"
 """The :class:`api.errors.ErrorCode` of a failure, in the gateway's response."""
 
 REQUEST_ID_HEADER = "x-request-id"
-"""Names a request in the logs of gateway and handler, and in the response."""
+"""Identifies a request in the logs of gateway and handler, and in the response."""
 
 EFFORT_HEADER = "x-mlbio-effort"
-"""What an explanation took, as :class:`api.contract.Effort` writes it. A request has it (``1``) to be told: in the same
+"""What an explanation took, as :class:`api.answer.Effort` writes it. A request has it (``1``) to be told: in the same
 header of the response or, as a stream's headers are sent first, on a line of its own before the answer."""
 
 EFFORT_LINE = b'{"effort"'

@@ -1,7 +1,7 @@
-"""JPEG files: the segments that decoding needs, and what their scans will cost.
+"""JPEG files: strip metadata, and limit the cost of decoding.
 
-Pillow walks the segments in Python, some of them byte by byte, and keeps them all; libjpeg decodes as many scans as a
-file has. So a file is walked here first, in one pass that stops at the first limit, and only what decoding needs is
+Pillow parses the segments in Python, some of them byte by byte, and keeps them all; libjpeg decodes as many scans as a
+file has. So a file is parsed here first, in one pass that stops at the first limit, and only what decoding needs is
 passed on.
 """
 
@@ -67,7 +67,7 @@ def strip_metadata(data: bytes) -> bytes:
     seen: set[bytes] = set()
     tables, position = 0, 2
     for _ in range(_MAX_SEGMENTS):
-        # An end is given, as a search through megabytes of junk would take as long as decoding.
+        # Bounded, as searching megabytes of junk would take as long as decoding.
         match = _MARKER.search(data, position, position + _MAX_JUNK)
         if not match:
             raise ImageError(DAMAGED)

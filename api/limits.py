@@ -1,8 +1,8 @@
-"""What a photograph may cost: the limits that :mod:`api.photograph` enforces before it decodes one.
+"""Limits that :mod:`api.photograph` enforces before it decodes a photograph.
 
-Together they keep decoding under a second of one processor core and under 400 MB of memory, whatever the file holds.
-They are limits on what a header says, checked before any pixel is decoded, and not on a clock: the same file gets the
-same answer on any machine, and an ordinary photograph pays nothing for them.
+Together they keep decoding under a second of one core and under 400 MB of memory, whatever the file contains. They
+limit what headers say, not time, and are checked before any pixel is decoded: the same file gets the same answer on
+every machine, and an ordinary photograph costs nothing more.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from api.errors import ErrorCode
 
 MAX_SIDE = 12_000
-"""Limit on width and on height: a picture is shrunk by its shorter side, so a line of pixels stays as it is."""
+"""Limit on width and on height: a picture is shrunk by its shorter side, so a single line of pixels never is."""
 
 MAX_PIXELS = 64_000_000
 """Limit on width times height of a JPEG; a 50-megapixel phone photograph fits. JPEGs are shrunk while decoded."""
@@ -92,5 +92,5 @@ def check_size(width: int, height: int, most_pixels: int) -> None:
 
 
 def too_many(parts: str, most: int) -> ImageError:
-    """The error of a file with more than ``most`` ``parts``."""
+    """The error for a file with more than ``most`` ``parts``."""
     return ImageError(f"the image has too many {parts}; at most {most:,} are read: save it again, as JPEG or PNG")

@@ -1,4 +1,4 @@
-"""The contract as an OpenAPI 3.1 document. Its schemas are those of :mod:`api.contract`."""
+"""The OpenAPI 3.1 document. Its schemas come from :mod:`api.request` and :mod:`api.answer`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
+from api.answer import Failure, Prediction
 from api.classes import CLASSES
-from api.contract import Failure, Prediction, PredictRequest
 from api.errors import ErrorCode
 from api.headers import STREAM_TYPE
+from api.request import PredictRequest
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4saAHAAQoAfU5zC0dAAAAAElFTkSuQmCC"
 """A PNG file of one skin-coloured pixel, in base64."""
@@ -24,7 +25,7 @@ _ERRORS = {
     "413": ("The request is too large.", "the request is over 32 MiB: send a smaller photograph"),
     "500": ("A fault of the service.",
             "the photograph could not be classified or explained: a fault of the service, see its log"),
-    "502": ("The model server answered something that was not expected.",
+    "502": ("The model server sent an unexpected answer.",
             "the model server answered 418, which was not expected: see its log"),
     "503": ("Full, starting or restarting; `Retry-After` says when to try again.",
             "the service is full or its model is still loading: try again in a moment"),
@@ -45,12 +46,12 @@ def document(api_keys: bool = False) -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
         (PredictRequest, Prediction, Failure), ref_template="#/components/schemas/{name}"
     )
-    made: dict[str, Any] = {
+    content: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "MLBIO",
             "version": "1",
-            "description": "A dermatoscopic photograph goes in; a diagnosis among the seven of HAM10000, its "
+            "description": "A dermatoscopic photograph goes in; one of the diagnoses of HAM10000, its "
             "probability and a picture of why come out. For research and teaching only; it is not a medical device.",
         },
         "paths": {
@@ -61,11 +62,11 @@ def document(api_keys: bool = False) -> dict[str, Any]:
         "components": {"schemas": schemas},
     }
     if api_keys:
-        made["components"]["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
-        predict = made["paths"]["/predict"]["post"]
+        content["components"]["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
+        predict = content["paths"]["/predict"]["post"]
         predict["security"] = [{"apiKey": []}]
         predict["responses"] |= {status: _failure(*texts, status == "429") for status, texts in _KEY_ERRORS.items()}
-    return made
+    return content
 
 
 def _predict() -> dict[str, Any]:
@@ -84,7 +85,7 @@ def _predict() -> dict[str, Any]:
                             "value": {"image": PIXEL, "explain": True, "precision": "Faible"},
                         },
                         "details": {
-                            "summary": "All seven probabilities",
+                            "summary": "All probabilities",
                             "value": {"image": PIXEL, "details": True},
                         },
                     },
@@ -112,7 +113,7 @@ def _predict() -> dict[str, Any]:
                         "schema": {"$ref": "#/components/schemas/Prediction"},
                         "example": {
                             "success": True,
-                            "prediction": CLASSES["nv"],
+                            "prediction": next(iter(CLASSES.values())),
                             "probability": 0.95,
                             "explain": None,
                         },

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -34,7 +35,7 @@ from api.limits import (
 )
 from api.structure import check_gif, check_png, check_tiff, check_webp
 
-__all__ = ["EXTENSIONS", "FORMATS", "MIN_SHORT_SIDE", "ImageError", "open_photograph"]
+__all__ = ["EXTENSIONS", "FORMATS", "MIN_SHORT_SIDE", "ImageError", "Square", "open_photograph"]
 
 MIN_SHORT_SIDE = 896
 """A photograph is never shrunk below this shorter side, in pixels: four times the network's input; or below half of it
@@ -57,7 +58,7 @@ EXTENSIONS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff",
 
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # harmless faults in metadata
 
-# Each is opened by its class: Image.open has a limit of its own, one for the whole process, and says less about it.
+# Opened by class: Image.open would enforce a limit of its own, which is global to the process.
 _READERS: dict[str, type[ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
@@ -78,6 +79,26 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """The transposition that turns a photograph upright, by EXIF orientation."""
+
+
+@dataclass(frozen=True)
+class Square:
+    """The part of a photograph that the network sees, in pixels."""
+
+    left: int
+    top: int
+    side: int
+
+    @classmethod
+    def of(cls, size: tuple[int, int], side: int | None = None) -> Square:
+        """The square in the centre of a photograph of this width and height: the largest, unless ``side`` is given."""
+        side = min(size) if side is None else side
+        return cls((size[0] - side) // 2, (size[1] - side) // 2, side)
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom, as Pillow wants them."""
+        return self.left, self.top, self.left + self.side, self.top + self.side
 
 
 def open_photograph(data: bytes) -> Image.Image:
@@ -111,14 +132,14 @@ def open_photograph(data: bytes) -> Image.Image:
         return photograph.transpose(_TURNS[orientation]) if orientation in _TURNS else photograph
     except ImageError:
         raise
-    except Image.DecompressionBombError:  # Pillow's own check of frames and tiles, whose limit is above ours
+    except Image.DecompressionBombError:  # from Pillow's own check of frames and tiles, whose limit is above ours
         raise ImageError(
             f"the image has more than {MAX_WHOLE_PIXELS / 1e6:g} million pixels: make it smaller",
             ErrorCode.IMAGE_TOO_LARGE,
         ) from None
     except MemoryError:
         raise ImageError("the image is too large to decode: make it smaller", ErrorCode.IMAGE_TOO_LARGE) from None
-    except Exception:  # Pillow raises many types on corrupt files: OSError, SyntaxError, struct.error…
+    except Exception:  # Pillow raises many types for corrupt files: OSError, SyntaxError, struct.error…
         raise ImageError(DAMAGED) from None
 
 
@@ -126,7 +147,7 @@ def _open(kind: str, data: bytes) -> Image.Image:
     """The picture with its header read, and nothing decoded."""
     try:
         return _READERS[kind](io.BytesIO(data))
-    except SyntaxError:  # Pillow's way to say that the header is not one of this format
+    except SyntaxError:  # what Pillow raises for the header of another format
         raise ImageError(NOT_AN_IMAGE) from None
 
 

@@ -1,4 +1,4 @@
-"""Pictures from the answers of the service."""
+"""Pictures of explanations, drawn from answers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 from PIL import Image, ImageFilter
 from PIL.PngImagePlugin import PngInfo
 
-from api.contract import Regions
-from api.square import Square
+from api.answer import Regions
+from api.photograph import Square
 
 OVERLAYS = ("heatmap", "outline")
 """Kinds of pictures that :func:`overlay_png` draws."""
 
 FOR, AGAINST = (0, 114, 178), (230, 159, 0)
-"""Blue and orange, which people with any kind of colour blindness tell apart (Okabe and Ito)."""
+"""Blue and orange, distinguishable with any kind of colour blindness (Okabe and Ito)."""
 
 OPACITY = 0.65
 """Of the region with the largest weight on a heat map."""
@@ -94,7 +94,7 @@ def overlay_png(photograph: Image.Image, regions: Regions, kind: str) -> bytes:
         certain = np.abs(weights) > 2 * np.array(regions.standard_errors, np.float32)
         signs = np.where(certain, np.sign(weights), 0) / OPACITY  # opaque
         large = Image.fromarray(numbers).resize((side, side), Image.Resampling.NEAREST)
-        # Seen from inside, so that neighbours both have a border.
+        # Drawn inside each region, so that neighbours both have a border.
         thickness = 2 * max(1, side // 250) + 1
         low, high = large.filter(ImageFilter.MinFilter(thickness)), large.filter(ImageFilter.MaxFilter(thickness))
         values = np.where(np.asarray(low) != np.asarray(high), signs[np.asarray(large)], 0).astype(np.float32)
@@ -127,5 +127,5 @@ def source_of(path: Path) -> str | None:
 
 
 def is_explanation(path: Path) -> bool:
-    """Whether the file is a picture that we have made of an explanation, rather than a photograph."""
+    """Whether the file is one of our pictures of an explanation, rather than a photograph."""
     return _NAME.fullmatch(path.name) is not None and source_of(path) is not None

@@ -1,7 +1,7 @@
-"""The parts of PNG, GIF, TIFF and WebP files, counted before Pillow reads them.
+"""Limits on the number of parts of PNG, GIF, TIFF and WebP files, checked before Pillow reads them.
 
-Pillow walks these parts in Python, microseconds and a kilobyte each, so millions of empty parts cost more than any
-picture. Each check is one pass that stops at the limit. Damage is left to the decoder to find.
+Pillow parses these parts in Python, with microseconds and a kilobyte for each, so millions of empty parts cost more
+than any picture. Each check is one pass that stops at the limit. Finding damage is left to the decoder.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from benchmarks.method import load_photographs
 from handler.checkpoint import Checkpoint
 from handler.engines import Classifier
 from handler.explainer import BATCH, design_effect
-from handler.interactions import SURPRISE, fit_interactions
+from handler.interactions import MIN_IMPORTANCE, fit_interactions
 from handler.masks import blocks
 from handler.regions import closeness, regions_of, skin_surface
 from handler.surrogate import Fit, fit, log_odds
@@ -41,7 +41,7 @@ RANDOM_MASKS = 512
 DIFFERENCES = ("difference", "random_difference")
 
 EQUAL = 1e6
-"""The ``surprise`` of :func:`handler.interactions.fit_interactions` that makes all regions equal."""
+"""The ``min_importance`` of :func:`handler.interactions.fit_interactions` that makes all regions equal."""
 
 
 Run = tuple[np.ndarray, np.ndarray]
@@ -147,7 +147,7 @@ def _pair(runs: list[Run], at_random: list[Run], segments: np.ndarray, close: np
         variance=float(difference / np.mean(expected)),
         random_found=random_found,
         random_difference=random_difference,
-        ours=_higher_order(runs, size, close, SURPRISE),
+        ours=_higher_order(runs, size, close, MIN_IMPORTANCE),
         equal=_higher_order(runs, size, None, EQUAL),
     )
 
@@ -158,8 +158,8 @@ def _agreement(fits: list[Fit], segments: np.ndarray) -> tuple[float, float]:
     return found, float(np.mean((fits[0].weights[0] - fits[1].weights[0]) ** 2))
 
 
-def _higher_order(runs: list[Run], size: int, close: np.ndarray | None, surprise: float) -> HigherOrder:
-    found = [fit_interactions(masks[:size], outcomes[:size, 0], close, surprise) for masks, outcomes in runs]
+def _higher_order(runs: list[Run], size: int, close: np.ndarray | None, min_importance: float) -> HigherOrder:
+    found = [fit_interactions(masks[:size], outcomes[:size, 0], close, min_importance) for masks, outcomes in runs]
     upper = np.triu_indices(len(found[0].pairs), 1)
     first, second = (f.pairs[upper] for f in found)
     return HigherOrder(

@@ -22,7 +22,7 @@ from threading import Event
 import psutil
 
 from api.client import Client
-from api.contract import PRECISIONS
+from api.request import PRECISIONS
 from supervisor.processes import free_port
 
 ROOT = Path(__file__).resolve().parent.parent

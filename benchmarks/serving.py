@@ -31,6 +31,7 @@ import requests
 import torch
 from PIL import Image
 
+from api.classes import CLASSES
 from benchmarks.peers.plain import CHECKPOINT_VARIABLE
 from benchmarks.service import running_service
 from benchmarks.speed import median_seconds
@@ -57,11 +58,11 @@ done = function(summary, latency)
 end
 """
 
-MODEL_FILE = """
+MODEL_FILE = f"""
 from torchvision.models.resnet import BasicBlock, ResNet
 class ResNet34(ResNet):
     def __init__(self):
-        super().__init__(BasicBlock, [3, 4, 6, 3], num_classes=7)
+        super().__init__(BasicBlock, [3, 4, 6, 3], num_classes={len(CLASSES)})
 """
 
 
@@ -229,7 +230,7 @@ def image_classifier(photo: bytes) -> Iterator[Target]:
         model.write_text(MODEL_FILE)
         torch.save(Checkpoint.load(CHECKPOINT).network().state_dict(), weights)
         names = Path(folder, "index_to_name.json")
-        names.write_text(json.dumps({str(i): str(i) for i in range(7)}))
+        names.write_text(json.dumps({str(i): str(i) for i in range(len(CLASSES))}))
         ports = {"inference": inference, "management": management, "metrics": metrics}
         config.write_text("".join(f"{name}_address=http://127.0.0.1:{port}\n" for name, port in ports.items()))
         scripts = Path(sys.executable).parent

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from api.client import Client
-from api.contract import PRECISIONS, Precision
+from api.request import PRECISIONS, Precision
 from benchmarks.service import WORKER, running_service
 
 ROOT = Path(__file__).resolve().parent.parent

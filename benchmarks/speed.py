@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from lime.lime_image import LimeImageExplainer
 
+from api.classes import CLASSES
 from api.photograph import open_photograph
 from handler.checkpoint import Checkpoint
 from handler.engines import Classifier
@@ -80,7 +81,10 @@ def main() -> None:
             repeats=1,
         )
     rng = np.random.default_rng(0)
-    explainers = Explainer(ours.sampler, ours.batch), Explainer(lambda *_: lambda m: rng.dirichlet(np.ones(7), len(m)))
+    explainers = (
+        Explainer(ours.sampler, ours.batch),
+        Explainer(lambda *_: lambda m: rng.dirichlet(np.ones(len(CLASSES)), len(m))),
+    )
     explain = [partial(e.explain, squares[0], label, Precision(samples, 2)) for e in explainers]
     mine, beside = map(median_seconds, explain)
     print(f"\n| seconds for {samples} perturbations | lime as it comes | ours | ratio | ours beside the network |")

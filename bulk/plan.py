@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from api.contract import Precision
+from api.request import Precision
 from bulk.listing import Listing, write_listing
 
 LISTING, PLAN = "photographs.txt", "run.json"

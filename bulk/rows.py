@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from api.contract import Answer, Failure, Prediction
+from api.answer import Answer, Failure, Prediction
 from api.flat import COLUMNS, EXPLANATION_COLUMNS, flat
 from api.pictures import explanation_png
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from api.contract import DEFAULT_PRECISION, Answer, Precision, Request, refuse
+from api.answer import Answer, refuse
+from api.request import DEFAULT_PRECISION, Precision, Request
 from bulk.attempts import Attempts
 from bulk.listing import Listing
 from bulk.results import part, write_part

@@ -13,8 +13,8 @@ import shtab
 
 from api.classes import CLASSES
 from api.client import DEFAULT_URL, ServiceError, check_url, service_url
-from api.contract import DEFAULT_PRECISION, PRECISIONS, ContractError, normalise_precision
 from api.pictures import OVERLAYS
+from api.request import DEFAULT_PRECISION, PRECISIONS, ContractError, normalise_precision
 
 COMMAND = "mlbio"
 """The installed command, which shell completion is for."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from api.contract import Prediction
+from api.answer import Prediction
 from api.flat import flat
 from cli.terminal import columns, is_terminal, printable, shorten, width
 

@@ -7,7 +7,7 @@ import itertools
 import os
 from pathlib import Path
 
-from api.contract import Prediction
+from api.answer import Prediction
 from api.photograph import ImageError, open_photograph
 from api.pictures import explanation_png, overlay_png, source_of, with_source
 from cli.photographs import STDIN, FileError, Photograph

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from api.answer import Prediction
 from api.client import Client, RequestRefused, ServiceError, ServiceUnreachable
-from api.contract import Prediction
 from cli.arguments import Options
 from cli.jobs import in_order
 from cli.journal import Journal, JournalError
@@ -28,7 +28,7 @@ BUSY_SECONDS = 60.0
 """How long a photograph is tried again while the service is busy and answers no request of this run."""
 
 MAX_PAUSE = 10.0
-"""Longest pause between two tries, in seconds, unless the service asks for a longer one."""
+"""Longest pause between two attempts, in seconds, unless the service asks for a longer one."""
 
 
 @dataclass(frozen=True)

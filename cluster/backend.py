@@ -13,9 +13,10 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from api.contract import Answer, Request
+from api.answer import Answer
 from api.deadline import Deadline
 from api.headers import DEADLINE_HEADER, EXPIRY_HEADER, EXPLAIN_POOL, JOB_HEADER, POOL, REQUEST_ID_HEADER, STREAM_TYPE
+from api.request import Request
 from cluster.calls import Call
 from cluster.failures import RAY_ERRORS, answer_to, is_lost
 from cluster.plan import POOLS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from api.contract import Request
+from api.request import Request
 
 
 @dataclass(frozen=True)

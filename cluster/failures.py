@@ -14,7 +14,7 @@ from ray.exceptions import (
 )
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
-from api.contract import Answer, refuse
+from api.answer import Answer, refuse
 from gateway.backend import FULL, LOST
 
 RAY_ERRORS = (RayError, RayServeException)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ray import serve
 
-from api.contract import Answer
+from api.answer import Answer
 from cluster.archive import Archive
 from cluster.calls import Call
 from cluster.loopback import listen_on_the_nodes_address

@@ -25,7 +25,7 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")
 
 from api.archive import ArchiveError
-from api.contract import PRECISIONS, ContractError, parse_form
+from api.request import PRECISIONS, ContractError, parse_form
 from bulk.listing import ListingError
 from bulk.plan import RunError, prepare
 from bulk.results import ERRORS
@@ -36,7 +36,7 @@ from evaluate.arguments import positive
 from handler.graphs import GraphsError, packed_version
 
 if TYPE_CHECKING:
-    from api.contract import Precision
+    from api.request import Precision
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARD, EXPLAIN_SHARD = 512, 16

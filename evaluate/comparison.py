@@ -8,13 +8,13 @@ from functools import partial
 import numpy as np
 from msgspec import Struct
 
-from api.classes import class_indices
+from api.classes import MELANOMA, class_indices
 from evaluate import metrics
 from evaluate.bootstrap import Bootstrap, clusters_of
 from evaluate.dataset import DataError, Example
 from evaluate.figures import Figure, figure_of
 from evaluate.predictions import Predictions
-from evaluate.score_card import MELANOMA, METRICS
+from evaluate.score_card import METRICS
 
 
 class Difference(Struct, frozen=True):

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
-from api.classes import CLASSES, MALIGNANT, class_indices
+from api.classes import CLASSES, MALIGNANT, MELANOMA, class_indices
 from evaluate import metrics
 from evaluate.arithmetic import ArithmeticFigures
 from evaluate.bootstrap import LEVEL, Bootstrap, clusters_of
@@ -28,7 +28,6 @@ from evaluate.roc import Point, Roc, area, at_sensitivity, at_specificity, auroc
 from evaluate.trade_off import TradeOff, evaluate
 from handler.plausible import COVERAGE, plausible
 
-MELANOMA = "mel"
 SPECIFICITIES = (0.80, 0.90, 0.95)
 SENSITIVITIES = (0.90, 0.95)
 """Operating points on the melanoma curve."""

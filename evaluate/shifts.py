@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 
-from api.square import Square
+from api.photograph import Square
 from handler.images import SIZE
 
 Shift = Callable[[Image.Image], Image.Image]

@@ -30,7 +30,7 @@ SAME_LESIONS = Path(__file__).with_name("same_lesions.csv")
 
 @dataclass(frozen=True)
 class OtherDisease:
-    """A photograph of a disease that is none of the seven classes."""
+    """A photograph of a disease that is none of the classes."""
 
     path: Path
     dx: str
@@ -42,7 +42,7 @@ class Sources:
     """Photographs of one or several folders.
 
     Attributes:
-        examples: those of the seven classes.
+        examples: those of the classes.
         others: those of other diseases.
     """
 

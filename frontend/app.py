@@ -14,7 +14,7 @@ from streamlit.runtime import Runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from api.client import Client, ServiceUnreachable, service_url
-from api.contract import DEFAULT_PRECISION, PRECISIONS, Precision
+from api.request import DEFAULT_PRECISION, PRECISIONS, Precision
 from frontend import card, gallery, verdict
 from frontend.card import plain
 from frontend.language import LANGUAGES, Say, precision_name, preferred, speaker

@@ -9,9 +9,9 @@ from pathlib import PurePath
 import streamlit as st
 from PIL import Image
 
-from api.contract import Precision
 from api.photograph import ImageError, open_photograph
 from api.pictures import explanation_png
+from api.request import Precision
 from frontend import component, explanation, seen, verdict
 from frontend.errors import in_words, may_pass
 from frontend.language import Say

@@ -9,9 +9,9 @@ from html import escape
 
 from PIL import Image
 
-from api.contract import ExplanationFigures, Regions
+from api.answer import ExplanationFigures, Regions
+from api.photograph import Square
 from api.pictures import read_map
-from api.square import Square
 from frontend.judgement import judge, rows
 from frontend.language import Say, number
 from frontend.seen import data_address, for_view, unseen

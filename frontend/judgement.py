@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from api.contract import ExplanationFigures
+from api.answer import ExplanationFigures
 from frontend.language import Say, number
 
 FAITHFUL, ROUGH = 0.8, 0.65

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from api.contract import Precision
+from api.request import Precision
 from frontend.french import TEXTS
 
 Say = Callable[[str], str]

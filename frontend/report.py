@@ -8,7 +8,7 @@ from html import escape
 
 from PIL import Image
 
-from api.contract import Prediction
+from api.answer import Prediction
 from frontend import explanation, seen, verdict, viewer
 from frontend.language import Say, precision_name
 

@@ -12,7 +12,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from api.square import Square
+from api.photograph import Square
 from frontend.language import Say
 
 LONGEST = 1600

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from api.square import Square
+from api.photograph import Square
 
 
 @dataclass(frozen=True)

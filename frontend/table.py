@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from api.contract import ExplanationFigures
+from api.answer import ExplanationFigures
 from api.flat import flat
 from api.photograph import ImageError, open_photograph
 from api.pictures import explanation_png

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from api.contract import Malignant, Prediction
+from api.answer import Malignant, Prediction
 from frontend.language import Say, percent
 
 BAR = "#2f7d84"

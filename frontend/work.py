@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from api.answer import Prediction
 from api.client import Client, RequestRefused, ServiceError, ServiceUnreachable
-from api.contract import DEFAULT_PRECISION, Precision, Prediction
+from api.request import DEFAULT_PRECISION, Precision
 from frontend.photographs import Photograph
 from frontend.thumbnails import icon
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from api.contract import ContractError
 from api.errors import ErrorCode
+from api.request import ContractError
 
 
 class Limiter:

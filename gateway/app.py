@@ -21,10 +21,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
-from api.contract import Answer, ContractError, parse_json, refuse
+from api.answer import Answer, refuse
 from api.errors import ErrorCode
 from api.headers import EXPLAIN_POOL, POOL, STREAM_TYPE
 from api.openapi import document
+from api.request import ContractError, parse_json
 from gateway.admission import Limiter, Slot
 from gateway.backend import Backend, MakeBackend, Readiness
 from gateway.body import read_body

@@ -8,8 +8,9 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
-from api.contract import Answer, Request, refuse
+from api.answer import Answer, refuse
 from api.openapi import PIXEL
+from api.request import Request
 from gateway.settings import Settings
 
 GRACE_SECONDS = 10.0

@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.requests import Request
 
-from api.contract import ContractError
+from api.request import ContractError
 from gateway.admission import Slot
 from gateway.settings import MAX_BODY
 

@@ -11,7 +11,7 @@ import h11
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from api.contract import refuse
+from api.answer import refuse
 from gateway.responses import SECURITY_HEADERS, answer_headers, respond
 
 HEAD_SECONDS = 20.0

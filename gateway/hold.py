@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterator
 
-from api.contract import Answer, Request, refuse
+from api.answer import Answer, refuse
 from api.errors import ErrorCode
+from api.request import Request
 from gateway.backend import Backend
 
 IDLE = b"idle\n"

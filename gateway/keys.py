@@ -17,7 +17,7 @@ from pathlib import Path
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.contract import refuse
+from api.answer import refuse
 from gateway.admission import Limiter
 from gateway.record import current
 from gateway.responses import respond

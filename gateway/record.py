@@ -7,7 +7,7 @@ import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from api.contract import Answer
+from api.answer import Answer
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from api.contract import Answer
+from api.answer import Answer
 from api.headers import ERROR_HEADER, STREAM_TYPE
 
 RETRY_SECONDS = 5

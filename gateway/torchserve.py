@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from api.contract import Answer, Effort, Request, refuse
+from api.answer import Answer, Effort, refuse
 from api.deadline import Deadline
 from api.errors import ErrorCode, code_of
 from api.headers import (
@@ -30,6 +30,7 @@ from api.headers import (
     REQUEST_ID_HEADER,
     STREAM_TYPE,
 )
+from api.request import Request
 from gateway.backend import FULL, GRACE_SECONDS, LOST, out_of_time
 from gateway.record import current
 from gateway.settings import Settings

@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 from lime.lime_image import ImageExplanation
 
-from api.contract import StopReason
+from api.answer import StopReason
 from handler.engines import Sampler
 from handler.interactions import Interactions, fit_interactions
 from handler.masks import blocks, confounding

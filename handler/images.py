@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from api.photograph import open_photograph
-from api.square import Square
+from api.photograph import Square, open_photograph
 
 SIZE = 224
 """Side in pixels of the square that the network sees."""

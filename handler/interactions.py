@@ -27,7 +27,7 @@ from handler.surrogate import average_over_pairs, kernel
 PENALTIES = 10.0 ** np.arange(-2, 4.25, 0.25)
 """Candidates for the ridge penalty of the interactions; the one with the smallest leave-one-out error is used."""
 
-SURPRISE = 0.6
+MIN_IMPORTANCE = 0.6
 """What a region without a main effect counts in its interactions, relative to the region with the greatest one.
 
 On 24 validation photographs, 0.3 to 1.5 fitted samples left out about as well, for 128 to 1,024 masks, if near regions
@@ -75,7 +75,7 @@ class Interactions:
 
 
 def fit_interactions(
-    masks: np.ndarray, outcomes: np.ndarray, closeness: np.ndarray | None = None, surprise: float = SURPRISE
+    masks: np.ndarray, outcomes: np.ndarray, closeness: np.ndarray | None = None, min_importance: float = MIN_IMPORTANCE
 ) -> Interactions:
     """Fit the models of second and third order.
 
@@ -83,7 +83,7 @@ def fit_interactions(
         masks: boolean (N, regions), rows 2k and 2k + 1 complementary; an odd row at the end is ignored.
         outcomes: log-odds of one class, (N,).
         closeness: of the regions, as :func:`handler.regions.closeness`; without it, all are as close.
-        surprise: see :data:`SURPRISE`; a large number makes all regions equal.
+        min_importance: see :data:`MIN_IMPORTANCE`; a large number makes all regions equal.
     """
     regions, even = masks.shape[1], len(masks) // 2 * 2
     first, second = _subsets(regions, 2)
@@ -91,8 +91,8 @@ def fit_interactions(
     weight = average_over_pairs(kernel(masks[:even]))[::2]
     odd, both = (outcomes[:even:2] - outcomes[1:even:2]) / 2, (outcomes[:even:2] + outcomes[1:even:2]) / 2
     effects, odd_errors = _ridge(signs, odd, weight, PENALTIES[:1], intercept=False)
-    importance = np.abs(effects) / max(np.abs(effects).max(), np.finfo(float).tiny) + surprise
-    importance /= 1 + surprise
+    importance = np.abs(effects) / max(np.abs(effects).max(), np.finfo(float).tiny) + min_importance
+    importance /= 1 + min_importance
     close = np.ones((regions, regions)) if closeness is None else closeness
     products = signs[:, first] * signs[:, second]
     prior = _scaled(importance[first] * importance[second] * close[first, second])

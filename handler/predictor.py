@@ -15,11 +15,9 @@ import numpy as np
 from msgspec import UNSET
 from PIL import Image
 
-from api.classes import CLASSES, MALIGNANT, class_indices
-from api.contract import (
+from api.answer import (
     DECIMALS,
     Answer,
-    ContractError,
     Details,
     Effort,
     ExplanationFigures,
@@ -27,15 +25,15 @@ from api.contract import (
     Model,
     OutOfDistribution,
     Pair,
-    Precision,
     Prediction,
     Regions,
-    Request,
     refuse,
     succeed,
 )
+from api.classes import CLASSES, MALIGNANT, class_indices
 from api.logs import EXTRA
 from api.photograph import ImageError
+from api.request import ContractError, Precision, Request
 from handler.bias import BiasSetting, chosen_bias
 from handler.engines import Classifier
 from handler.graphs import Graphs, ModelFacts

@@ -16,9 +16,10 @@ from typing import Any
 
 from ts.protocol.otf_message_handler import send_intermediate_predict_response
 
-from api.contract import Answer, ContractError, Request, parse_form, parse_json, parse_object
+from api.answer import Answer
 from api.headers import ANSWER_HEADER, CANCEL_HEADER, EFFORT_HEADER, EFFORT_LINE, EXPLAIN_POOL, STREAM_TYPE
 from api.logs import JsonLines
+from api.request import ContractError, Request, parse_form, parse_json, parse_object
 from handler.jobs import Job, cancel
 from handler.predictor import Predictor
 from handler.worker import EXPLAIN_NICENESS, import_explainer, log_answer, return_free_memory

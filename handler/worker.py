@@ -9,7 +9,7 @@ import logging
 import threading
 from dataclasses import asdict
 
-from api.contract import Answer
+from api.answer import Answer
 from api.logs import EXTRA
 from handler.jobs import Job
 from handler.predictor import Predictor

@@ -212,7 +212,7 @@ def fit_novelty(train_features: np.ndarray, validation_features: Sequence[np.nda
     """Mahalanobis distance to the training images' features, one Gaussian for all classes (Lee et al., NeurIPS 2018).
 
     Middle features (M, D) are used because pictures other than skin differ there, while the last layer keeps little
-    but what separates the seven classes. The limit is a quantile of the distances of ``validation_features``, (N, D)
+    but what separates the classes. The limit is a quantile of the distances of ``validation_features``, (N, D)
     for each part.
     """
     mean = train_features.mean(axis=0)

@@ -16,7 +16,7 @@ from handler.checkpoint import as_float32, first_line
 
 
 def starting_network(init: str | None) -> tuple[ResNet, str]:
-    """A ResNet34 of seven classes, and a description of where its weights come from.
+    """A ResNet34 for ``CLASSES``, and a description of where its weights come from.
 
     The last layer is initialised at random, unless ``init`` is a checkpoint of ``main_train.py``.
 

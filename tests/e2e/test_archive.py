@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from api.archive import verify
-from api.contract import Request
+from api.request import Request
 from handler.bias import BIAS_VARIABLE, BiasError
 from handler.predictor import Predictor
 from tests.conftest import ROOT

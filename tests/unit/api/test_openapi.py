@@ -6,8 +6,8 @@ import pytest
 from openapi_spec_validator import validate
 
 from api.classes import CLASSES
-from api.contract import PRECISIONS, parse_object
 from api.openapi import document
+from api.request import PRECISIONS, parse_object
 
 DOCUMENT = document()
 SCHEMAS = DOCUMENT["components"]["schemas"]

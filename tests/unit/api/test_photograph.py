@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from api.photograph import ImageError, open_photograph
+from api.photograph import ImageError, Square, open_photograph
 from tests.conftest import ROOT
 from tests.hostile_photographs import (
     bmp_claiming,
@@ -516,3 +516,16 @@ def test_pillows_limit_for_the_whole_process_is_left_as_it_is():
     code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import api.photograph as p; p.open_photograph({!r})"
     code = f"{code.format(encoded(picture(), 'JPEG'))}; assert Image.MAX_IMAGE_PIXELS == limit > 0"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        ((600, 450), (75, 0, 525, 450)),
+        ((450, 600), (0, 75, 450, 525)),
+        ((301, 200), (50, 0, 250, 200)),
+        ((200, 200), (0, 0, 200, 200)),
+    ],
+)
+def test_the_square_is_in_the_centre(size: tuple[int, int], box: tuple[int, int, int, int]):
+    assert Square.of(size).box == box

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from api.contract import Regions
+from api.answer import Regions
 from api.pictures import FOR, encode_png, explanation_png, is_explanation, overlay_png, source_of, with_source
 
 

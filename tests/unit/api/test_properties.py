@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from api.contract import PRECISIONS, ContractError, Request, normalise_precision, parse_form, parse_json, refuse
+from api.answer import refuse
 from api.photograph import MIN_SHORT_SIDE, ImageError, open_photograph
+from api.request import PRECISIONS, ContractError, Request, normalise_precision, parse_form, parse_json
 from tests.hostile_photographs import GIF, JPEG, ORIENTATION, PROFILE, PROGRESSIVE, SMALL
 from tests.pictures import encoded, picture
 

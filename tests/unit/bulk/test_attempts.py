@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from api.contract import Request
+from api.request import Request
 from bulk import worker as module
 from bulk.attempts import FAST, GIVEN_UP, Attempts
 from bulk.listing import Listing

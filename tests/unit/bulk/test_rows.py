@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from api.contract import Details, Model, Prediction, succeed
+from api.answer import Details, Model, Prediction, succeed
 from bulk.rows import SCHEMA, row
 
 

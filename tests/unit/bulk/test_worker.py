@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from api.answer import Prediction
 from api.classes import CLASSES
-from api.contract import Prediction, Request
+from api.request import Request
 from bulk.listing import Listing
 from bulk.plan import RunError
 from bulk.results import part, write_part

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.contract import Prediction
+from api.answer import Prediction
 from cli.journal import NAME, Journal, JournalError
 from cli.output import Row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.contract import Details, Malignant, Model, OutOfDistribution, Prediction
+from api.answer import Details, Malignant, Model, OutOfDistribution, Prediction
 from cli.output import Row, csv_columns, csv_row, json_row, text_row
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from api.contract import Prediction
+from api.answer import Prediction
 from cli.photographs import FileError, Photograph, find
 from cli.pictures import Names, save
 

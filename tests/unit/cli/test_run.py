@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from api.answer import Prediction
 from api.client import RequestRefused
-from api.contract import Prediction
 from cli import run
 from cli.arguments import parse
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from api.contract import Answer, Request
+from api.answer import Answer
 from api.deadline import Deadline
 from api.headers import DEADLINE_HEADER, JOB_HEADER, STREAM_TYPE
+from api.request import Request
 from cluster import replicas
 from cluster.archive import MANIFEST, Archive
 from cluster.calls import Call

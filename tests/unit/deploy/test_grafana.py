@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from api.contract import Effort
+from api.answer import Effort
 from api.headers import ANSWER_HEADER, EFFORT_HEADER
 from gateway.app import create_app
 from gateway.settings import Settings

@@ -10,17 +10,8 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from api.answer import Details, ExplanationFigures, Malignant, Model, OutOfDistribution, Pair, Prediction, Regions
 from api.classes import CLASSES
-from api.contract import (
-    Details,
-    ExplanationFigures,
-    Malignant,
-    Model,
-    OutOfDistribution,
-    Pair,
-    Prediction,
-    Regions,
-)
 
 
 def answer(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from api.client import AnswerInterrupted, RequestRefused, ServiceTimeout, UnexpectedAnswer
-from api.contract import ContractError, parse_object
 from api.limits import DAMAGED, MAX_PIXELS, NOT_AN_IMAGE, ImageError, check_size
+from api.request import ContractError, parse_object
 from frontend.errors import in_words
 from frontend.language import speaker
 from gateway.keys import NEEDED

@@ -7,7 +7,7 @@ import re
 import pytest
 from PIL import Image
 
-from api.contract import Regions
+from api.answer import Regions
 from frontend import explanation
 from frontend.language import speaker
 from tests.unit.frontend.answers import figures

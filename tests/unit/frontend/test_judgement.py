@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.contract import ExplanationFigures
+from api.answer import ExplanationFigures
 from frontend.judgement import judge, rows
 from frontend.language import speaker
 from tests.unit.frontend.answers import figures

@@ -10,7 +10,7 @@ import pytest
 
 import frontend
 from api.classes import CLASSES
-from api.contract import PRECISIONS
+from api.request import PRECISIONS
 from frontend.french import TEXTS
 from frontend.language import number, percent, precision_name, preferred, speaker
 

@@ -7,8 +7,8 @@ import base64
 import numpy as np
 import pytest
 
+from api.photograph import Square
 from api.pictures import read_map
-from api.square import Square
 from frontend.shapes import outline, shapes
 from tests.unit.frontend.answers import figures
 

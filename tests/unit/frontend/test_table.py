@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 
+from api.answer import Details, Malignant, Model, OutOfDistribution, Prediction
 from api.client import RequestRefused
-from api.contract import Details, Malignant, Model, OutOfDistribution, Prediction
 from frontend.language import speaker
 from frontend.photographs import Photograph
 from frontend.table import row, to_csv, to_zip

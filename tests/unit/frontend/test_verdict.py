@@ -8,7 +8,7 @@ import tomllib
 import msgspec
 import pytest
 
-from api.contract import Malignant, Prediction
+from api.answer import Malignant, Prediction
 from frontend import verdict
 from frontend.language import Say, speaker
 from frontend.viewer import CSS, FOR

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from api.answer import Prediction
 from api.client import AnswerInterrupted, Client, RequestRefused, ServiceUnreachable
-from api.contract import Prediction
 from frontend.photographs import Photograph
 from frontend.work import CLASSIFYING, EXPLAINING, Entry, Work
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.contract import ContractError
+from api.request import ContractError
 from gateway.admission import Limiter
 
 

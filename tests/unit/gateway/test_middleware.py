@@ -13,7 +13,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from api.contract import Effort
+from api.answer import Effort
 from api.headers import ANSWER_HEADER, EFFORT_HEADER, EXPLAIN_POOL, POOL, REQUEST_ID_HEADER, STREAM_TYPE
 from api.logs import EXTRA, JsonLines
 from gateway.app import create_app

@@ -9,7 +9,7 @@ from email import message_from_bytes
 import httpx
 import pytest
 
-from api.contract import Answer, Request
+from api.answer import Answer
 from api.deadline import Deadline
 from api.errors import ErrorCode
 from api.headers import (
@@ -22,6 +22,7 @@ from api.headers import (
     POOL,
     STREAM_TYPE,
 )
+from api.request import Request
 from gateway.settings import Settings
 from gateway.torchserve import TorchServe, kept_connections, translate_error
 

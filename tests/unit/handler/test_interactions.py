@@ -9,7 +9,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from handler.interactions import SURPRISE, fit_interactions
+from handler.interactions import MIN_IMPORTANCE, fit_interactions
 from handler.masks import blocks
 from handler.surrogate import fit
 
@@ -57,7 +57,7 @@ def test_pairs_that_a_small_design_confounds_are_not_named():
     """With 18 regions and 128 masks, most interactions share their column with another; with 1,024, none does."""
     for size, share in ((128, 0.5), (1024, 1.0)):
         masks = designed(size, 18)
-        found = fit_interactions(masks, 3.0 * (masks[:, 0] & masks[:, 1]), surprise=1e6)
+        found = fit_interactions(masks, 3.0 * (masks[:, 0] & masks[:, 1]), min_importance=1e6)
         named = found.strongest(1000)
         assert len(named) == found.distinct[np.triu_indices(18, 1)].sum() and len(named) / 153 <= share
         columns = np.where(masks[::2], 1, -1)
@@ -106,8 +106,8 @@ def test_the_regions_that_matter_tell_confounded_pairs_apart():
     few, many = designed(128, 18, seed=5), designed(4096, 18, seed=6)
     true = fit_interactions(many, outcomes(many)).pairs[upper]
     ours, equal = (
-        np.corrcoef(fit_interactions(few, outcomes(few), surprise=surprise).pairs[upper], true)[0, 1]
-        for surprise in (SURPRISE, 1e6)
+        np.corrcoef(fit_interactions(few, outcomes(few), min_importance=min_importance).pairs[upper], true)[0, 1]
+        for min_importance in (MIN_IMPORTANCE, 1e6)
     )
     assert ours > 0.7 and ours > equal + 0.2
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from api.classes import CLASSES
-from api.contract import ContractError, Request
+from api.request import ContractError, Request
 from handler.bias import BiasSetting, FlagFigures
 from handler.graphs import ModelFacts
 from handler.interactions import fit_interactions

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from api.answer import Effort
 from api.classes import CLASSES
-from api.contract import Effort
 from api.headers import ANSWER_HEADER, DEADLINE_HEADER, EFFORT_HEADER, REQUEST_ID_HEADER, STREAM_TYPE
 from api.logs import JsonLines
 from handler import service

@@ -1,0 +1,55 @@
+"""Answers, as they are encoded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from api.answer import Effort, Prediction, refuse, succeed
+from api.classes import CLASSES
+from api.errors import ErrorCode
+
+
+@pytest.mark.parametrize("name", CLASSES.values())
+def test_a_success_has_exactly_the_four_documented_keys(name):
+    answer = succeed(Prediction(prediction=name, probability=0.95))
+    assert answer.status == 200 and not answer.retry
+    expected = {"success": True, "prediction": name, "probability": 0.95, "explain": None}
+    assert json.loads(answer.body) == expected and list(json.loads(answer.body)) == list(expected)
+
+
+def test_details_come_last_and_only_when_given():
+    answer = json.loads(succeed(Prediction(prediction="Melanoma", probability=0.5, details=None)).body)
+    assert list(answer) == ["success", "prediction", "probability", "explain", "details"]
+
+
+def test_a_failure_has_exactly_the_two_documented_keys():
+    assert json.loads(refuse(400, "why").body) == {"success": False, "error": "why"}
+    assert list(json.loads(refuse(400, "why").body)) == ["success", "error"]
+
+
+def test_a_failure_has_a_code_and_a_stream_names_it_in_its_last_line():
+    answer = refuse(400, "why", ErrorCode.NOT_AN_IMAGE)
+    assert answer.code == ErrorCode.NOT_AN_IMAGE
+    assert json.loads(answer.line()) == {"success": False, "error": "why", "code": "not_an_image"}
+    assert [refuse(status, "why").code for status in (400, 413, 418, 429, 500, 503, 504)] == [
+        "invalid_request", "too_large", "invalid_request", "rate_limited", "internal", "busy", "timeout",
+    ]  # fmt: skip
+    success = succeed(Prediction(prediction="Melanoma", probability=0.5))
+    assert success.code is None and success.line() == success.body + b"\n"
+
+
+def test_answers_are_compact_utf8():
+    assert refuse(400, "précision").body == '{"success":false,"error":"précision"}'.encode()
+
+
+def test_only_a_full_service_and_a_limit_are_worth_a_retry():
+    worth = {status: refuse(status, "why").retry for status in (400, 401, 413, 429, 500, 502, 503, 504)}
+    assert [status for status, retry in worth.items() if retry] == [429, 503]
+
+
+def test_an_effort_survives_its_header():
+    assert Effort.from_header(Effort(512, 1.25).to_header()) == Effort(512, 1.25)
+    for wrong in ("", "512", "512 1", "-1 1.0", "512 nan", "512 1.0 x", "512 1e9", "9" * 20 + " 1.0"):
+        assert Effort.from_header(wrong) is None
