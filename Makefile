@@ -103,5 +103,5 @@ model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard m
 	@touch $@
 
 .venv/test.stamp: requirements-dev.txt requirements-ray.txt .venv/run.stamp
-	@sh deploy/install.sh $(PY) --requirements requirements-dev.txt
+	@TORCH_BACKEND= sh deploy/install.sh $(PY) --requirements requirements-dev.txt
 	@touch $@

@@ -134,33 +134,40 @@ def test_a_build_of_torch_that_was_asked_for_comes_from_pytorchs_index_or_not_at
     assert not list((project / ".venv").glob("lib/python*/site-packages/torch*"))
 
 
+PINNED_TORCH = "torch==1.0"
+EVERYTHING = ["--requirements", "a file"]
+
+
 @pytest.mark.parametrize(
-    ("backend", "answers", "options"),
+    ("backend", "answers", "installed"),
     [
-        ("auto", True, ["--torch-backend=auto"]),
-        ("auto", False, []),
-        ("cu130", False, ["--torch-backend=cu130"]),
-        ("", True, []),
+        ("auto", True, [["--torch-backend=auto", PINNED_TORCH], EVERYTHING]),
+        ("auto", False, [EVERYTHING]),
+        ("cu130", True, [["--torch-backend=cu130", PINNED_TORCH], EVERYTHING]),
+        ("cu130", False, [["--torch-backend=cu130", PINNED_TORCH]]),
+        ("", True, [EVERYTHING]),
     ],
 )
-def test_the_build_of_torch_that_is_installed(project: Path, backend: str, answers: bool, options: list[str]):
+def test_the_build_of_torch_that_is_installed(project: Path, backend: str, answers: bool, installed: list[list[str]]):
     """With a Python in whose uv PyTorch's index answers, or not."""
     pretend = project / "a python"
     pretend.write_text(
-        '#!/bin/sh\ncase "$*" in "-m pip config"*) exit 1;; "-m uv pip compile"*"--torch-backend=auto"*)\n'
-        f"    grep -q torch== && exit {0 if answers else 2};; esac\n"
-        'for argument in "$@"; do echo "$argument"; done\n'
+        '#!/bin/sh\ncase "$*" in *--dry-run*) ;; "-m uv"*) printf "%s|" "$@"; echo;; esac\n'
+        f'case "$*" in *--torch-backend*) exit {0 if answers else 2};; esac\n'
     )
     pretend.chmod(0o755)
-    said = subprocess.run(
-        ["sh", "deploy/install.sh", pretend, "--requirements", "a file"],
+    finished = subprocess.run(
+        ["sh", "deploy/install.sh", pretend, *EVERYTHING],
         cwd=project,
         env=os.environ | {"TORCH_BACKEND": backend},
-        check=True,
         capture_output=True,
         text=True,
-    ).stdout.splitlines()
-    assert said == ["-m", "uv", "pip", "install", "--python", str(pretend), *options, "--requirements", "a file"]
+    )
+    command = ["-m", "uv", "pip", "install", "--python", str(pretend)]
+    assert [line.split("|")[:-1] for line in finished.stdout.splitlines()] == [
+        command + options for options in installed
+    ]
+    assert finished.returncode == (0 if EVERYTHING in installed else 2)
 
 
 def test_without_a_network_the_index_is_said_to_be_out_of_reach(project: Path):
