@@ -2,20 +2,23 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 PY = .venv/bin/python
 
-## IMAGE      a photograph, for make demo (the drawn examples unless given); its name may have spaces
-## PRECISION  of the explanations of make demo: Faible, Moyenne or Importante
+## IMAGE          a photograph, for make demo (the drawn examples unless given); its name may have spaces
+## PRECISION      of the explanations of make demo: Faible, Moyenne or Importante
 PRECISION ?= Moyenne
-## ROOT       the folder of HAM10000, for make evaluate
+## ROOT           the folder of HAM10000, for make evaluate
 ROOT ?= ../shared/ham10000
-## ALSO       a folder of photographs from other sources, for make evaluate, if it exists
+## ALSO           a folder of photographs from other sources, for make evaluate, if it exists
 ALSO ?= ../shared/elsewhere
-## MODEL      the checkpoint, for make promote, with its score card in score_card/ beside it
-## CUDA       1 or 0: with CUDA's libraries or without, for the first set-up (with them if there is an NVIDIA GPU)
-## PYTHON     Python 3.11, for the first set-up, if it is not on the path
+## MODEL          the checkpoint, for make promote, with its score card in score_card/ next to it
+## TORCH_BACKEND  the build of torch, for the first set-up: cpu, cu130, … of PyTorch's index, or empty for PyPI's, which has CUDA
+##                (unless given, what suits this machine, where PyTorch's index can be reached, and otherwise PyPI's)
+TORCH_BACKEND ?= auto
+## PYTHON         Python 3.11, for the first set-up, if it is not on the path
 
 # As it was given: the shell gets it in a variable, whatever characters a file's name has.
 export MLBIO_IMAGE := $(value IMAGE)
 export MLBIO_MODEL := $(value MODEL)
+export TORCH_BACKEND
 
 .DEFAULT_GOAL := help
 .PHONY: help setup app demo serve archive promote rollback test test-all unit docs evaluate bench lint audit clean
@@ -66,7 +69,7 @@ docs: .venv/test.stamp ## build the documents in docs/ into build/docs/index.htm
 evaluate: setup ## the shipped model's score card on the test images under ROOT, and that of ALSO
 	@if [ -d "$(ALSO)" ]; then set -- --also "$(ALSO)"; fi; $(PY) evaluate/main_evaluate.py "$(ROOT)" "$$@"
 
-bench: .venv/test.stamp ## speed of inference and explanation, beside the plain way, in one run
+bench: .venv/test.stamp ## speed of inference and explanation, next to the plain way, in one run
 	@$(PY) benchmarks/speed.py
 
 lint: .venv/test.stamp ## check style, types and the directions of imports
@@ -79,23 +82,30 @@ lint: .venv/test.stamp ## check style, types and the directions of imports
 audit: .venv/test.stamp ## look the installed packages up in PyPI's list of vulnerabilities (needs the network)
 	.venv/bin/pip-audit --skip-editable
 
-clean: ## delete everything that was made: .venv, logs, archives, explained examples, unfinished training
-	rm -rf .venv .cache .hypothesis .run build logs *.egg-info .*_cache model_store/score_card_* model_store/promoted
-	find . -path ./.git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
-	find . -path ./.git -prune -o -type f \( -name '*.pyc' -o -name '*.log' -o -name '*.mar' -o -name '*.mar.sha256' -o -name '*.resume.pth' \
-		-o -name '*_explained.png' \) -exec rm -f {} +
+clean: ## delete what was made here: .venv, logs, archives, the examples' explanations, unfinished training
+	rm -rf .venv .cache .hypothesis .run build logs *.egg-info .*_cache examples/.ipynb_checkpoints examples/drawn_*_explained.png
+	rm -rf $(addprefix model_store/,*.mar *.mar.sha256 *.resume.pth previous promoted score_card_*)
+	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard model_store/score_card/*.json handler/*.py api/*.py) | .venv/run.stamp
 	@if [ -e $@ ] && [ -e model_store/promoted ]; then \
 		echo "$@ holds a promoted model, and is older than the code or model_store/model_mlbio.pth: make promote MODEL=... packs it again, make archive goes back to model_store/model_mlbio.pth"; \
 	else echo "packing the model ..." && $(PY) train/archive.py; fi
 
-.venv/run.stamp: requirements.txt pyproject.toml
+# A .venv without uv is unfinished, or older than the use of uv: it is made anew.
+.venv/bin/uv:
 	@command -v "$(PYTHON)" >/dev/null || { echo 'setup: error: there is no $(PYTHON): install Python 3.11, or say where it is with PYTHON=…' >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "setup: error: this is Python %d.%d, and 3.11 is needed: say where it is with PYTHON=…" % sys.version_info[:2])'
-	@"$(PYTHON)" deploy/install.py requirements.txt --editable
+	@echo "making .venv ..."
+	@"$(PYTHON)" -m venv --clear .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)" || { \
+		echo 'setup: error: uv cannot be installed: check the network, the proxy or `pip config list`, then the same command goes on' >&2; exit 1; }
+
+.venv/run.stamp: requirements.txt pyproject.toml | .venv/bin/uv
+	@sh deploy/install.sh $(PY) --requirements requirements.txt
+	@$(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/test.stamp: requirements-dev.txt requirements-ray.txt .venv/run.stamp
-	@$(PY) deploy/install.py requirements-dev.txt
+	@TORCH_BACKEND= sh deploy/install.sh $(PY) --requirements requirements-dev.txt
 	@touch $@

@@ -28,7 +28,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 SERVICES = ("torchserve", "gateway", "frontend")
 KEY = "a-key-of-the-tests-0123456789"
-TORCHSERVE_BYTES = 1.5e9
+BACKEND = os.environ.get("TORCH_BACKEND", "")
+"""The build of torch; PyPI's unless given, as PyTorch's own index may be out of reach of a machine that runs tests."""
+TORCHSERVE_BYTES = 2e9 if BACKEND == "cpu" else 8e9
 """Largest size of the model server's image."""
 
 
@@ -56,9 +58,7 @@ def stack() -> Iterator[Stack]:
     if reason:
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     ports = {"MLBIO_PORT": free_port(), "MLBIO_PAGE_PORT": free_port()}
-    # The package registry's torch: PyTorch's own index may be out of reach of a machine that runs tests.
-    torch = {"TORCH_INDEX": os.environ.get("TORCH_INDEX", ""), "CUDA": "0"}
-    with running_engine({name: str(port) for name, port in ports.items()} | torch) as engine:
+    with running_engine({name: str(port) for name, port in ports.items()} | {"TORCH_BACKEND": BACKEND}) as engine:
         stack = Stack(engine, *(f"http://127.0.0.1:{port}" for port in ports.values()))
         try:
             stack.measure("build", "build")
@@ -110,7 +110,7 @@ def test_a_container_has_no_privileges(stack: Stack, service: str):
     assert int(figures["CapEff"], 16) == 0 and figures["NoNewPrivs"] == "1"
 
 
-def test_the_model_servers_image_is_small_and_its_torch_sees_no_gpu(stack: Stack):
+def test_the_model_servers_image_is_within_its_limit_and_its_torch_sees_no_gpu(stack: Stack):
     assert stack.engine.inspect("mlbio-torchserve")["Size"] <= TORCHSERVE_BYTES
     code = "import torch as t; print(t.cuda.is_available(), t.cuda.device_count(), float(t.ones(8) @ t.ones(8)))"
     assert stack.engine.compose("exec", "-T", "torchserve", "python", "-c", code).split() == ["False", "0", "8.0"]

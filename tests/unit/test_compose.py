@@ -198,7 +198,7 @@ def test_everything_that_is_copied_is_there_and_reaches_the_builder(name):
 )
 def test_an_image_installs_the_project_with_its_extra(name, extra):
     commands = " ".join(command for stage in line_of(name) for command in stage.all("RUN"))
-    assert f'-c /extras/requirements.txt "/extras[{extra}]"' in commands
+    assert f'cd /extras && sh install.sh python --constraints requirements.txt ".[{extra}]"' in commands
 
 
 def test_torchserve_runs_only_the_archive_that_was_made():
