@@ -36,6 +36,7 @@ ELSEWHERE = {
     "api/photograph.py": "cli",
     "api/pictures.py": "cli",
     "cluster/nodes.py": "bench",  # for tests and a benchmark
+    "frontend/update.py": "test",  # updates the translations, with Babel
     "gateway/processes.py": "all",  # starts TorchServe beside the gateway
     "gateway/traces.py": "traces",
 }
