@@ -28,7 +28,7 @@ from frontend.i18n import (
     use_language,
 )
 from frontend.photographs import examples, photograph
-from frontend.style import STYLE, language_script, scroll_script
+from frontend.style import language_script, scroll_script, style
 from frontend.tasks import TaskQueue
 
 POLL_SECONDS = 0.6  # how often the page checks for answers while it waits for some
@@ -44,7 +44,7 @@ EXAMPLE_NAMES = {
 def main() -> None:
     """Draw the page. Streamlit runs the script again after every click."""
     st.set_page_config(page_title=_("MLBIO – skin lesions"), layout="wide")
-    st.html(STYLE + verdict.STYLE)
+    st.html(style() + verdict.STYLE)
     st.html(language_script(), unsafe_allow_javascript=True)
     queue = session_queue()
     drawn = queue.version

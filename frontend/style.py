@@ -6,7 +6,7 @@ import json
 
 from frontend.i18n import N_, _, current_language
 
-STYLE = """<style>
+_CSS = """
 [data-testid="stMainBlockContainer"] { max-width: 66rem; padding-top: 2rem; }
 h1 { font-size: 2rem !important; padding: 0 !important; }
 h2 { font-size: 1.35rem !important; }
@@ -20,9 +20,7 @@ h3 { font-size: 1.05rem !important; padding: .2rem 0 .6rem !important; overflow-
 [data-testid="stFileUploaderDropzoneInstructions"] span::after { font-size: .875rem; white-space: normal; }
 .st-key-truth [data-testid="stFileUploaderDropzoneInstructions"] span::after { content: "CSV"; }
 [class*="st-key-uploads"] [data-testid="stFileUploaderDropzoneInstructions"] span::after
-  { content: "JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC, at most 24 MB each"; }
-:lang(fr) [class*="st-key-uploads"] [data-testid="stFileUploaderDropzoneInstructions"] span::after
-  { content: "JPEG, PNG, WebP, BMP, TIFF, GIF ou HEIC, 24 Mo au plus par fichier"; }
+  { content: var(--mlbio-accepted); }
 /* A link to the internet, about the camera. */
 [data-testid="stCameraInput"] a[href^="http"] { display: none; }
 .mlbio-status { font-size: .9rem; display: flex; align-items: center; gap: .5rem; }
@@ -40,8 +38,7 @@ h3 { font-size: 1.05rem !important; padding: .2rem 0 .6rem !important; overflow-
   .st-key-examples [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   .st-key-examples [data-testid="stColumn"] { min-width: calc(50% - 1rem); flex: 1 1 calc(50% - 1rem); }
 }
-</style>"""
-
+"""
 
 WIDGET_TEXTS = (
     N_("Upload"),
@@ -73,6 +70,12 @@ WIDGET_TEXTS = (
     N_("Close"),
 )
 """The texts of Streamlit's own widgets, which it has in English only."""
+
+
+def style() -> str:
+    """The page's style sheet."""
+    accepted = json.dumps(_("JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC, at most 24\u00a0MB each"), ensure_ascii=False)
+    return f"<style>:root {{ --mlbio-accepted: {accepted}; }}{_CSS}</style>"
 
 
 def language_script() -> str:

@@ -9,7 +9,9 @@ from streamlit.testing.v1 import AppTest
 
 import frontend
 from api.client import Client
+from frontend.i18n import use_language
 from frontend.photographs import Photograph, examples
+from frontend.style import language_script, style
 from frontend.tasks import TaskQueue
 from tests.unit.frontend.answers import answer, figures
 from tests.unit.frontend.test_tasks import until
@@ -29,6 +31,14 @@ def test_it_starts_in_english_and_changes_to_french(page):
     page.segmented_control(key="language").set_value("fr").run()
     assert not page.exception and page.title[0].value == "Classification de lésions cutanées"
     assert "Essayer\u00a0: mélanome" in [button.label for button in page.button]
+
+
+def test_styles_and_scripts_are_translated_too():
+    assert '"JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC, at most 24\u00a0MB each"' in style()
+    assert language_script().endswith("mlbioLanguage('en', {})</script>")
+    with use_language("fr"):
+        assert "24\u00a0Mo au plus par fichier" in style()
+        assert '"Take Photo": "Prendre la photo"' in language_script()
 
 
 class Answering(Client):
