@@ -1,10 +1,10 @@
 """The web page; see ``app.py``.
 
-Views turn an answer, and the photograph in full size, into HTML. Of them only ``component`` knows Streamlit,
-and ``report`` uses the same ones:
+Views turn an answer, and the photograph in full size, into HTML. They know nothing of Streamlit, so ``report`` uses
+them as well as the page does:
 
-- ``verdict.html(answer, say)``: malignant or not, then the diagnosis; ``verdict.STYLE`` goes before it, once.
-- ``seen.picture(photograph, name, say)`` and ``seen.note(photograph, say)``: what the network saw of the photograph.
-- ``explanation.view(photograph, prediction, figures, say, id)``, which ``component.show(view, key)`` puts on the page.
-- ``report.html(items, made, say, language)``: a file to print or keep.
+- ``verdict.html(answer)``: malignant or not, then the diagnosis; put ``verdict.STYLE`` before it, once.
+- ``crop.picture(photograph, name)`` and ``crop.note(photograph)``: what the network saw of the photograph.
+- ``explanation.view(photograph, prediction, figures, id)``: which regions support the diagnosis.
+- ``report.html(items, created)``: a file to print or keep.
 """

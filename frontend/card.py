@@ -1,138 +1,162 @@
-"""One photograph on the page: verdict, pictures, and what can be done with it. The views draw; they are kept here."""
+"""One photograph on the page: verdict, pictures and buttons."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import PurePath
 
 import streamlit as st
 from PIL import Image
+from streamlit.components.v2.types import ComponentRenderer
 
 from api.photograph import ImageError, open_photograph
 from api.pictures import explanation_png
 from api.request import Precision
-from frontend import component, explanation, seen, verdict
-from frontend.errors import in_words, may_pass
-from frontend.language import Say
-from frontend.table import figures_of, reports
-from frontend.work import Entry, Work
+from frontend import crop, explanation, verdict, viewer
+from frontend.errors import describe, is_retryable
+from frontend.i18n import _, current_language, in_current_language
+from frontend.table import to_report
+from frontend.tasks import Entry, TaskQueue
 
 POLL_SECONDS = 0.5
 
+# Redrawing the page leaves the view as it is, zoomed for instance, unless its content has changed.
+_MOUNT = """
+export default ({ data, parentElement }) => {
+  if (parentElement.mlbioView === data) return;
+  parentElement.mlbioView = data;
+  const host = parentElement.querySelector(".mlbio-x-host");
+  host.innerHTML = data;
+  setUp(host.querySelector(".mlbio-x"));
+};
+"""
 
-def show(entry: Entry, work: Work, precision: Precision, say: Say, language: str) -> None:
-    """Draw a photograph. ``precision`` is that of an explanation to be asked for."""
+
+def show(entry: Entry, queue: TaskQueue, precision: Precision) -> None:
+    """Draw a photograph. ``precision`` is that of the next explanation."""
     with st.container(border=True, key=f"card_{entry.photograph.id}"):
-        st.subheader(plain(entry.photograph.name), anchor=False)
-        if figures_of(entry) is not None:
-            _verdict(entry, work, say)
-            _note(entry, say, language)
-            _explanation(entry, say, language)
+        st.subheader(escape_markdown(entry.photograph.name), anchor=False)
+        if entry.figures is not None:
+            _verdict(entry, queue)
+            _note(entry)
+            _explanation(entry)
         else:
             # The verdict comes first for screen readers and phones; style.py puts it to the right on a wide screen.
             right, left = st.columns([1.6, 1])
             with right:
-                _verdict(entry, work, say)
-                _note(entry, say, language)
+                _verdict(entry, queue)
+                _note(entry)
             with left:
-                _photograph(entry, say, language)
-        _buttons(entry, work, precision, say, language)
+                _photograph(entry)
+        _buttons(entry, queue, precision)
 
 
-def _verdict(entry: Entry, work: Work, say: Say) -> None:
+def escape_markdown(text: str) -> str:
+    """``text`` for Streamlit's Markdown: file names and answers may contain its special characters."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+
+
+def _verdict(entry: Entry, queue: TaskQueue) -> None:
     answer, diagnosis = entry.answer, entry.diagnosis
     if answer is not None:
-        st.html(verdict.html(answer, say))
+        st.html(verdict.html(answer))
     elif diagnosis.error is not None:
-        st.error(plain(in_words(diagnosis.error, say)))
-        if may_pass(diagnosis.error):
-            st.button(
-                say("Try again"), key=f"retry_{entry.photograph.id}", on_click=work.retry, args=(entry.photograph.id,)
-            )
+        st.error(escape_markdown(describe(diagnosis.error)))
+        if is_retryable(diagnosis.error):
+            id = entry.photograph.id
+            st.button(_("Try again"), key=f"retry_{id}", on_click=queue.retry, args=(id,))
     else:
-        st.caption(say("Classifying…") if diagnosis.state == "running" else say("Waiting…"))
+        st.caption(_("Classifying…") if diagnosis.state == "running" else _("Waiting…"))
 
 
-def _photograph(entry: Entry, say: Say, language: str) -> None:
+def _photograph(entry: Entry) -> None:
     name = entry.photograph.name
-    drawn = _view(entry, "photograph", language, lambda photograph: seen.picture(photograph, name, say))
-    if drawn:
-        st.html(drawn)
+    if view := _cached_view(entry, "photograph", lambda photograph: crop.picture(photograph, name)):
+        st.html(view)
     else:
-        st.caption(say("This file cannot be shown."))
+        st.caption(_("This file cannot be shown."))
 
 
-def _note(entry: Entry, say: Say, language: str) -> None:
+def _note(entry: Entry) -> None:
     """Whether the network saw the whole lesion."""
-    if entry.answer is None or _unlike(entry):
+    if entry.answer is None or entry.is_unlike_training:
         return
-    if note := _view(entry, "note", language, lambda photograph: seen.note(photograph, say) or ""):
-        st.info(plain(note))
+    if note := _cached_view(entry, "note", lambda photograph: crop.note(photograph) or ""):
+        st.info(escape_markdown(note))
 
 
-def _explanation(entry: Entry, say: Say, language: str) -> None:
-    answer, figures = entry.answer, figures_of(entry)
+def _explanation(entry: Entry) -> None:
+    answer, figures = entry.answer, entry.figures
     assert answer is not None and figures is not None
     id = entry.photograph.id
 
-    def view(photograph: Image.Image) -> str:
-        return explanation.view(photograph, answer.prediction, figures, say, id=id)
+    def make(photograph: Image.Image) -> str:
+        return explanation.view(photograph, answer.prediction, figures, id=id)
 
     try:
-        drawn = _view(entry, "explanation", language, view)
+        view = _cached_view(entry, "explanation", make)
     except ValueError:
-        drawn = ""
-    if not drawn:
-        st.caption(say("This file cannot be shown."))
-    elif _unlike(entry):
-        with st.expander(say("Show the explanation all the same")):
-            component.show(drawn, key=f"explanation_{id}")
+        view = ""
+    if not view:
+        st.caption(_("This file cannot be shown."))
+    elif entry.is_unlike_training:
+        with st.expander(_("Show the explanation anyway")):
+            _viewer()(data=view, key=f"explanation_{id}")
     else:
-        component.show(drawn, key=f"explanation_{id}")
+        _viewer()(data=view, key=f"explanation_{id}")
 
 
-def _unlike(entry: Entry) -> bool:
-    details = entry.answer.details if entry.answer is not None else None
-    return bool(details and details.out_of_distribution and details.out_of_distribution.flagged)
+@cache
+def _viewer() -> ComponentRenderer:
+    """Draws what ``explanation.view`` made: Streamlit strips SVG and scripts from plain HTML, but not from this."""
+    return st.components.v2.component(
+        "mlbio_explanation",
+        html='<div class="mlbio-x-host"></div>',
+        css=viewer.CSS,
+        js=viewer.SET_UP + _MOUNT,
+        isolate_styles=False,
+    )
 
 
-def _view(entry: Entry, kind: str, language: str, make: Callable[[Image.Image], str]) -> str:
-    """What ``make`` makes of the photograph, kept until there is another answer; empty if it cannot be decoded."""
-    answer, view = entry.views.get((kind, language), (None, None))
+def _cached_view(entry: Entry, kind: str, make: Callable[[Image.Image], str]) -> str:
+    """What ``make`` returns for the photograph, kept until the answer changes; empty if it cannot be decoded."""
+    key = kind, current_language()
+    answer, view = entry.views.get(key, (None, None))
     if view is None or answer is not entry.answer:
         answer = entry.answer
         try:
             view = make(open_photograph(entry.photograph.content))
         except ImageError:
             view = ""
-        entry.views[kind, language] = answer, view
+        entry.views[key] = answer, view
     return view
 
 
-def _buttons(entry: Entry, work: Work, precision: Precision, say: Say, language: str) -> None:
-    """Explain, stop, keep, remove; and how far an explanation is."""
+def _buttons(entry: Entry, queue: TaskQueue, precision: Precision) -> None:
+    """Explain, stop, download and remove; and the progress of an explanation."""
     id, task = entry.photograph.id, entry.explanation
     if task is not None and task.pending:
-        _progress(entry, say)
+        _progress(entry)
     if task is not None and task.error is not None:
-        st.error(plain(in_words(task.error, say)))
+        st.error(escape_markdown(describe(task.error)))
     with st.container(horizontal=True):
         if task is not None and task.pending:
-            st.button(say("Stop"), key=f"stop_{id}", on_click=work.stop, args=(id,))
+            st.button(_("Stop"), key=f"stop_{id}", on_click=queue.stop, args=(id,))
         elif entry.answer is not None and entry.can_be_explained(precision):
-            label = say("Explain") if task is None or task.answer is None else say("Explain again")
-            st.button(label, key=f"explain_{id}", on_click=work.explain, args=(precision, id))
+            label = _("Explain") if task is None or task.answer is None else _("Explain again")
+            st.button(label, key=f"explain_{id}", on_click=queue.explain, args=(precision, id))
         if entry.answer is not None:
-            _downloads(entry, say, language)
-        st.button(say("Remove"), key=f"remove_{id}", on_click=work.remove, args=(id,), type="tertiary")
+            _downloads(entry)
+        st.button(_("Remove"), key=f"remove_{id}", on_click=queue.remove, args=(id,), type="tertiary")
 
 
-def _downloads(entry: Entry, say: Say, language: str) -> None:
+def _downloads(entry: Entry) -> None:
     id, stem = entry.photograph.id, PurePath(entry.photograph.name).stem
     st.download_button(
-        say("Report"),
-        lambda: reports([entry], say, language),
+        _("Report"),
+        in_current_language(lambda: to_report([entry])),
         file_name=f"{stem}.html",
         mime="text/html",
         key=f"report_{id}",
@@ -141,7 +165,7 @@ def _downloads(entry: Entry, say: Say, language: str) -> None:
     explained = entry.answer.explain if entry.answer is not None else None
     if explained is not None:
         st.download_button(
-            say("Save as PNG"),
+            _("Save as PNG"),
             lambda: explanation_png(explained),
             file_name=f"{stem}_explained.png",
             mime="image/png",
@@ -150,18 +174,13 @@ def _downloads(entry: Entry, say: Say, language: str) -> None:
         )
 
 
-def _progress(entry: Entry, say: Say) -> None:
-    """A bar that moves by itself, without drawing the page anew."""
+def _progress(entry: Entry) -> None:
+    """A bar that moves by itself, without redrawing the page."""
 
     def draw() -> None:
         task = entry.explanation
         if task is not None and task.pending:
-            text = say("Explaining…") if task.state == "running" else say("Waiting to be explained…")
+            text = _("Explaining…") if task.state == "running" else _("Waiting to be explained…")
             st.progress(min(1.0, task.progress), text=text)
 
-    st.fragment(draw, run_every=POLL_SECONDS, key=f"progress_{entry.photograph.id}")()
-
-
-def plain(text: str) -> str:
-    """``text`` escaped for Streamlit's Markdown: names of files and answers may hold its special characters."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+    st.fragment(in_current_language(draw), run_every=POLL_SECONDS, key=f"progress_{entry.photograph.id}")()

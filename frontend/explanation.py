@@ -1,6 +1,6 @@
-"""An explanation on the whole photograph, as HTML: two pictures that zoom in step, and what they show in words.
+"""An explanation on the whole photograph, as HTML: two pictures that zoom together, and what they show in words.
 
-``component.show`` puts it on the page; in a file, ``viewer.STYLE`` goes before it and ``viewer.SCRIPT`` after it.
+It needs ``viewer.CSS`` and ``viewer.SET_UP``; in a file, ``viewer.STYLE`` before it and ``viewer.SCRIPT`` after it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from PIL import Image
 from api.answer import ExplanationFigures, Regions
 from api.photograph import Square
 from api.pictures import read_map
-from frontend.judgement import judge, rows
-from frontend.language import Say, number
-from frontend.seen import data_address, for_view, unseen
+from frontend.crop import for_view, unseen
+from frontend.i18n import _, number
+from frontend.photographs import data_url
+from frontend.reliability import assess, rows
 from frontend.shapes import Shape, shapes
-from frontend.viewer import AGAINST, FOR
+from frontend.viewer import CONTRADICTING, SUPPORTING
 
 STRONGEST = 5
 """Regions that are numbered on the picture and listed; as many as the service outlines."""
@@ -25,16 +26,14 @@ MIN_RELATIVE_WEIGHT = 0.1
 """A region is one of the strongest only with at least this share of the greatest weight; as in the service."""
 
 
-def view(
-    photograph: Image.Image, prediction: str, figures: ExplanationFigures, say: Say, id: str, level: int = 4
-) -> str:
+def view(photograph: Image.Image, prediction: str, figures: ExplanationFigures, id: str, level: int = 4) -> str:
     """The explanation of a photograph.
 
     Args:
         photograph: upright, in full size.
         prediction: the diagnosis that is explained.
         figures: ``details.explanation`` of the answer.
-        id: in letters and digits; tells it from others on the same page.
+        id: in letters and digits, unique on the page.
         level: of the headings.
 
     Raises:
@@ -46,57 +45,55 @@ def view(
     if len(regions.standard_errors) != len(regions.weights) or any(n >= len(regions.weights) for n in drawn):
         raise ValueError("the answer has regions without a weight")
     ranks = rank(regions.weights)
-    names = {n: name(ranks[n], regions.weights[n], regions.standard_errors[n], prediction, say) for n in drawn}
-    judgement = judge(figures, say)
-    heading = f"<h{level}>{escape(judgement.heading)}</h{level}>"
-    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in judgement.sentences)
+    names = {n: name(ranks[n], regions.weights[n], regions.standard_errors[n], prediction) for n in drawn}
+    reliability = assess(figures)
+    heading = f"<h{level}>{escape(reliability.heading)}</h{level}>"
+    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in reliability.sentences)
     return (
-        f'<div class="mlbio-x" data-view="heat">{heading}{sentences}{_tools(say, id)}'
-        f"{_pictures(shown, drawn, regions, ranks, names, prediction, say)}"
-        f"{_key(regions.weights, prediction, say)}"
-        f'<div class="mlbio-x-tables">{_strongest(figures, ranks, say)}{_pairs(figures, ranks, say)}</div>'
-        f"{_figures(figures, say)}</div>"
+        f'<div class="mlbio-x" data-view="heat">{heading}{sentences}{_tools(id)}'
+        f"{_pictures(shown, drawn, regions, ranks, names, prediction)}"
+        f"{_legend(regions.weights, prediction)}"
+        f'<div class="mlbio-x-tables">{_strongest(figures, ranks)}{_pairs(figures, ranks)}</div>'
+        f"{_figures(figures)}</div>"
     )
 
 
 def rank(weights: list[float]) -> list[int]:
-    """The number by which people know each region: 1 for the greatest weight, whatever its sign."""
+    """The number shown for each region: 1 for the greatest weight, whatever its sign."""
     order = sorted(range(len(weights)), key=lambda n: -abs(weights[n]))
     return [order.index(n) + 1 for n in range(len(weights))]
 
 
 def strongest(weights: list[float]) -> list[int]:
-    """Regions that are worth naming, the strongest first."""
+    """The regions worth naming, the strongest first."""
     order = sorted(range(len(weights)), key=lambda n: -abs(weights[n]))
     most = max(map(abs, weights), default=0.0)
     return [n for n in order[:STRONGEST] if abs(weights[n]) >= MIN_RELATIVE_WEIGHT * most and weights[n] != 0]
 
 
 def supporting(weights: list[float]) -> list[int]:
-    """The strongest of the regions that speak for the diagnosis."""
+    """The strongest of the regions that support the diagnosis."""
     return [n for n in strongest([max(0.0, w) for w in weights]) if weights[n] > 0]
 
 
 def named_in_tables(regions: Regions) -> set[int]:
-    """The regions that the tables name, which the picture therefore numbers."""
+    """The regions in the tables, which the picture therefore numbers."""
     return {*strongest(regions.weights), *(n for pair in regions.pairs for n in pair.regions)}
 
 
-def name(rank: int, weight: float, error: float, prediction: str, say: Say) -> str:
-    """Such as ``Region 3: +0.42 ± 0.05 for melanoma``."""
+def name(rank: int, weight: float, error: float, prediction: str) -> str:
+    """Such as ``Region 3: +0.42 ± 0.05, supports melanoma``."""
     text = (
-        say("Region {number}: {weight} ± {error} for {diagnosis}")
+        _("Region {number}: {weight} ± {error}, supports {diagnosis}")
         if weight >= 0
-        else say("Region {number}: {weight} ± {error} against {diagnosis}")
+        else _("Region {number}: {weight} ± {error}, contradicts {diagnosis}")
     )
-    return text.format(
-        number=rank, weight=signed(weight, say), error=number(error, 2, say), diagnosis=say(prediction).lower()
-    )
+    return text.format(number=rank, weight=signed(weight), error=number(error, 2), diagnosis=_(prediction).lower())
 
 
-def signed(value: float, say: Say) -> str:
-    """``value`` with two decimals, and its sign always."""
-    return ("−" if value < 0 else "+") + number(abs(value), 2, say)
+def signed(value: float) -> str:
+    """``value`` with two decimals, always with a sign."""
+    return ("−" if value < 0 else "+") + number(abs(value), 2)
 
 
 def _pictures(
@@ -106,19 +103,18 @@ def _pictures(
     ranks: list[int],
     names: dict[int, str],
     prediction: str,
-    say: Say,
 ) -> str:
     weights = regions.weights
     width, height = shown.size
-    image = f'<image href="{data_address(shown)}" width="{width}" height="{height}"/>'
+    image = f'<image href="{data_url(shown)}" width="{width}" height="{height}"/>'
     dimmed = f'<path d="{unseen(shown.size)}" fill="#000" fill-opacity=".45" pointer-events="none"/>'
     most = max(map(abs, weights), default=0.0) or 1.0
-    named, kept = named_in_tables(regions), supporting(weights)
-    outlined = {*strongest(weights), *kept}
-    silent, areas, numbers = [], [], []
+    named, supports = named_in_tables(regions), supporting(weights)
+    outlined = {*strongest(weights), *supports}
+    plain, areas, numbers = [], [], []
     for n, shape in drawn.items():
         area = f'<path class="mlbio-x-region" data-region="{n}" d="{shape.path}"'
-        silent.append(area + "/>")
+        plain.append(area + "/>")
         sign = "plus" if weights[n] >= 0 else "minus"
         strong = " mlbio-x-strong" if n in outlined else ""
         focus = ' tabindex="0"' if n in named else ""
@@ -129,37 +125,37 @@ def _pictures(
         )
         if n in named:
             x, y = shape.centre
-            hidden = "" if n in kept else " mlbio-x-hidden"
+            hidden = "" if n in supports else " mlbio-x-hidden"
             place = f"translate({x:.0f} {y:.0f}) scale({max(width, height) / 32:.0f})"
             numbers.append(
                 f'<text class="mlbio-x-number{hidden}" aria-hidden="true" data-at="{x:.0f} {y:.0f}" '
                 f'transform="{place}">{ranks[n]}</text>'
             )
-    veil = f"M0 0H{width}V{height}H0Z" + "".join(drawn[n].path for n in kept if n in drawn)
+    veil = f"M0 0H{width}V{height}H0Z" + "".join(drawn[n].path for n in supports if n in drawn)
     views = (
-        (say("The photograph; what lies outside the square was not seen"), "".join(silent)),
+        (_("The photograph; what lies outside the square was not seen"), "".join(plain)),
         (
-            say("What speaks for and against {diagnosis}").format(diagnosis=say(prediction).lower()),
+            _("What supports and what contradicts {diagnosis}").format(diagnosis=_(prediction).lower()),
             f'{"".join(areas)}<path class="mlbio-x-veil" fill-rule="evenodd" d="{veil}"/>{"".join(numbers)}',
         ),
     )
     if width == height:
-        views = ((say("The photograph"), views[0][1]), views[1])
+        views = ((_("The photograph"), views[0][1]), views[1])
     figures = "".join(
         f'<figure><svg class="mlbio-x-view" viewBox="0 0 {width} {height}" role="group" tabindex="0" '
         f'aria-label="{escape(caption)}"><g>{image}{dimmed if width != height else ""}{content}</g></svg>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
         for caption, content in views
     )
-    hint = escape(say("Point at a region, or tap it, to see its weight."))
+    hint = escape(_("Point at a region, or tap it, to see its weight."))
     return (
         f'<div class="mlbio-x-pair">{figures}</div><p class="mlbio-x-name" role="status" data-hint="{hint}">{hint}</p>'
     )
 
 
-def _tools(say: Say, id: str) -> str:
-    """Choice of the view, opacity and zoom."""
-    choices = (("heat", say("Heat map")), ("outlines", say("Outlines")), ("hide", say("Hide the rest")))
+def _tools(id: str) -> str:
+    """The choice of view, opacity and zoom."""
+    choices = (("heat", _("Heat map")), ("outlines", _("Outlines")), ("hide", _("Hide the rest")))
     radios = "".join(
         f'<label><input type="radio" name="view-{escape(id)}" value="{value}"{" checked" * (value == "heat")}>'
         f"{escape(label)}</label>"
@@ -168,59 +164,59 @@ def _tools(say: Say, id: str) -> str:
     buttons = "".join(
         f'<button type="button" data-zoom="{factor}" aria-label="{escape(label)}">{sign}</button>'
         for factor, sign, label in (
-            (1.4, "+", say("Zoom in")),
-            (0.714, "−", say("Zoom out")),
-            (0, "1:1", say("Whole picture")),
+            (1.4, "+", _("Zoom in")),
+            (0.714, "−", _("Zoom out")),
+            (0, "1:1", _("Whole picture")),
         )
     )
+    view_label, opacity = _("View"), _("Opacity")
     return (
-        f'<div class="mlbio-x-tools"><fieldset><legend>{escape(say("View"))}</legend>{radios}</fieldset>'
-        f'<label>{escape(say("Opacity"))} <input type="range" min="0" max="100" value="60"></label>'
+        f'<div class="mlbio-x-tools"><fieldset><legend>{escape(view_label)}</legend>{radios}</fieldset>'
+        f'<label>{escape(opacity)} <input type="range" min="0" max="100" value="60"></label>'
         f"<span>{buttons}</span></div>"
     )
 
 
-def _key(weights: list[float], prediction: str, say: Say) -> str:
+def _legend(weights: list[float], prediction: str) -> str:
     """What the colours mean."""
-    most = number(max(map(abs, weights), default=0.0), 2, say)
+    most = number(max(map(abs, weights), default=0.0), 2)
     texts = (
-        (FOR, say("for {diagnosis}, up to +{most}")),
-        (AGAINST, say("against {diagnosis}, up to −{most}")),
+        (SUPPORTING, _("supports {diagnosis}, up to +{most}")),
+        (CONTRADICTING, _("contradicts {diagnosis}, up to −{most}")),
     )
     swatches = "".join(
         f'<span class="mlbio-x-key"><i><b style="background:linear-gradient(90deg,transparent,{colour})"></b></i>'
-        f"{escape(text.format(diagnosis=say(prediction).lower(), most=most))}</span>"
+        f"{escape(text.format(diagnosis=_(prediction).lower(), most=most))}</span>"
         for colour, text in texts
     )
-    unit = say("Weights are in log-odds, ± their standard error.")
+    unit = _("Weights are in log-odds, ± their standard error.")
     return f"<p>{swatches}</p><p>{escape(unit)}</p>"
 
 
-def _strongest(figures: ExplanationFigures, ranks: list[int], say: Say) -> str:
+def _strongest(figures: ExplanationFigures, ranks: list[int]) -> str:
     weights, errors = figures.regions.weights, figures.regions.standard_errors
+    supports, contradicts = _("supports"), _("contradicts")
     body = "".join(
-        f'<tr><th scope="row">{ranks[n]}</th><td class="mlbio-x-figure">{signed(weights[n], say)} ± '
-        f"{number(errors[n], 2, say)}</td><td>{escape(say('for') if weights[n] > 0 else say('against'))}</td></tr>"
+        f'<tr><th scope="row">{ranks[n]}</th><td class="mlbio-x-figure">{signed(weights[n])} ± '
+        f"{number(errors[n], 2)}</td><td>{escape(supports if weights[n] > 0 else contradicts)}</td></tr>"
         for n in strongest(weights)
     )
-    heads = (say("Region"), say("Weight"), say("Speaks"))
-    return _table(say("Strongest regions"), heads, body) if body else ""
+    heads = (_("Region"), _("Weight"), _("Effect"))
+    return _table(_("Strongest regions"), heads, body) if body else ""
 
 
-def _pairs(figures: ExplanationFigures, ranks: list[int], say: Say) -> str:
+def _pairs(figures: ExplanationFigures, ranks: list[int]) -> str:
     pairs = [p for p in figures.regions.pairs if all(0 <= n < len(ranks) for n in p.regions)]
     body = ""
     for pair in pairs:
         first, second = sorted(ranks[n] for n in pair.regions)
-        meaning = (
-            say("these two speak only together") if pair.interaction > 0 else say("one can stand in for the other")
-        )
+        meaning = _("the two matter only together") if pair.interaction > 0 else _("either can replace the other")
         body += (
             f'<tr><th scope="row">{first} + {second}</th>'
-            f'<td class="mlbio-x-figure">{signed(pair.interaction, say)}</td><td>{escape(meaning)}</td></tr>'
+            f'<td class="mlbio-x-figure">{signed(pair.interaction)}</td><td>{escape(meaning)}</td></tr>'
         )
-    heads = (say("Regions"), say("Interaction"), say("Meaning"))
-    return _table(say("Strongest pairs"), heads, body) if body else ""
+    heads = (_("Regions"), _("Interaction"), _("Meaning"))
+    return _table(_("Strongest pairs"), heads, body) if body else ""
 
 
 def _table(caption: str, heads: tuple[str, ...], body: str) -> str:
@@ -228,9 +224,9 @@ def _table(caption: str, heads: tuple[str, ...], body: str) -> str:
     return f"<table><caption>{escape(caption)}</caption><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _figures(figures: ExplanationFigures, say: Say) -> str:
+def _figures(figures: ExplanationFigures) -> str:
     lines = "".join(
-        f'<tr><th scope="row">{escape(label)}</th><td>{escape(value)}</td></tr>' for label, value in rows(figures, say)
+        f'<tr><th scope="row">{escape(label)}</th><td>{escape(value)}</td></tr>' for label, value in rows(figures)
     )
-    summary = escape(say("The figures behind it"))
+    summary = escape(_("All figures"))
     return f"<details><summary>{summary}</summary><table><tbody>{lines}</tbody></table></details>"

@@ -1,4 +1,4 @@
-"""Several photographs: a table to sort, filter and keep, and which cards are shown below it."""
+"""Several photographs: a table to sort, filter and download, and which cards are shown below it."""
 
 from __future__ import annotations
 
@@ -8,145 +8,146 @@ import pandas as pd
 import streamlit as st
 
 from api.classes import CLASSES
-from frontend.card import plain
-from frontend.language import Say, percent
+from frontend.card import escape_markdown
+from frontend.ground_truth import Comparison, TruthError, compare, read_truth
+from frontend.i18n import _, in_current_language, ngettext, percent
 from frontend.style import scroll_script
 from frontend.table import Row, row, to_csv, to_zip
-from frontend.truth import Comparison, TruthError, compare, read_truth
-from frontend.work import Entry, Work
+from frontend.tasks import Entry
 
-PAGE = 10
-"""Cards at once: hundreds would make the browser slow."""
+CARDS_PER_PAGE = 10
+"""Hundreds would make the browser slow."""
 
 
-def show(entries: Sequence[Entry], work: Work, say: Say, language: str) -> Sequence[Entry]:
-    """Draw the table if there are several photographs; the photographs whose cards are to be shown."""
+def show(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Draw the table if there are several photographs; return those whose cards are to be shown."""
     if len(entries) < 2:
         return entries
-    st.header(say("{count} photographs").format(count=len(entries)), anchor=False)
-    rows = [row(entry, say) for entry in entries]
+    count = len(entries)
+    st.header(ngettext("{count} photograph", "{count} photographs", count).format(count=count), anchor=False)
+    rows = [row(entry) for entry in entries]
     filters = {
-        "all": say("All"),
-        "malignant": say("Flagged as malignant"),
-        "unlike": say("Unlike the training photographs"),
-        "failed": say("Failed"),
+        "all": _("All"),
+        "malignant": _("Flagged as malignant"),
+        "unlike": _("Unlike the training photographs"),
+        "failed": _("Failed"),
     }
-    wanted = st.segmented_control(
-        say("Show"), list(filters), default="all", required=True, key="filter", format_func=filters.__getitem__
+    chosen = st.segmented_control(
+        _("Show"), list(filters), default="all", required=True, key="filter", format_func=filters.__getitem__
     )
-    kept = [(e, r) for e, r in zip(entries, rows, strict=True) if _passes(r, wanted or "all")]
-    if not kept:
-        st.caption(say("There are none."))
+    matching = [(e, r) for e, r in zip(entries, rows, strict=True) if _matches(r, chosen or "all")]
+    if not matching:
+        st.caption(_("None."))
     else:
-        _table(kept, say)
-    _downloads(entries, say, language)
-    _truth(entries, say)
-    return _page([e for e, _ in kept], say)
+        _table(matching)
+    _downloads(entries)
+    _ground_truth(entries)
+    return _page([e for e, r in matching])
 
 
-def _passes(r: Row, wanted: str) -> bool:
+def _matches(row: Row, filter: str) -> bool:
     return {
         "all": True,
-        "malignant": bool(r.malignant),
-        "unlike": bool(r.unlike),
-        "failed": r.error is not None,
-    }[wanted]
+        "malignant": bool(row.malignant),
+        "unlike": bool(row.unlike),
+        "failed": row.error is not None,
+    }[filter]
 
 
-def _table(kept: Sequence[tuple[Entry, Row]], say: Say) -> None:
-    """The table; choosing a row brings its card into view."""
+def _table(matching: Sequence[tuple[Entry, Row]]) -> None:
+    """The table; selecting a row scrolls to its card."""
+    rows = [r for e, r in matching]
     frame = pd.DataFrame(
         {
-            "picture": [e.icon if e.diagnosis.answer else None for e, _ in kept],
-            "file": [r.file for _, r in kept],
-            "diagnosis": [r.diagnosis or r.error or "…" for _, r in kept],
-            "probability": [r.probability for _, r in kept],
-            "malignant": [r.malignant_probability for _, r in kept],
-            "flag": [bool(r.malignant) for _, r in kept],
-            "unlike": [bool(r.unlike) for _, r in kept],
-            "stability": [r.stability for _, r in kept],
+            "picture": [e.thumbnail if e.diagnosis.answer else None for e, r in matching],
+            "file": [r.file for r in rows],
+            "diagnosis": [r.diagnosis or r.error or "…" for r in rows],
+            "probability": [r.probability for r in rows],
+            "malignant": [r.malignant_probability for r in rows],
+            "flag": [bool(r.malignant) for r in rows],
+            "unlike": [bool(r.unlike) for r in rows],
+            "stability": [r.stability for r in rows],
         }
     )
     column = st.column_config
     event = st.dataframe(
         frame,
         hide_index=True,
-        height=min(38 + 44 * len(kept), 450),
+        height=min(38 + 44 * len(rows), 450),
         row_height=44,
         key="table",
         on_select="rerun",
         selection_mode="single-row",
-        alt=say("The photographs with their diagnoses"),
+        alt=_("The photographs with their diagnoses"),
         column_config={
-            "picture": column.ImageColumn(say("Picture"), width="small"),
-            "file": column.TextColumn(say("File")),
-            "diagnosis": column.TextColumn(say("Diagnosis")),
-            "probability": column.NumberColumn(say("Probability"), format="percent"),
-            "malignant": column.NumberColumn(say("Malignant"), format="percent"),
-            "flag": column.CheckboxColumn(say("Flagged")),
-            "unlike": column.CheckboxColumn(say("Unlike")),
-            "stability": column.NumberColumn(say("Stability"), format="percent"),
+            "picture": column.ImageColumn(_("Picture"), width="small"),
+            "file": column.TextColumn(_("File")),
+            "diagnosis": column.TextColumn(_("Diagnosis")),
+            "probability": column.NumberColumn(_("Probability"), format="percent"),
+            "malignant": column.NumberColumn(_("Malignant"), format="percent"),
+            "flag": column.CheckboxColumn(_("Flagged")),
+            "unlike": column.CheckboxColumn(_("Unlike")),
+            "stability": column.NumberColumn(_("Stability"), format="percent"),
         },
     )
-    st.caption(say("Click a heading to sort, or the box before a row to see its photograph."))
-    chosen = event.selection.rows
-    if chosen and chosen[0] < len(kept) and chosen != st.session_state.get("chosen"):
-        st.session_state.page = chosen[0] // PAGE + 1
+    st.caption(_("Click a heading to sort, or the box next to a row to show its photograph."))
+    selected = event.selection.rows
+    if selected and selected[0] < len(rows) and selected != st.session_state.get("selected"):
+        st.session_state.page = selected[0] // CARDS_PER_PAGE + 1
         st.session_state.scrolls = st.session_state.get("scrolls", 0) + 1
-        st.session_state.scroll_script = scroll_script(kept[chosen[0]][0].photograph.id, st.session_state.scrolls)
-    st.session_state.chosen = chosen
+        id = matching[selected[0]][0].photograph.id
+        st.session_state.scroll_script = scroll_script(id, st.session_state.scrolls)
+    st.session_state.selected = selected
 
 
-def _downloads(entries: Sequence[Entry], say: Say, language: str) -> None:
+def _downloads(entries: Sequence[Entry]) -> None:
     with st.container(horizontal=True):
         st.download_button(
-            say("Table as CSV"), lambda: to_csv(entries), file_name="mlbio.csv", mime="text/csv", on_click="ignore"
+            _("Table as CSV"), lambda: to_csv(entries), file_name="mlbio.csv", mime="text/csv", on_click="ignore"
         )
         st.download_button(
-            say("Everything as ZIP"),
-            lambda: to_zip(entries, say, language),
+            _("Everything as ZIP"),
+            in_current_language(lambda: to_zip(entries)),
             file_name="mlbio.zip",
             mime="application/zip",
             on_click="ignore",
         )
 
 
-def _truth(entries: Sequence[Entry], say: Say) -> None:
-    """For teachers: the diagnoses beside the true ones."""
-    with st.expander(say("Compare with the true diagnoses")):
-        st.caption(
-            say("A CSV file with the columns file and dx; dx is one of {known}.").format(known=", ".join(CLASSES))
-        )
-        upload = st.file_uploader(say("True diagnoses"), type=["csv"], key="truth")
+def _ground_truth(entries: Sequence[Entry]) -> None:
+    """For teaching: how the diagnoses compare with the true ones."""
+    with st.expander(_("Compare with the true diagnoses")):
+        st.caption(_("A CSV file with the columns file and dx; dx is one of {codes}.").format(codes=", ".join(CLASSES)))
+        upload = st.file_uploader(_("True diagnoses"), type=["csv"], key="truth")
         if upload is None:
             return
         try:
-            comparison = compare(entries, read_truth(upload.getvalue(), say))
+            comparison = compare(entries, read_truth(upload.getvalue()))
         except TruthError as error:
-            st.error(plain(str(error)))
+            st.error(escape_markdown(str(error)))
             return
         if comparison is None:
-            st.warning(say("None of the files it lists has been uploaded."))
+            st.warning(_("None of the files it lists has been uploaded."))
             return
-        _confusion(comparison, say)
+        _comparison(comparison)
 
 
-def _confusion(comparison: Comparison, say: Say) -> None:
+def _comparison(comparison: Comparison) -> None:
     left, middle, right = st.columns(3)
-    left.metric(say("Photographs"), comparison.total)
-    middle.metric(say("Accuracy"), percent(comparison.accuracy, say))
-    right.metric(say("Balanced accuracy"), percent(comparison.balanced_accuracy, say))
+    left.metric(_("Photographs"), comparison.total)
+    middle.metric(_("Accuracy"), percent(comparison.accuracy))
+    right.metric(_("Balanced accuracy"), percent(comparison.balanced_accuracy))
     classes = [c for c in CLASSES if any(c in pair for pair in comparison.counts)]
-    counts = [[comparison.counts.get((true, seen), 0) for seen in classes] for true in classes]
-    names = [say(CLASSES[c]) for c in classes]
-    st.table(pd.DataFrame(counts, index=pd.Index(names, name=say("True ↓ Model →")), columns=names))
+    counts = [[comparison.counts.get((true, predicted), 0) for predicted in classes] for true in classes]
+    names = [_(CLASSES[c]) for c in classes]
+    st.table(pd.DataFrame(counts, index=pd.Index(names, name=_("True ↓ Model →")), columns=names))
 
 
-def _page(entries: Sequence[Entry], say: Say) -> Sequence[Entry]:
-    """The photographs of the chosen page."""
-    pages = max(1, -(-len(entries) // PAGE))
+def _page(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """The photographs of the current page."""
+    pages = max(1, -(-len(entries) // CARDS_PER_PAGE))
     if pages == 1:
         return entries
     st.session_state.page = min(st.session_state.get("page", 1), pages)
-    page = st.number_input(say("Page (of {count})").format(count=pages), 1, pages, key="page", width=200)
-    return entries[(page - 1) * PAGE : page * PAGE]
+    page = st.number_input(_("Page (of {count})").format(count=pages), 1, pages, key="page", width=200)
+    return entries[(page - 1) * CARDS_PER_PAGE : page * CARDS_PER_PAGE]

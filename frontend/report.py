@@ -1,4 +1,4 @@
-"""A report to print or keep: one HTML file with everything in it, which needs neither the page nor the network."""
+"""A report to print or keep: one self-contained HTML file, which needs neither the page nor the network."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from html import escape
 from PIL import Image
 
 from api.answer import Prediction
-from frontend import explanation, seen, verdict, viewer
-from frontend.language import Say, precision_name
+from frontend import crop, explanation, verdict, viewer
+from frontend.i18n import _, current_language, precision_name
 
 STYLE = """<style>
 :root { color-scheme: light; }
@@ -31,16 +31,15 @@ article { border-top: 1px solid #7b8a8c; padding: 1.2rem 0; }
 }
 </style>"""
 
-
 UNFOLD = """<script>
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
 </script>"""
-"""Paper cannot be unfolded."""
+"""Opens all ``<details>`` before printing: paper cannot be unfolded."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A photograph of a report.
+    """A photograph in a report.
 
     Attributes:
         name: of its file.
@@ -53,22 +52,17 @@ class Item:
     answer: Prediction
 
 
-def html(items: list[Item], made: datetime, say: Say, language: str) -> str:
-    """The report of one or several photographs.
-
-    Args:
-        made: when, for the heading.
-        language: ``en`` or ``fr``, which ``say`` speaks.
-    """
-    title = say("Report: {name}").format(name=items[0].name) if len(items) == 1 else say("Report on skin lesions")
-    when = say("Made on {date} by MLBIO.").format(date=f"{made:%Y-%m-%d %H:%M}")
-    disclaimer = say(
+def html(items: list[Item], created: datetime) -> str:
+    """The report on one or several photographs."""
+    title = _("Report: {name}").format(name=items[0].name) if len(items) == 1 else _("Report on skin lesions")
+    when = _("Created by MLBIO on {date}.").format(date=f"{created:%Y-%m-%d %H:%M}")
+    disclaimer = _(
         "For research and teaching only. This is not a medical device and does not replace an examination by a "
         "physician."
     )
-    articles = "".join(_article(item, i, say) for i, item in enumerate(items))
+    articles = "".join(_article(item, i) for i, item in enumerate(items))
     return (
-        f'<!DOCTYPE html><html lang="{escape(language)}"><head><meta charset="utf-8">'
+        f'<!DOCTYPE html><html lang="{current_language()}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title>{STYLE}{verdict.STYLE}{viewer.STYLE}</head><body><header>"
         f"<h1>{escape(title)}</h1><p>{escape(when)}</p><p><strong>{escape(disclaimer)}</strong></p></header>"
@@ -76,30 +70,31 @@ def html(items: list[Item], made: datetime, say: Say, language: str) -> str:
     )
 
 
-def _article(item: Item, index: int, say: Say) -> str:
+def _article(item: Item, index: int) -> str:
     details = item.answer.details or None
     figures = details.explanation if details else None
-    parts = [f"<h2>{escape(item.name)}</h2>", verdict.html(item.answer, say, level=3)]
+    parts = [f"<h2>{escape(item.name)}</h2>", verdict.html(item.answer, level=3)]
     if item.photograph is None:
-        parts.append(f"<p>{escape(say('This file cannot be shown.'))}</p>")
+        message = _("This file cannot be shown.")
+        parts.append(f"<p>{escape(message)}</p>")
     else:
-        if note := seen.note(item.photograph, say):
+        if note := crop.note(item.photograph):
             parts.append(f'<p class="mlbio-warning">{escape(note)}</p>')
         if figures is None:
-            parts.append(f'<div class="mlbio-alone">{seen.picture(item.photograph, item.name, say)}</div>')
+            parts.append(f'<div class="mlbio-alone">{crop.picture(item.photograph, item.name)}</div>')
         else:
-            view = explanation.view(item.photograph, item.answer.prediction, figures, say, id=f"report{index}", level=3)
+            view = explanation.view(item.photograph, item.answer.prediction, figures, id=f"report{index}", level=3)
             if details and details.out_of_distribution and details.out_of_distribution.flagged:
-                summary = escape(say("Show the explanation all the same"))
+                summary = escape(_("Show the explanation anyway"))
                 view = f"<details><summary>{summary}</summary>{view}</details>"
             parts.append(view)
     if details is not None:
-        facts = say("Model {architecture}, version {version}.").format(
+        facts = _("Model {architecture}, version {version}.").format(
             architecture=details.model.architecture, version=details.model.version
         )
         if figures is not None:
-            facts += " " + say("Precision of the explanation: {precision}.").format(
-                precision=precision_name(figures.precision, say)
+            facts += " " + _("Precision of the explanation: {precision}.").format(
+                precision=precision_name(figures.precision)
             )
         parts.append(f'<p class="mlbio-facts">{escape(facts)}</p>')
     return f"<article>{''.join(parts)}</article>"

@@ -1,4 +1,4 @@
-"""The photographs of a session as a table, and as files to keep."""
+"""The photographs of a session as a table, and as files to download."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
 from PIL import Image
 
-from api.answer import ExplanationFigures
 from api.flat import flat
 from api.photograph import ImageError, open_photograph
 from api.pictures import explanation_png
 from frontend import report
-from frontend.errors import in_words
-from frontend.language import Say, speaker
-from frontend.work import Entry
+from frontend.errors import describe
+from frontend.i18n import DEFAULT_LANGUAGE, _, use_language
+from frontend.tasks import Entry
 
 
 @dataclass(frozen=True)
 class Row:
-    """A photograph in numbers. What there is no answer for is None.
+    """A photograph in numbers; None where the answer lacks them.
 
     Attributes:
         malignant_probability, malignant: of the malignant diagnoses together; whether it is flagged.
@@ -46,61 +45,48 @@ class Row:
     error: str | None = None
 
 
-def row(entry: Entry, say: Say) -> Row:
-    """The row of a photograph; the diagnosis and the error in the person's language."""
+def row(entry: Entry) -> Row:
+    """The row of a photograph."""
     answer, name = entry.answer, entry.photograph.name
     if answer is None:
         error = entry.diagnosis.error
-        return Row(name, error=None if error is None else in_words(error, say))
+        return Row(name, error=None if error is None else describe(error))
     columns = flat(answer)
     plausible = answer.details.plausible if answer.details else None
-    figures = figures_of(entry)
     return Row(
         name,
-        say(answer.prediction),
+        _(answer.prediction),
         answer.probability,
         **{key: columns[key] for key in ("malignant_probability", "malignant", "novelty", "unlike")},
-        plausible="; ".join(map(say, plausible)) if plausible else None,
-        stability=figures.stability if figures else None,
+        plausible="; ".join(map(_, plausible)) if plausible else None,
+        stability=entry.figures.stability if entry.figures else None,
     )
 
 
-def figures_of(entry: Entry) -> ExplanationFigures | None:
-    """The figures of a photograph's explanation, if it has one."""
-    answer = entry.explanation.answer if entry.explanation else None
-    return (answer.details.explanation if answer.details else None) if answer else None
-
-
 def to_csv(entries: Iterable[Entry]) -> bytes:
-    """A line per photograph with English diagnoses, for programs, in UTF-8."""
+    """A line per photograph, in UTF-8; always in English, for programs."""
     file = io.StringIO()
     writer = csv.writer(file)
-    writer.writerow(Row.__dataclass_fields__)
-    for entry in entries:
-        writer.writerow([_cell(value) for value in vars(row(entry, speaker("en"))).values()])
+    writer.writerow([field.name for field in fields(Row)])
+    with use_language(DEFAULT_LANGUAGE):
+        for entry in entries:
+            writer.writerow([_cell(value) for value in asdict(row(entry)).values()])
     return file.getvalue().encode()
 
 
-def reports(entries: Iterable[Entry], say: Say, language: str) -> bytes:
+def to_report(entries: Iterable[Entry]) -> bytes:
     """One HTML file about all photographs that have an answer."""
     items = [report.Item(e.photograph.name, _decoded(e), e.answer) for e in entries if e.answer is not None]
-    return report.html(items, datetime.now(), say, language).encode() if items else b""
+    return report.html(items, datetime.now()).encode() if items else b""
 
 
-def _decoded(entry: Entry) -> Image.Image | None:
-    try:
-        return open_photograph(entry.photograph.content)
-    except ImageError:
-        return None
-
-
-def to_zip(entries: Iterable[Entry], say: Say, language: str) -> bytes:
+def to_zip(entries: Iterable[Entry]) -> bytes:
     """The table, the report and the pictures of the explanations."""
     entries = list(entries)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("mlbio.csv", to_csv(entries))
-        if report_file := reports(entries, say, language):
+        if report_file := to_report(entries):
             archive.writestr("report.html", report_file)
         for number, entry in enumerate(entries, 1):
             if entry.answer is not None and entry.answer.explain is not None:
@@ -108,6 +94,13 @@ def to_zip(entries: Iterable[Entry], say: Say, language: str) -> bytes:
                 name = f"{number:03d}_{PurePath(entry.photograph.name).stem}_explained.png"
                 archive.writestr(name, explanation_png(entry.answer.explain))
     return file.getvalue()
+
+
+def _decoded(entry: Entry) -> Image.Image | None:
+    try:
+        return open_photograph(entry.photograph.content)
+    except ImageError:
+        return None
 
 
 def _cell(value: Any) -> Any:

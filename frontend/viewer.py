@@ -1,9 +1,10 @@
-"""Style and script of the explanation's two pictures, which zoom and move in step. They need nothing of the network."""
+"""Style and script of the explanation's two pictures, which zoom and pan together. They load nothing."""
 
 from __future__ import annotations
 
-FOR, AGAINST = "#2f6fed", "#f2b705"
-"""Blue speaks for the diagnosis, yellow against it: skin is neither, and no colour blindness confuses them."""
+SUPPORTING, CONTRADICTING = "#2f6fed", "#f2b705"
+"""Colours of regions that support or contradict the diagnosis: skin is neither blue nor yellow, and no colour blindness
+confuses them."""
 
 CSS = f"""
 .mlbio-x {{ --a: .6; line-height: 1.45; margin-top: 1.4rem; }}
@@ -15,15 +16,15 @@ CSS = f"""
 .mlbio-x svg.mlbio-x-view {{ display: block; width: 100%; border-radius: .4rem; background: #111; cursor: grab;
   touch-action: pan-y; overflow: hidden; }}
 .mlbio-x.mlbio-x-zoomed svg.mlbio-x-view {{ touch-action: none; }}
-.mlbio-x svg.mlbio-x-view:focus-visible {{ outline: 3px solid {FOR}; outline-offset: 2px; }}
+.mlbio-x svg.mlbio-x-view:focus-visible {{ outline: 3px solid {SUPPORTING}; outline-offset: 2px; }}
 .mlbio-x-region {{ fill: transparent; stroke: none; vector-effect: non-scaling-stroke; outline: none; }}
 .mlbio-x-region.mlbio-x-on, .mlbio-x-region:focus-visible {{ stroke: #fff; stroke-width: 3; }}
-.mlbio-x-plus .mlbio-x-heat {{ fill: {FOR}; }}
-.mlbio-x-minus .mlbio-x-heat {{ fill: {AGAINST}; }}
+.mlbio-x-plus .mlbio-x-heat {{ fill: {SUPPORTING}; }}
+.mlbio-x-minus .mlbio-x-heat {{ fill: {CONTRADICTING}; }}
 .mlbio-x-heat {{ pointer-events: none; fill-opacity: calc(var(--a) * var(--w)); }}
 .mlbio-x-line {{ pointer-events: none; fill: none; vector-effect: non-scaling-stroke; stroke-opacity: 0; }}
-.mlbio-x-plus .mlbio-x-line {{ stroke: {FOR}; stroke-width: 3; }}
-.mlbio-x-minus .mlbio-x-line {{ stroke: {AGAINST}; stroke-width: 2.5; stroke-dasharray: 7 4; }}
+.mlbio-x-plus .mlbio-x-line {{ stroke: {SUPPORTING}; stroke-width: 3; }}
+.mlbio-x-minus .mlbio-x-line {{ stroke: {CONTRADICTING}; stroke-width: 2.5; stroke-dasharray: 7 4; }}
 .mlbio-x-veil {{ display: none; pointer-events: none; fill: #202427; fill-opacity: calc(.4 + .6 * var(--a)); }}
 .mlbio-x[data-view=outlines] .mlbio-x-heat, .mlbio-x[data-view=hide] .mlbio-x-heat {{ fill-opacity: 0; }}
 .mlbio-x[data-view=outlines] .mlbio-x-strong .mlbio-x-line {{ stroke-opacity: calc(.4 + .6 * var(--a)); }}
@@ -36,10 +37,10 @@ CSS = f"""
 .mlbio-x-tools fieldset label {{ margin-right: .9rem; }}
 .mlbio-x-tools legend {{ float: left; padding: 0 .6rem 0 0; font-weight: 600; line-height: 1.6rem; }}
 .mlbio-x-tools label {{ display: inline-flex; gap: .35rem; align-items: center; min-height: 1.6rem; }}
-.mlbio-x-tools input {{ accent-color: {FOR}; }}
+.mlbio-x-tools input {{ accent-color: {SUPPORTING}; }}
 .mlbio-x-tools button {{ font: inherit; color: inherit; background: none; border: 1px solid #7b8a8c;
   border-radius: .3rem; min-width: 2rem; min-height: 2rem; padding: 0 .5rem; cursor: pointer; }}
-.mlbio-x-tools button:focus-visible {{ outline: 3px solid {FOR}; outline-offset: 1px; }}
+.mlbio-x-tools button:focus-visible {{ outline: 3px solid {SUPPORTING}; outline-offset: 1px; }}
 .mlbio-x-key {{ display: inline-flex; gap: .4rem; align-items: center; margin-right: 1rem; }}
 .mlbio-x-key i {{ width: 2.6rem; height: .8rem; border: 1px solid #7b8a8c; border-radius: .2rem;
   print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
@@ -130,7 +131,7 @@ function setUp(root) {
     for (const end of ["pointerup", "pointercancel"]) view.addEventListener(end, (e) => touches.delete(e.pointerId));
     view.addEventListener("pointerleave", (e) => { if (!touches.size && e.pointerType === "mouse") show(null); });
     view.addEventListener("focusin", (e) => { if (e.target.dataset.region) show(e.target.dataset.region); });
-    // Two fingers zoom even where one scrolls the page.
+    // Two fingers zoom even where one finger scrolls the page.
     view.addEventListener("touchmove", (e) => { if (e.touches.length > 1) e.preventDefault(); }, {passive: false});
     view.addEventListener("keydown", (e) => {
       const step = width / 10, moves = {ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step],
@@ -145,7 +146,7 @@ function setUp(root) {
   }
   for (const b of root.querySelectorAll("[data-zoom]"))
     b.addEventListener("click", () => zoom(Number(b.dataset.zoom)));
-  // While the page is drawn anew, the old view and the new one are there together, with the same names.
+  // While the page is redrawn, the old view and the new one coexist, with the same names.
   const mount = window.mlbioMounts = (window.mlbioMounts ?? 0) + 1;
   for (const r of root.querySelectorAll("input[type=radio]")) {
     r.name += `-${mount}`;
@@ -157,6 +158,6 @@ function setUp(root) {
   draw();
 }
 """
-"""A function of one view's element."""
+"""Defines ``setUp``, a function of one view's element."""
 
 SCRIPT = f"<script>{SET_UP}\nfor (const root of document.querySelectorAll('.mlbio-x')) setUp(root);\n</script>"

@@ -50,7 +50,7 @@ ALERT = '[data-testid="stAlertContentError"]'
 
 @contextlib.contextmanager
 def streamlit(service_url: str, log: Path) -> Iterator[str]:
-    """The page on a free port, its log in ``log``; stopped by its own process id."""
+    """The page on a free port, its log in ``log``; stopped at the end."""
     port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -99,26 +99,26 @@ def open_page(browser: Chrome, url: str, language: str = "en", width: int = 1200
     )
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-    # Once more if need be: Chromium gives a page up when a network comes or goes (the containers' tests make some).
+    # With retries: Chromium abandons a page when a network interface appears or disappears, as the containers' do.
     for patience in (PATIENCE / 4, PATIENCE / 4, PATIENCE):
         browser.get(url)
         with contextlib.suppress(TimeoutException):
             wait(browser, patience).until(lambda b: b.find_elements("css selector", FILES))
             break
     else:
-        raise AssertionError(f"{url} does not show its page")
+        raise AssertionError(f"{url} does not load")
     wait_until_idle(browser)
 
 
 def wait_until_idle(browser: Chrome) -> None:
-    """The script has run to its end: nothing of the page is about to be replaced."""
+    """Wait until the script has finished, so that no part of the page is about to be replaced."""
     wait(browser).until(
         lambda b: b.find_elements("css selector", '[data-testid="stApp"][data-test-script-state="notRunning"]')
     )
 
 
 def upload(browser: Chrome, files: list[Path]) -> None:
-    """Add ``files`` and wait until their cards are there."""
+    """Add ``files`` and wait for their cards."""
     browser.find_element("css selector", FILES).send_keys("\n".join(map(str, files)))
     wait(browser).until(lambda b: {f.name for f in files} <= set(texts(b, "h3")))
     wait_until_idle(browser)
@@ -130,7 +130,7 @@ def button(browser: Chrome, text: str) -> WebElement:
 
 
 def click(browser: Chrome, text: str) -> None:
-    """Click the first button with this text, once it is there. The page may be drawn anew meanwhile."""
+    """Click the first button with this text, once it exists. The page may be redrawn in the meantime."""
 
     def clicked(b: Chrome) -> bool:
         found = button(b, text)
@@ -146,15 +146,15 @@ def click(browser: Chrome, text: str) -> None:
 
 
 def texts(browser: Chrome, selector: str) -> list[str]:
-    """Of all such elements at one moment: once more if the page is drawn anew meanwhile."""
+    """The texts of all such elements at one moment; tried again if the page is redrawn in the meantime."""
     for _ in range(20):
         with contextlib.suppress(StaleElementReferenceException):
             return [element.text.strip() for element in browser.find_elements("css selector", selector)]
-    raise AssertionError(f"{selector} is drawn anew without end")
+    raise AssertionError(f"{selector} is redrawn endlessly")
 
 
 def wait_for(browser: Chrome, selector: str, count: int) -> list[str]:
-    """Texts of the ``count`` elements, once they are there and the script has come to its end."""
+    """The texts of the ``count`` elements, once they exist and the script has finished."""
 
     def there(_: Chrome) -> bool:
         found = texts(browser, selector)
@@ -176,14 +176,14 @@ def downloads(browser: Chrome, folder: Path) -> None:
 
 
 def saved(browser: Chrome, text: str, file: Path) -> bytes:
-    """Click the first button with this text; the content of the ``file`` that the browser saves then."""
+    """Click the first button with this text; return the content of the ``file`` that the browser then saves."""
     click(browser, text)
     wait(browser).until(lambda _: file.exists())
     return file.read_bytes()
 
 
 def touch(browser: Chrome, kind: str, *points: tuple[float, float]) -> None:
-    """Fingers on the screen: ``kind`` is start, move or end; positions in pixels of the window."""
+    """Touch the screen: ``kind`` is start, move or end; positions are in pixels of the window."""
     browser.execute_cdp_cmd(
         "Input.dispatchTouchEvent",
         {
@@ -198,7 +198,7 @@ def natural_size(picture: WebElement) -> tuple[int, int]:
 
 
 def violations(browser: Chrome) -> list[str]:
-    """What axe-core finds wrong with the page as it is, by the rules of WCAG 2 A and AA."""
+    """The violations of WCAG 2 A and AA that axe-core finds on the page."""
     browser.execute_script(AXE)
     found = browser.execute_async_script(
         "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(arguments[0])"
@@ -207,7 +207,7 @@ def violations(browser: Chrome) -> list[str]:
 
 
 def picture(browser: Chrome, name: str) -> None:
-    """Save the whole page as a picture, to be looked at."""
+    """Save a screenshot of the whole page for inspection."""
     if os.environ.get("MLBIO_PICTURES"):
         data = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})["data"]
         keep(base64.b64decode(data), f"{name}.png")

@@ -61,7 +61,7 @@ def page(service, log) -> Iterator[str]:
 
 
 def test_an_example_is_classified_and_explained_and_nothing_is_asked_of_the_internet(browser, page, service, log):
-    browser.get_log("performance")  # what came before is read and forgotten
+    browser.get_log("performance")  # discard earlier entries
     open_page(browser, page)
     assert wait_for(browser, ".mlbio-status.mlbio-ready", 1) == ["The service is ready."]
     assert texts(browser, "h1") == ["Skin-lesion classifier"] and "not a medical device" in body(browser)
@@ -102,8 +102,8 @@ def test_an_example_is_classified_and_explained_and_nothing_is_asked_of_the_inte
 
 
 def test_several_photographs_on_a_dark_page(browser, page, service, example_images, tmp_path):
-    """Classified as they are dropped; explanations stop and go on; a click elsewhere ends nothing."""
-    broken = tmp_path / "notes.txt"  # of a type that no picture has, too
+    """They are classified as they are dropped; explanations stop and resume; a click elsewhere interrupts nothing."""
+    broken = tmp_path / "notes.txt"  # no image by its name either
     broken.write_text("this is no photograph")
     noise = tmp_path / "noise *1*.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(noise)
@@ -120,7 +120,7 @@ def test_several_photographs_on_a_dark_page(browser, page, service, example_imag
     click(browser, "High")
     click(browser, "Explain all")
     wait(browser).until(lambda b: any(v > 0 for v in shares(b)))
-    click(browser, "Medium")  # another setting: what runs goes on
+    click(browser, "Medium")  # a change of setting does not interrupt running explanations
     wait(browser).until(lambda b: shares(b))
     click(browser, "Stop all")
     wait(browser).until(lambda b: "Explain all" in body(b) and shares(b) == [])
@@ -133,7 +133,7 @@ def test_several_photographs_on_a_dark_page(browser, page, service, example_imag
     click_summary(browser, "Compare with the true diagnoses")
     browser.find_element("css selector", ".st-key-truth input[type=file]").send_keys(str(truth))
     right = sum(predict(service, f)["prediction"] == "Melanoma" for f in example_images[:2])
-    # Both at once: the page may be being drawn anew between two looks, as the last explanation has just come.
+    # Both in one look: the page may be redrawn between two, as the last explanation has just arrived.
     wait(browser).until(lambda b: {f"{50 * right:.1f}%", "Balanced accuracy"} <= set(body(b).splitlines()))
     assert violations(browser) == []
 
@@ -148,7 +148,7 @@ def test_a_phone_in_french(browser, page, tmp_path):
     """The browser's language is French; HEIC, turned and deep files are read; the verdict comes first."""
     wide = Image.linear_gradient("L").resize((300, 200)).convert("RGB")
     exif = Image.Exif()
-    exif[0x0112] = 6  # taken with the camera on its side: 300 x 200 is to be seen as 200 x 300
+    exif[0x0112] = 6  # taken with the camera on its side: 300 x 200 is shown as 200 x 300
     wide.save(tmp_path / "TURNED.JPG", exif=exif)
     Image.fromarray(np.asarray(wide.convert("L"), np.uint16) * 257).save(tmp_path / "deep *grey*.png")
     pillow_heif.from_pillow(wide).save(tmp_path / "iphone.heic")
@@ -184,7 +184,7 @@ def test_a_phone_in_french(browser, page, tmp_path):
 
 @pytest.mark.slow
 def test_a_hundred_photographs_in_french(browser, page, service, example_images, tmp_path):
-    """The table leads to the cards, which come in pages; filters; files and a printed report to keep."""
+    """The table leads to the cards, which are paged; filters; files to download and a printed report."""
     folder = tmp_path / "photographs"
     folder.mkdir()
     drawn = [Image.open(f) for f in example_images]
@@ -202,7 +202,7 @@ def test_a_hundred_photographs_in_french(browser, page, service, example_images,
     assert texts(browser, "h3")[:10] == [f.name for f in files[:10]]
     assert "Choisir des fichiers" in body(browser)
 
-    # The box before the row: the table is drawn on a canvas.
+    # The box next to the row: the table is drawn on a canvas.
     grid = browser.find_element("css selector", '[data-testid="stDataFrame"]')
     browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", grid)
     labels = {
@@ -248,7 +248,7 @@ def test_a_hundred_photographs_in_french(browser, page, service, example_images,
 
 @pytest.mark.slow
 def test_the_service_comes_back_on_a_small_phone(browser, service, example_images, tmp_path):
-    """It is said plainly that it is away; what was dropped is classified when it is there. Fingers look around."""
+    """The page says that the service is away, and classifies photographs once it is back. Touch gestures work."""
     gateway = Gateway(Settings(torchserve_url=service.torchserve_url))
     with streamlit(gateway.url, tmp_path / "streamlit.log") as url:
         open_page(browser, url, width=360)
@@ -281,7 +281,7 @@ def explanation_centre(browser) -> tuple[float, float]:
     )
 
 
-# Streamlit may draw the explanation anew between two steps, so each attempt looks for it again, as a finger would.
+# Streamlit may redraw the explanation between two steps, so each attempt finds it again.
 
 
 def tap_names_a_region(browser) -> bool:
@@ -303,7 +303,7 @@ def pinch_enlarges(browser) -> bool:
 
 
 def shares(browser) -> list[int]:
-    """How far the explanations are, in percent."""
+    """The progress of the explanations, in percent."""
     return browser.execute_script(
         "return [...document.querySelectorAll('[role=progressbar]')].map(e => Number(e.getAttribute('aria-valuenow')))"
     )

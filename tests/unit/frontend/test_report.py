@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from PIL import Image
 
 from frontend import report
-from frontend.language import speaker
+from frontend.i18n import use_language
 from tests.unit.frontend.answers import answer, figures
 
 WHEN = datetime(2026, 11, 25, 8, 30)
@@ -20,16 +20,16 @@ def one(name: str = "a.jpg", **changes) -> report.Item:
     return report.Item(name, PHOTOGRAPH, answer(**changes))
 
 
-def test_it_says_everything_of_a_photograph():
-    html = report.html([one(figures=figures())], WHEN, speaker("en"), "en")
+def test_it_says_everything_about_a_photograph():
+    html = report.html([one(figures=figures())], WHEN)
     for text in ("Report: a.jpg", "2026-11-25 08:30", "not a medical device", "Just above the malignant threshold"):
         assert text in html
     for text in ("Melanocytic nevi", "70.0%", "version 0123456789ab", "explanation: Medium", "Strongest pairs"):
         assert text in html
 
 
-def test_it_stands_alone():
-    html = report.html([one(figures=figures()), one("b.jpg")], WHEN, speaker("en"), "en")
+def test_it_is_self_contained():
+    html = report.html([one(figures=figures()), one("b.jpg")], WHEN)
     assert not re.search(r'(?:href|src)="(?!data:image/)', html)
     assert "@media print" in html and html.count("<article>") == 2
 
@@ -42,27 +42,28 @@ def test_its_headings_are_in_order():
             if re.fullmatch("h[1-6]", tag):
                 levels.append(int(tag[1]))
 
-    Headings().feed(report.html([one(figures=figures()), one("b.jpg", unlike=True)], WHEN, speaker("en"), "en"))
+    Headings().feed(report.html([one(figures=figures()), one("b.jpg", unlike=True)], WHEN))
     assert levels[0] == 1 and all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
 
 
 def test_views_of_several_photographs_do_not_share_their_controls():
-    html = report.html([one(figures=figures()), one(figures=figures())], WHEN, speaker("en"), "en")
+    html = report.html([one(figures=figures()), one(figures=figures())], WHEN)
     assert set(re.findall(r'type="radio" name="([^"]+)"', html)) == {"view-report0", "view-report1"}
 
 
 def test_what_is_not_reliable_is_folded_away():
-    html = report.html([one(figures=figures(), unlike=True)], WHEN, speaker("en"), "en")
+    html = report.html([one(figures=figures(), unlike=True)], WHEN)
     shown = re.sub(r"<details>.*?</details>", "", re.sub(r"<details>(?:(?!</?details>).)*</details>", "", html))
     assert "No reliable diagnosis" in shown and "Melanocytic nevi" not in shown and "melanocytic nevi" not in shown
 
 
-def test_it_speaks_french():
-    html = report.html([one(figures=figures(), unlike=True)], WHEN, speaker("fr"), "fr")
+def test_it_can_be_in_french():
+    with use_language("fr"):
+        html = report.html([one(figures=figures(), unlike=True)], WHEN)
     assert '<html lang="fr">' in html and "Pas de diagnostic fiable" in html and "Établi le 2026-11-25" in html
     assert "Strongest" not in html and "threshold" not in re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL)
 
 
-def test_names_are_escaped_and_a_file_that_cannot_be_shown_is_told():
-    html = report.html([report.Item("<script>x</script>", None, answer())], WHEN, speaker("en"), "en")
+def test_names_are_escaped_and_a_file_that_cannot_be_shown_is_mentioned():
+    html = report.html([report.Item("<script>x</script>", None, answer())], WHEN)
     assert "<script>x" not in html and "This file cannot be shown." in html

@@ -1,4 +1,4 @@
-"""Photographs as rows and files."""
+"""Photographs as rows, as files to download, and compared with the truth."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import pytest
 
 from api.answer import Details, Malignant, Model, OutOfDistribution, Prediction
 from api.client import RequestRefused
-from frontend.language import speaker
+from frontend.ground_truth import TruthError, compare, read_truth
+from frontend.i18n import use_language
 from frontend.photographs import Photograph
 from frontend.table import row, to_csv, to_zip
-from frontend.truth import TruthError, compare, read_truth
-from frontend.work import Entry, Task
-
-ENGLISH, FRENCH = speaker("en"), speaker("fr")
+from frontend.tasks import Entry, Task
 
 
 def entry(name: str = "a.jpg", diagnosis: str = "Melanoma", explain=None) -> Entry:
@@ -36,21 +34,24 @@ def failed(name: str = "b.jpg") -> Entry:
     return Entry(Photograph(name, name, b""), Task(state="failed", error=RequestRefused("the image is empty", 400)))
 
 
-def test_a_row_has_the_figures_of_the_answer_in_the_persons_language():
-    seen = row(entry(), FRENCH)
+def test_a_row_has_the_figures_of_the_answer_in_the_current_language():
+    with use_language("fr"):
+        seen = row(entry())
     assert (seen.diagnosis, seen.probability) == ("Mélanome", 0.5)
     assert (seen.malignant_probability, seen.malignant) == (0.6, True)
     assert (seen.novelty, seen.unlike, seen.stability, seen.error) == (1.5, True, None, None)
     assert seen.plausible == "Mélanome; Dermatofibrome"
 
 
-def test_a_failure_is_told_in_words():
-    assert row(failed(), ENGLISH).error == "This file is empty. Choose another one."
-    assert row(failed(), FRENCH).error == "Ce fichier est vide. Choisissez-en un autre."
+def test_a_failure_is_described_in_words():
+    assert row(failed()).error == "This file is empty. Choose another one."
+    with use_language("fr"):
+        assert row(failed()).error == "Ce fichier est vide. Choisissez-en un autre."
 
 
-def test_the_csv_has_a_line_for_each_photograph():
-    lines = list(csv.DictReader(io.StringIO(to_csv([entry(), failed()]).decode())))
+def test_the_csv_has_a_line_for_each_photograph_in_english():
+    with use_language("fr"):
+        lines = list(csv.DictReader(io.StringIO(to_csv([entry(), failed()]).decode())))
     assert [line["file"] for line in lines] == ["a.jpg", "b.jpg"]
     assert (lines[0]["diagnosis"], lines[0]["probability"], lines[1]["diagnosis"]) == ("Melanoma", "0.5", "")
     assert (lines[0]["plausible"], lines[1]["plausible"]) == ("Melanoma; Dermatofibroma", "")
@@ -63,13 +64,13 @@ def test_a_spreadsheet_runs_no_file_name():
 
 def test_the_zip_has_the_table_and_the_explained_pictures():
     two = [entry(explain=[[[1, 2, 3]]]), entry(explain=[[[1, 2, 3]]]), failed()]
-    with zipfile.ZipFile(io.BytesIO(to_zip(two, ENGLISH, "en"))) as archive:
+    with zipfile.ZipFile(io.BytesIO(to_zip(two))) as archive:
         assert archive.namelist() == ["mlbio.csv", "report.html", "001_a_explained.png", "002_a_explained.png"]
         assert archive.read("001_a_explained.png").startswith(b"\x89PNG")
 
 
 def test_the_truth_is_compared_with_the_diagnoses():
-    truth = read_truth(b"file,dx\na.jpg,mel\nb,nv\nfolder/C.JPG,nv\nd.jpg,bcc\n", ENGLISH)
+    truth = read_truth(b"file,dx\na.jpg,mel\nb,nv\nfolder/C.JPG,nv\nd.jpg,bcc\n")
     seen = [entry("a.jpg"), entry("b.png"), entry("c.jpg", "Melanocytic nevi"), entry("unknown.jpg")]
     comparison = compare(seen, truth)
     assert comparison is not None
@@ -80,8 +81,8 @@ def test_the_truth_is_compared_with_the_diagnoses():
 
 
 def test_a_spreadsheets_csv_is_read_too():
-    assert read_truth("\ufefffile;dx\na.jpg;Melanoma\n".encode(), ENGLISH) == {"a": "mel"}
-    assert read_truth(b"file;dx\ra;mel\rb;nv\r", ENGLISH) == {"a": "mel", "b": "nv"}  # Excel's for the Macintosh
+    assert read_truth("\ufefffile;dx\na.jpg;Melanoma\n".encode()) == {"a": "mel"}
+    assert read_truth(b"file;dx\ra;mel\rb;nv\r") == {"a": "mel", "b": "nv"}  # Excel's for the Macintosh
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,6 @@ def test_a_spreadsheets_csv_is_read_too():
         (b'file,dx\n"a,mel\n' + b"b,mel\n" * 30_000, "not a CSV file"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_why(content: bytes, words: str):
+def test_a_file_that_cannot_be_used_is_refused_with_a_reason(content: bytes, words: str):
     with pytest.raises(TruthError, match=words):
-        read_truth(content, ENGLISH)
+        read_truth(content)

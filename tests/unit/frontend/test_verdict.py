@@ -10,12 +10,10 @@ import pytest
 
 from api.answer import Malignant, Prediction
 from frontend import verdict
-from frontend.language import Say, speaker
-from frontend.viewer import CSS, FOR
+from frontend.i18n import use_language
+from frontend.viewer import CSS, SUPPORTING
 from tests.conftest import ROOT
 from tests.unit.frontend.answers import answer
-
-ENGLISH, FRENCH = speaker("en"), speaker("fr")
 
 
 def luminance(colour: str) -> float:
@@ -45,7 +43,7 @@ def test_bars_and_text_stand_out_in_both_themes(theme: str):
     colours = themes()[theme]
     for background in (colours["backgroundColor"], colours["secondaryBackgroundColor"]):
         assert contrast(colours["textColor"], background) >= 4.5
-        for bar in (verdict.BAR, verdict.ALARM, verdict.TRACK, FOR):
+        for bar in (verdict.BAR, verdict.ALARM, verdict.TRACK, SUPPORTING):
             assert contrast(bar, background) >= 3, (bar, background)
 
 
@@ -69,34 +67,46 @@ def test_text_has_the_themes_colour():
 )
 def test_the_malignant_probability_is_graded(probability: float, words: str):
     malignant = Malignant(probability, 0.07, probability >= 0.07)
-    assert verdict.grade(malignant, ENGLISH) == f"{words} the malignant threshold"
+    assert verdict.grade(malignant) == f"{words} the malignant threshold"
 
 
 def test_the_flag_decides_on_which_side_the_words_are():
     """The probability in the answer is rounded, and so can equal the threshold on either side."""
-    assert verdict.grade(Malignant(0.07, 0.07, False), ENGLISH).startswith("Below")
-    assert verdict.grade(Malignant(0.07, 0.07, True), ENGLISH).startswith("Just above")
+    assert verdict.grade(Malignant(0.07, 0.07, False)).startswith("Below")
+    assert verdict.grade(Malignant(0.07, 0.07, True)).startswith("Just above")
 
 
-def test_malignant_or_not_stands_above_the_diagnosis():
-    html = verdict.html(answer(0.98), ENGLISH)
+def test_malignant_or_not_comes_before_the_diagnosis():
+    html = verdict.html(answer(0.98))
     assert html.index("Far above the malignant threshold") < html.index("Melanocytic nevi")
     assert re.findall(r"<h4.*?>(.*?)</h4>", html) == ["Far above the malignant threshold", "Melanocytic nevi"]
     assert "width:98.00%" in html and "left:7.00%" in html
     assert "94.7% of the malignant ones and 32.0% of the others" in html
 
 
-def test_an_older_service_tells_no_rates():
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "<p>Melanoma, basal cell carcinoma and actinic keratoses together: 98.0%.</p>"),
+        ("fr", "<p>Mélanome, carcinome basocellulaire et kératoses actiniques ensemble\u00a0: 98,0\u00a0%.</p>"),
+    ],
+)
+def test_the_malignant_diagnoses_are_named(language: str, words: str):
+    with use_language(language):
+        assert words in verdict.html(answer(0.98))
+
+
+def test_an_older_service_reports_no_rates():
     details = answer().details
     assert details
     malignant = msgspec.json.decode(b'{"probability":0.1,"threshold":0.07,"flagged":true}', type=Malignant)
     older = msgspec.structs.replace(answer(), details=msgspec.structs.replace(details, malignant=malignant))
-    html = verdict.html(older, ENGLISH)
+    html = verdict.html(older)
     assert "Just above" in html and "Of the test photographs" not in html
 
 
 def test_a_picture_unlike_the_training_photographs_has_no_reliable_diagnosis():
-    html = verdict.html(answer(0.98, unlike=True), ENGLISH)
+    html = verdict.html(answer(0.98, unlike=True))
     before, folded = html.split("<details>")
     assert "<h4>No reliable diagnosis</h4>" in before
     assert "Melanocytic nevi" not in before and "malignant threshold" not in before and "width:" not in before
@@ -104,29 +114,32 @@ def test_a_picture_unlike_the_training_photographs_has_no_reliable_diagnosis():
 
 
 @pytest.mark.parametrize(
-    ("say", "words"),
+    ("language", "words"),
     [
-        (ENGLISH, "Cannot be excluded: melanocytic nevi, melanoma"),
-        (FRENCH, "Ne peuvent être exclus\u00a0: nævus mélanocytaires, mélanome"),
+        ("en", "Cannot be excluded: melanocytic nevi, melanoma"),
+        ("fr", "Ne peuvent être exclus\u00a0: nævus mélanocytaires, mélanome"),
     ],
 )
-def test_what_cannot_be_excluded_follows_the_diagnosis(say: Say, words: str):
-    html = verdict.html(answer(plausible=["Melanocytic nevi", "Melanoma"]), say)
+def test_what_cannot_be_excluded_follows_the_diagnosis(language: str, words: str):
+    plausible = ["Melanocytic nevi", "Melanoma"]
+    with use_language(language):
+        html = verdict.html(answer(plausible=plausible))
+        unlike = verdict.html(answer(plausible=plausible, unlike=True))
     assert f'<p class="mlbio-plausible">{words}</p><dl' in html
-    folded = verdict.html(answer(plausible=["Melanocytic nevi", "Melanoma"], unlike=True), say).split("<details>")[1]
-    assert words in folded
+    assert words in unlike.split("<details>")[1]
 
 
 @pytest.mark.parametrize("plausible", [None, ["Melanocytic nevi"]])
 def test_a_set_of_one_or_none_is_not_mentioned(plausible: list[str] | None):
-    assert "excluded" not in verdict.html(answer(plausible=plausible), ENGLISH)
+    assert "excluded" not in verdict.html(answer(plausible=plausible))
 
 
 def test_without_details_there_is_the_diagnosis():
-    html = verdict.html(Prediction(prediction="Melanoma", probability=0.6), FRENCH)
+    with use_language("fr"):
+        html = verdict.html(Prediction(prediction="Melanoma", probability=0.6))
     assert ">Mélanome</h4>" in html and "60,0\u00a0%" in html and "<dl" not in html
 
 
 def test_what_the_service_says_is_escaped():
-    html = verdict.html(Prediction(prediction="<script>alert(1)</script>", probability=0.6), ENGLISH)
+    html = verdict.html(Prediction(prediction="<script>alert(1)</script>", probability=0.6))
     assert "<script" not in html

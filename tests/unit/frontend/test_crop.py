@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from frontend import seen
-from frontend.language import speaker
-
-ENGLISH, FRENCH = speaker("en"), speaker("fr")
+from frontend import crop
+from frontend.i18n import use_language
 
 
 def skin(size: tuple[int, int] = (600, 450), lesion: tuple[int, int, int, int] | None = None) -> Image.Image:
@@ -23,31 +21,32 @@ def skin(size: tuple[int, int] = (600, 450), lesion: tuple[int, int, int, int] |
     return photograph
 
 
-def test_a_lesion_in_the_middle_is_found_and_needs_no_note():
+def test_a_lesion_in_the_middle_is_found_and_gets_no_note():
     photograph = skin(lesion=(220, 150, 380, 300))
-    found = seen.lesion(photograph)
+    found = crop.lesion(photograph)
     assert found is not None
     truth = np.asarray(skin(lesion=(220, 150, 380, 300)).resize((128, 96)))[..., 1] < 115
     assert (found & truth).sum() / (found | truth).sum() > 0.85
-    assert seen.note(photograph, ENGLISH) is None
+    assert crop.note(photograph) is None
 
 
-def test_a_lesion_beyond_the_square_is_told():
-    text = seen.note(skin(lesion=(380, 150, 595, 300)), ENGLISH)
-    assert text is not None and "reach beyond the square" in text
+def test_a_lesion_beyond_the_square_is_noted():
+    text = crop.note(skin(lesion=(380, 150, 595, 300)))
+    assert text is not None and "extend beyond the square" in text
     share = int(text.split("about ")[1].split("%")[0])
     assert 20 <= share <= 50
-    french = seen.note(skin(lesion=(380, 150, 595, 300)), FRENCH)
+    with use_language("fr"):
+        french = crop.note(skin(lesion=(380, 150, 595, 300)))
     assert french is not None and "\u00a0%" in french
 
 
-def test_a_lesion_that_the_photograph_cuts_off_is_told():
-    text = seen.note(skin(lesion=(220, -60, 380, 200)), ENGLISH)
+def test_a_lesion_that_the_photograph_cuts_off_is_noted():
+    text = crop.note(skin(lesion=(220, -60, 380, 200)))
     assert text is not None and "touch the border" in text
 
 
 def test_plain_skin_has_no_lesion():
-    assert seen.lesion(skin()) is None and seen.note(skin(), ENGLISH) is None
+    assert crop.lesion(skin()) is None and crop.note(skin()) is None
 
 
 def test_the_rim_of_a_dermatoscope_is_no_lesion():
@@ -55,19 +54,19 @@ def test_the_rim_of_a_dermatoscope_is_no_lesion():
     rim = Image.new("L", photograph.size, 255)
     ImageDraw.Draw(rim).ellipse((-20, -95, 620, 545), 0)
     photograph.paste((8, 8, 8), mask=rim)
-    assert seen.note(photograph, ENGLISH) is None
+    assert crop.note(photograph) is None
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (2000, 10)])
 def test_odd_photographs_do_no_harm(size: tuple[int, int]):
     photograph = Image.new("RGB", size, (10, 200, 30))
-    assert seen.note(photograph, ENGLISH) is None
-    assert "<img" in seen.picture(photograph, "odd.png", ENGLISH)
+    assert crop.note(photograph) is None
+    assert "<img" in crop.picture(photograph, "odd.png")
 
 
 def test_the_picture_dims_what_was_not_seen():
     def drawn(size: tuple[int, int]) -> str:
-        html = seen.picture(skin(size), '"><script>.jpg', ENGLISH)
+        html = crop.picture(skin(size), '"><script>.jpg')
         assert "<script" not in html
         return base64.b64decode(html.split("base64,")[1].split('"')[0]).decode()
 
@@ -76,5 +75,5 @@ def test_the_picture_dims_what_was_not_seen():
 
 
 def test_a_large_photograph_is_made_smaller_for_the_view():
-    assert seen.for_view(Image.new("RGB", (4000, 3000))).size == (1600, 1200)
-    assert seen.for_view(Image.new("RGB", (600, 450))).size == (600, 450)
+    assert crop.for_view(Image.new("RGB", (4000, 3000))).size == (1600, 1200)
+    assert crop.for_view(Image.new("RGB", (600, 450))).size == (600, 450)
