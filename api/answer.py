@@ -137,13 +137,6 @@ class ExplanationFigures(Struct, frozen=True):
         Meta(description="Why sampling ended; after a deadline the explanation is the best so far."),
     ]
     regions: Regions
-    r2_with_triples: Annotated[
-        float | None,
-        Meta(
-            description="As r2_with_pairs, of a local model that has interactions of three regions, too. Null if the "
-            "model's archive is of a version before this figure."
-        ),
-    ] = None
 
 
 class Details(Struct, frozen=True):

@@ -27,7 +27,6 @@ EXPLANATION_COLUMNS: dict[str, type] = {
     "reached": bool,
     "r2": float,
     "r2_with_pairs": float,
-    "r2_with_triples": float,
     "samples": int,
     "seconds": float,
 }

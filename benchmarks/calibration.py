@@ -52,7 +52,6 @@ class HigherOrder(NamedTuple):
     """Means over two explanations, on samples left out, and how well their interactions of pairs correlate."""
 
     r2_with_pairs: float
-    r2_with_triples: float
     correlation: float
 
 
@@ -104,14 +103,14 @@ def main() -> None:
             cells += [np.mean([row.random_found for row in rows]), difference / at_random]
         print(f"| {size} | " + " | ".join([*(f"{c:.3f}" for c in cells), "", ""][:5]) + " |")
     print(
-        "\n| masks | R² with pairs, equal priors | ours | R² with triples, equal priors | ours | worst of ours ", end=""
+        "\n| masks | R² with pairs, equal priors | ours | correlation of pairs, equal priors | ours |\n"
+        + "| --- " * 5
+        + "|"
     )
-    print("| correlation of pairs, equal priors | ours |\n" + "| --- " * 8 + "|")
     for size in SIZES:
         rows = [pair for pair in pairs if pair.masks == size]
         equal, ours = (np.array([getattr(row, key) for row in rows]) for key in ("equal", "ours"))
-        both = np.stack([equal.mean(0), ours.mean(0)], axis=1).ravel()
-        cells = [*both[:4], ours[:, 1].min(), *both[4:]]
+        cells = np.stack([equal.mean(0), ours.mean(0)], axis=1).ravel()
         print(f"| {size} | " + " | ".join(f"{c:.3f}" for c in cells) + " |")
     print_calibration(calibration((pair.estimated, pair.found) for pair in pairs))
 
@@ -164,7 +163,6 @@ def _higher_order(runs: list[Run], size: int, close: np.ndarray | None, min_impo
     first, second = (f.pairs[upper] for f in found)
     return HigherOrder(
         r2_with_pairs=float(np.mean([f.r2 for f in found])),
-        r2_with_triples=float(np.mean([f.r2_with_triples for f in found])),
         correlation=float(np.corrcoef(first, second)[0, 1]),
     )
 

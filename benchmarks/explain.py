@@ -68,7 +68,7 @@ BATCHES = (8, 16, 32, 64)
 BUDGETS = (32, 64, 96, 128, 192, 256, 384, 512, 1024)
 RANDOMISED_SAMPLES = 128
 
-WORST = ("r2_with_pairs", "r2_with_triples")
+WORST = ("r2_with_pairs",)
 """Figures that are also given for the worst photograph."""
 
 TITLES = {
@@ -77,8 +77,6 @@ TITLES = {
     "r2": "R² of the linear local model",
     "r2_with_pairs": "R² with pairs of regions, on samples left out",
     "worst_r2_with_pairs": "… of the worst photograph",
-    "r2_with_triples": "R² with pairs and triples",
-    "worst_r2_with_triples": "… of the worst photograph",
     "jaccard": "Jaccard of the top 5 regions between seeds",
     "estimated": "… as the explanation itself estimates it",
     "distance": "distance to the converged explanation",
@@ -232,7 +230,6 @@ def _row(runs: list[Explained]) -> dict[str, float]:
     for key, attribute in (
         ("r2", "r2"),
         ("r2_with_pairs", "r2_with_pairs"),
-        ("r2_with_triples", "r2_with_triples"),
         ("estimated", "stability"),
         ("reached", "reached"),
     ):
@@ -318,11 +315,7 @@ def report(figures: dict) -> None:
     for key in FAITHFULNESS:
         cells = ["{:+.3f} ({:+.3f} to {:+.3f})".format(*row[key]) for row in figures["differences from lime"].values()]
         print(f"| {TITLES[key]} | " + " | ".join(cells) + " |")
-    print(
-        "\n| samples | distance | stability estimated | found | R² with pairs | worst | R² with triples | worst |\n"
-        + "| --- " * 8
-        + "|"
-    )
+    print("\n| samples | distance | stability estimated | found | R² with pairs | worst |\n" + "| --- " * 6 + "|")
     for samples, row in figures["by samples"].items():
         keys = ("distance", "estimated", "jaccard", *(f"{worst}{key}" for key in WORST for worst in ("", "worst_")))
         print(f"| {samples} | " + " | ".join(f"{row[key]:.3f}" for key in keys) + " |")

@@ -38,7 +38,6 @@ class Explained:
         seconds: wall-clock time, segmentation included.
         r2: of the local model; None if the method does not report it.
         r2_with_pairs: of the model with interactions of two, on samples left out; None if there is none.
-        r2_with_triples: likewise, of the model with interactions of three.
         stability: the Jaccard index that the method itself estimates; None if it does not.
         reached: whether that is the precision's; None if the method has none.
     """
@@ -49,7 +48,6 @@ class Explained:
     seconds: float
     r2: float | None = None
     r2_with_pairs: float | None = None
-    r2_with_triples: float | None = None
     stability: float | None = None
     reached: bool | None = None
 
@@ -77,7 +75,6 @@ def ours(sampler: MakeSampler, square: np.ndarray, label: int, precision: Precis
         seconds=result.seconds,
         r2=result.r2,
         r2_with_pairs=result.interactions.r2,
-        r2_with_triples=result.interactions.r2_with_triples,
         stability=result.stability,
         reached=result.stability >= result.target,
     )

@@ -43,7 +43,7 @@ RESAMPLES = 2000
 FEATHER = 3.0
 """Standard deviation in pixels of the blur that softens the borders of hidden regions."""
 
-FIGURES = ("regions", "R²", "R² with pairs", "R² with triples", "spread", "Jaccard", "deletion", "insertion", "overlap")
+FIGURES = ("regions", "R²", "R² with pairs", "spread", "Jaccard", "deletion", "insertion", "overlap")
 
 Array = np.ndarray
 
@@ -231,7 +231,6 @@ def measure(classifier: Classifier, variant: Variant, square: Array, lesion: Arr
     whole = fit(masks, outcomes)
     complementary = (masks[::2] != masks[1::2]).all()
     higher = fit_interactions(masks, outcomes[:, label], closeness(segments)) if complementary else None
-    with_interactions = (higher.r2, higher.r2_with_triples) if higher else (np.nan, np.nan)
     explained = Explained(whole.weights[label], segments, count, 0.0)
     spread = np.sqrt(np.var(runs, axis=0, ddof=1).sum()) / np.linalg.norm(explained.weights)
     agreement = jaccard([Explained(weights, segments, RUN, 0.0) for weights in runs])
@@ -241,7 +240,7 @@ def measure(classifier: Classifier, variant: Variant, square: Array, lesion: Arr
     return (
         regions,
         whole.r2[label],
-        *with_interactions,
+        higher.r2 if higher else np.nan,
         spread,
         agreement,
         deletion,

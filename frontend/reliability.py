@@ -64,17 +64,14 @@ def rows(figures: ExplanationFigures) -> list[tuple[str, str]]:
         "budget": _("the limit of the chosen precision"),
         "deadline": _("the time limit"),
     }[figures.stopped]
-
-    def or_unknown(figure: float | None) -> str:
-        return _("unknown") if figure is None else number(figure, 2)
+    completeness = figures.completeness
 
     return [
         (_("Perturbed photographs"), str(figures.samples)),
         (_("Seconds"), number(figures.seconds, 1)),
         (_("R² of the regions alone"), number(figures.r2, 2)),
         (_("R² with pairs of regions"), number(figures.r2_with_pairs, 2)),
-        (_("R² with triples of regions"), or_unknown(figures.r2_with_triples)),
-        (_("Completeness (1 is best)"), or_unknown(figures.completeness)),
+        (_("Completeness (1 is best)"), _("unknown") if completeness is None else number(completeness, 2)),
         (_("Stability"), number(figures.stability, 2)),
         (_("Target stability"), number(figures.target, 2)),
         (_("Stopped by"), stopped),

@@ -1,7 +1,7 @@
-"""Local models of higher order: which regions affect a class only together, and how well the explanation fits.
+"""The local model of second order: which regions affect a class only together, and how well the explanation fits.
 
 A linear model of 18 regions leaves much of a network's behaviour unexplained; interactions of pairs explain most of
-that, and interactions of three most of the rest. Regions are coded as +1 (shown) and -1 (hidden), so that complementary
+that. Regions are coded as +1 (shown) and -1 (hidden), so that complementary
 masks separate the model into two: half the difference of a pair of complements depends on the main effects and the
 interactions of three only, half the sum on the interactions of pairs only. So the latter change no weight of the linear
 model. The weights are also the Shapley values of the second-order model as a game whose players are the regions
@@ -21,7 +21,6 @@ from itertools import combinations
 
 import numpy as np
 
-from handler.masks import closeness_of_three
 from handler.surrogate import average_over_pairs, kernel
 
 PENALTIES = 10.0 ** np.arange(-2, 4.25, 0.25)
@@ -33,9 +32,6 @@ MIN_IMPORTANCE = 0.6
 On 24 validation photographs, 0.3 to 1.5 fitted samples left out about as well, for 128 to 1,024 masks, if near regions
 are expected to interact more. ``benchmarks/calibration.py`` compares the prior with equal deviations.
 """
-
-UNPENALISED = 1e3
-"""Factor of the columns that the penalty is not meant to reach."""
 
 MAX_SIMILARITY = 0.5
 """From this on, two pairs cannot be told apart, but by what is expected of them.
@@ -58,13 +54,11 @@ class Interactions:
             least twice as much as those is distinct.
         r2: share of the variance of left-out samples that the model explains, by leaving out each pair of complements
             in turn; below 0 if it explains nothing.
-        r2_with_triples: likewise, of the model of third order.
     """
 
     pairs: np.ndarray
     distinct: np.ndarray
     r2: float
-    r2_with_triples: float
 
     def strongest(self, count: int) -> list[tuple[int, int, float]]:
         """The ``count`` largest distinct interactions by absolute value, as (region, region, interaction)."""
@@ -77,7 +71,7 @@ class Interactions:
 def fit_interactions(
     masks: np.ndarray, outcomes: np.ndarray, closeness: np.ndarray | None = None, min_importance: float = MIN_IMPORTANCE
 ) -> Interactions:
-    """Fit the models of second and third order.
+    """Fit the model of second order.
 
     Args:
         masks: boolean (N, regions), rows 2k and 2k + 1 complementary; an odd row at the end is ignored.
@@ -86,7 +80,7 @@ def fit_interactions(
         min_importance: see :data:`MIN_IMPORTANCE`; a large number makes all regions equal.
     """
     regions, even = masks.shape[1], len(masks) // 2 * 2
-    first, second = _subsets(regions, 2)
+    first, second = np.array(list(combinations(range(regions), 2)), int).reshape(-1, 2).T
     signs = np.where(masks[:even:2], 1.0, -1.0)
     weight = average_over_pairs(kernel(masks[:even]))[::2]
     odd, both = (outcomes[:even:2] - outcomes[1:even:2]) / 2, (outcomes[:even:2] + outcomes[1:even:2]) / 2
@@ -97,17 +91,9 @@ def fit_interactions(
     products = signs[:, first] * signs[:, second]
     prior = _scaled(importance[first] * importance[second] * close[first, second])
     values, both_errors = _ridge(products * prior, both, weight, PENALTIES, intercept=True)
-    triples = _subsets(regions, 3)
-    near = closeness_of_three(close, triples)
-    columns = [UNPENALISED * signs, signs[:, triples].prod(axis=1) * _scaled(importance[triples].prod(axis=0) * near)]
-    _, third_errors = _ridge(np.concatenate(columns, axis=1), odd, weight, PENALTIES, intercept=False)
     mean = weight @ both / weight.sum()
     total = weight @ (odd**2 + (both - mean) ** 2)
-
-    def r2(errors_of_odd: np.ndarray) -> float:
-        unexplained = weight @ (errors_of_odd**2 + both_errors**2)
-        return float(1 - unexplained / total) if total > 0 else 1.0
-
+    unexplained = weight @ (odd_errors**2 + both_errors**2)
     pairs = np.zeros((regions, regions))
     pairs[first, second] = pairs[second, first] = 4 * values * prior  # a step from -1 to +1 in both factors
     similarity = np.abs(products.T @ products) / len(products)
@@ -115,17 +101,12 @@ def fit_interactions(
     mistaken = similarity * np.minimum(prior / prior[:, None], 1)  # by row, for each other pair
     distinct = np.zeros((regions, regions), bool)
     distinct[first, second] = distinct[second, first] = (mistaken < MAX_SIMILARITY).all(axis=1)
-    return Interactions(pairs, distinct, r2(odd_errors), r2(third_errors))
+    return Interactions(pairs, distinct, float(1 - unexplained / total) if total > 0 else 1.0)
 
 
 def _scaled(deviations: np.ndarray) -> np.ndarray:
     """Relative to the greatest, so that the same penalties suit all photographs."""
     return deviations / deviations.max(initial=np.finfo(float).tiny)
-
-
-def _subsets(regions: int, size: int) -> np.ndarray:
-    """All sets of ``size`` regions, int (size, sets)."""
-    return np.array(list(combinations(range(regions), size)), int).reshape(-1, size).T
 
 
 def _ridge(

@@ -264,7 +264,6 @@ def _figures(explanation: Explanation, precision: Precision) -> ExplanationFigur
                 for first, second, value in explanation.interactions.strongest(PAIRS)
             ],
         ),
-        r2_with_triples=_rounded(explanation.interactions.r2_with_triples),
     )
 
 

@@ -148,7 +148,7 @@ def test_every_variant_can_be_measured(name: str):
     figures = method.measure(Stub(), VARIANTS[name], picture(), lesion(), 512)
     known = dict(zip(method.FIGURES, np.isfinite(figures), strict=True))
     without_complements = ("independent coins", "four of five regions shown", "all of lime's")
-    assert known.pop("R² with pairs") == known.pop("R² with triples") == (name not in without_complements)
+    assert known.pop("R² with pairs") == (name not in without_complements)
     assert all(known.values())
 
 
@@ -167,6 +167,6 @@ def test_the_documents_quote_the_committed_figures():
     for key in ("jaccard", "distance", "deletion", "overlap"):
         for method in ("lime", "Faible", "Moyenne", "Importante"):
             assert f"{figures['quality'][method][key]:.3f}" in quoted, (method, key)
-    for key in ("r2_with_pairs", "worst_r2_with_pairs", "r2_with_triples", "worst_r2_with_triples"):
+    for key in ("r2_with_pairs", "worst_r2_with_pairs"):
         for row in (figures["quality"]["Faible"], figures["quality"]["Moyenne"], figures["by samples"]["1024"]):
             assert f"{row[key]:.3f}" in quoted, key

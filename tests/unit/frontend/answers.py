@@ -47,7 +47,6 @@ def figures(**changes: Any) -> ExplanationFigures:
         seconds=4.2,
         r2=0.6,
         r2_with_pairs=0.87,
-        r2_with_triples=0.92,
         completeness=0.98,
         stability=0.97,
         target=0.95,

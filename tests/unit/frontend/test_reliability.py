@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 
-from api.answer import ExplanationFigures
 from frontend.i18n import use_language
 from frontend.reliability import assess, rows
 from tests.unit.frontend.answers import figures
@@ -44,13 +42,5 @@ def test_a_deadline_and_pairs_that_matter_are_reported():
 def test_every_figure_is_listed():
     listed = dict(rows(figures(completeness=None)))
     assert listed["Perturbed photographs"] == "512" and listed["R² with pairs of regions"] == "0.87"
-    assert listed["R² with triples of regions"] == "0.92" and listed["Completeness (1 is best)"] == "unknown"
+    assert listed["Completeness (1 is best)"] == "unknown"
     assert listed["Stopped by"] == "the strongest regions were stable"
-
-
-def test_an_archive_from_before_a_figure_is_understood():
-    """``make rollback`` may go back to one."""
-    content = msgspec.to_builtins(figures())
-    del content["r2_with_triples"]
-    older = msgspec.convert(content, ExplanationFigures)
-    assert dict(rows(older))["R² with triples of regions"] == "unknown"
