@@ -64,7 +64,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     p = parser()
     a = p.parse_args(argv)
     if a.resume and not a.output:
-        p.error("--resume goes on in the folder of an earlier run: name it with --output")
+        p.error("--resume continues in the folder of an earlier run: name it with --output")
     return Options(
         image=tuple(a.image),
         explain=a.explain or a.overlay is not None,
@@ -115,8 +115,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--output", type=Path, metavar="DIR", help="put pictures there, and a journal of the results, results.jsonl"
     ).complete = shtab.DIRECTORY  # type: ignore[attr-defined]
-    p.add_argument("--resume", action="store_true", help="go on with an interrupted run: keep the results in DIR")
-    p.add_argument("--jobs", type=_jobs, default=1, metavar="N", help="ask about N photographs at once (default: 1)")
+    p.add_argument("--resume", action="store_true", help="continue an interrupted run: keep the results in DIR")
+    p.add_argument("--jobs", type=_jobs, default=1, metavar="N", help="send N photographs at once (default: 1)")
     p.add_argument("--url", type=_url, help="address of the service, instead of MLBIO_URL")
     p.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="longest time for one photograph")
     p.add_argument("--version", action="version", version=f"%(prog)s {version('mlbio')}")

@@ -105,7 +105,7 @@ class Run:
                     self._report(outcome.row.image, outcome.row.error)
                 if outcome.unreachable:  # the others would fail in the same way
                     if self.journal is not None:
-                        print(f"{self.name}: --resume goes on from here", file=sys.stderr, flush=True)
+                        print(f"{self.name}: --resume continues from here", file=sys.stderr, flush=True)
                     break
         if not answered and not self._failed:
             self._report(", ".join(self.options.image[:3]), "there is nothing to classify")

@@ -84,18 +84,22 @@ def test_of_a_field_given_twice_the_last_counts():
     assert parse(twice) == Request(image=FILE, explain=False)
 
 
-SPELLINGS = {
-    "Faible": ["faible", "low", "fáible", "Faïble", "fai\u0301ble", "ｆａｉｂｌｅ"],
-    "Moyenne": ["moyenne", "medium", "Moyènne", "mo\u0301yenne", "Médium"],
-    "Importante": ["importante", "high", "Ímportante", "importanté", "import\u0301ante"],
-}
-
-
-@pytest.mark.parametrize("change", [str, str.upper, str.title, str.swapcase, "  {} ".format, "{}\n".format])
-@pytest.mark.parametrize("expected, word", [(p, w) for p, words in SPELLINGS.items() for w in (p, *words)])
-def test_precision_in_every_spelling(expected, word, change):
-    assert normalise_precision(change(word)) == expected
-    assert parse(body(precision=change(word))).precision == expected
+@pytest.mark.parametrize(
+    "word, expected",
+    [
+        ("Faible", "Faible"),
+        ("LOW", "Faible"),
+        ("fai\u0301ble", "Faible"),
+        ("ｆａｉｂｌｅ", "Faible"),
+        ("  Médium\n", "Moyenne"),
+        ("MOYENNE", "Moyenne"),
+        ("High", "Importante"),
+        ("importanté", "Importante"),
+    ],
+)
+def test_a_precision_in_any_case_with_or_without_accents(word, expected):
+    assert normalise_precision(word) == expected
+    assert parse(body(precision=word)).precision == expected
 
 
 def lines(text: str, end: str) -> str:
