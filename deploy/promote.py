@@ -127,7 +127,7 @@ def serve(archive: Path, store: Path) -> None:
     with locked(store):
         if service := find_service(settings):
             started = time.monotonic()
-            restart_with(archive, version, service, settings, lambda text: say(f"{text} ..."))
+            restart_with(archive, service, settings, lambda text: say(f"{text} ..."))
             say(f"the service answers with {version} after {time.monotonic() - started:.0f} s")
         else:
             Replacement(archive, store).commit()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import socket
@@ -20,10 +19,9 @@ from pathlib import Path
 import msgspec
 
 from api.archive import ARCHIVE, PROMOTED, checksum_file, verify
-from gateway.backend import GRACE_SECONDS, PROBE, PROBE_SECONDS
+from gateway.backend import GRACE_SECONDS
 from gateway.hold import IDLE
 from gateway.settings import Settings
-from gateway.torchserve import TorchServe
 from supervisor.processes import stop_group
 from supervisor.scratch import PREFIX, delete_abandoned
 from supervisor.startup import ServeError, refuse_dying_workers, wait_until_ready
@@ -162,12 +160,11 @@ def move(archive: Path, target: Path) -> None:
         checksum_file(archive).replace(checksum_file(target))
 
 
-def promote(archive: Path, version: str, service: Path, settings: Settings, tell: Callable[[str], None]) -> None:
+def promote(archive: Path, service: Path, settings: Settings, tell: Callable[[str], None]) -> None:
     """Serve ``archive`` from now on, also after the next start. The archive before is kept for going back.
 
     Args:
         archive: in a folder of the model store, with its checksum.
-        version: that its answers have to name.
         service: temporary folder of the running service.
         settings: the service's.
         tell: gets lines about what happens.
@@ -186,8 +183,8 @@ def promote(archive: Path, version: str, service: Path, settings: Settings, tell
     with held(hold_socket(service, settings), settings.explain_seconds + 2 * GRACE_SECONDS):
         replacement = Replacement(archive, store)
         try:
-            tell(f"restarting TorchServe with {version}")
-            restart(service, settings, version)
+            tell("restarting TorchServe with the new archive")
+            restart(service, settings)
         except BaseException as error:  # including an interruption
             replacement.undo()
             if not service.exists():
@@ -203,7 +200,7 @@ def promote(archive: Path, version: str, service: Path, settings: Settings, tell
         try:
             replacement.commit()
         except OSError as error:
-            raise PromotionError(f"{version} is served, but the archive before could not be kept: {error}") from None
+            raise PromotionError(f"the archive is served, but the one before could not be kept: {error}") from None
 
 
 @contextlib.contextmanager
@@ -227,11 +224,11 @@ def held(path: Path, seconds: float) -> Iterator[None]:
         yield
 
 
-def restart(service: Path, settings: Settings, version: str | None = None) -> None:
+def restart(service: Path, settings: Settings) -> None:
     """Stop TorchServe, which the supervisor then starts again; returns when both pools predict.
 
     Raises:
-        ServeError: they do not, or with another version than ``version``.
+        ServeError: they do not.
     """
     running = read(service, settings)
     logs = Path(running.logs)
@@ -247,9 +244,6 @@ def restart(service: Path, settings: Settings, version: str | None = None) -> No
     async def stop_and_wait() -> None:
         await stop_group(running.pid)
         await wait_until_ready(settings, logs, check, through_gateway=False)
-        found = await version_of(settings)
-        if version and found != version:
-            raise ServeError(f"TorchServe answers with version {found or 'none'} instead of {version}")
 
     asyncio.run(stop_and_wait())
 
@@ -257,13 +251,3 @@ def restart(service: Path, settings: Settings, version: str | None = None) -> No
 def read(service: Path, settings: Settings) -> RunningTorchServe:
     """What the supervisor has recorded."""
     return msgspec.json.decode((service / RECORD.format(port=settings.port)).read_bytes(), type=RunningTorchServe)
-
-
-async def version_of(settings: Settings) -> str | None:
-    """The model version that TorchServe at the settings' address names; None if it does not answer."""
-    torchserve = TorchServe(settings)
-    try:
-        answer = await torchserve.predict(replace(PROBE, details=True), PROBE_SECONDS)
-    finally:
-        await torchserve.close()
-    return str(json.loads(answer.body)["details"]["model"]["version"]) if answer.status == 200 else None

@@ -208,7 +208,7 @@ def test_a_model_that_cannot_be_loaded_is_replaced_by_the_one_before(
         Load(promoting, photograph) as load,
         pytest.raises(PromotionError, match="(?s)cannot be loaded.*another checkpoint.*is back, and predicts"),
     ):
-        promote(archive, "another", service, settings, print)
+        promote(archive, service, settings, print)
     assert load.failures == [] and set(load.versions) == {promoting.old}
     assert len(promoting.servers()) == 1
 
