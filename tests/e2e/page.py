@@ -99,7 +99,7 @@ def open_page(browser: Chrome, url: str, language: str = "en", width: int = 1200
     )
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-    # With retries: Chromium abandons a page when a network interface appears or disappears (the containers' tests add some).
+    # With retries: Chromium abandons a page when a network interface comes or goes (the containers' tests add some).
     for patience in (PATIENCE / 4, PATIENCE / 4, PATIENCE):
         browser.get(url)
         with contextlib.suppress(TimeoutException):
