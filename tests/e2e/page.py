@@ -24,7 +24,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from supervisor.processes import free_port
+from gateway.processes import free_port
 from tests.conftest import ROOT
 
 PATIENCE = 240  # seconds; a busy machine of two slow cores computes the explanation in them
@@ -99,7 +99,7 @@ def open_page(browser: Chrome, url: str, language: str = "en", width: int = 1200
     )
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-    # With retries: Chromium abandons a page when a network interface appears or disappears, as the containers' do.
+    # With retries: Chromium abandons a page when a network interface comes or goes (the containers' tests add some).
     for patience in (PATIENCE / 4, PATIENCE / 4, PATIENCE):
         browser.get(url)
         with contextlib.suppress(TimeoutException):
