@@ -24,7 +24,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from gateway.processes import free_port
+from supervisor.processes import free_port
 from tests.conftest import ROOT
 
 PATIENCE = 240  # seconds; a busy machine of two slow cores computes the explanation in them
