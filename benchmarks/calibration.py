@@ -110,8 +110,8 @@ def main() -> None:
     for size in SIZES:
         rows = [pair for pair in pairs if pair.masks == size]
         equal, ours = (np.array([getattr(row, key) for row in rows]) for key in ("equal", "ours"))
-        cells = np.stack([equal.mean(0), ours.mean(0)], axis=1).ravel()
-        print(f"| {size} | " + " | ".join(f"{c:.3f}" for c in cells) + " |")
+        both = np.stack([equal.mean(0), ours.mean(0)], axis=1).ravel()
+        print(f"| {size} | " + " | ".join(f"{figure:.3f}" for figure in both) + " |")
     print_calibration(calibration((pair.estimated, pair.found) for pair in pairs))
 
 

@@ -36,7 +36,7 @@ ELSEWHERE = {
     "api/photograph.py": "cli",
     "api/pictures.py": "cli",
     "cluster/nodes.py": "bench",  # for tests and a benchmark
-    "frontend/locale/update.py": "test",  # updates the translations, with Babel
+    "frontend/update.py": "test",  # updates the translations, with Babel
     "supervisor/processes.py": "all",  # starts TorchServe next to the gateway
     "gateway/traces.py": "traces",
 }

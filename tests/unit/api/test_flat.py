@@ -11,7 +11,7 @@ import pytest
 from api.answer import Details, ExplanationFigures, Malignant, Model, OutOfDistribution, Prediction, Regions
 from api.flat import COLUMNS, EXPLANATION_COLUMNS, flat
 
-FIGURES = ExplanationFigures("Faible", 64, 1.5, 0.8, 0.9, 1.0, 0.7, 0.6, True, "settled", Regions("", [], [], []), 0.95)
+FIGURES = ExplanationFigures("Faible", 64, 1.5, 0.8, 0.9, 1.0, 0.7, 0.6, True, "settled", Regions("", [], [], []))
 DETAILS = Details(
     probabilities={"Melanoma": 0.6, "Melanocytic nevi": 0.4},
     malignant=Malignant(0.6, 0.3, True),
