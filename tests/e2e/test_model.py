@@ -189,6 +189,7 @@ def test_the_shipped_model_is_the_documented_one(checkpoint: Checkpoint):
     facts = checkpoint.training
     run, previous = (part["training"] for part in facts["mean"])
     first = run["before"]
+    assert [part["weight"] for part in facts["mean"]] == pytest.approx([0.8, 0.2])
     assert run["epochs"] == 6 and run["seed"] == 9
     assert first["epochs"] == 16 and first["seed"] == 8 and first["epoch"] == 6 and first["before"] == previous
     assert run["sources"] == first["sources"]
