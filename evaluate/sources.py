@@ -62,18 +62,23 @@ class Sources:
 
 @dataclass(frozen=True)
 class Split:
-    """The photographs of other sources by their use; ``excluded`` are used for nothing."""
+    """The photographs of other sources by their use; ``excluded`` are used for nothing.
+
+    ``matched`` counts held-out photographs that are learned from instead, as HAM10000's training part has their lesion.
+    """
 
     train: list[Example]
     validation: list[Example]
     test: list[Example]
     excluded: list[Example]
+    matched: int
 
     def summary(self) -> str:
         """One line: how many photographs each use has."""
         return (
             f"{len(self.train)} to learn from, {len(self.validation)} to validate on, {len(self.test)} to test; "
-            f"{len(self.excluded)} left out, as HAM10000's validation part has their lesions"
+            f"of lesions that HAM10000 has, too: {self.matched} learned from instead of held out, {len(self.excluded)} "
+            "left out as HAM10000's validation part has them"
         )
 
 
@@ -121,33 +126,37 @@ def split_sources(
 ) -> Split:
     """Hold out shares of each class's lesions of ``held_out_sources``, the same ones in every run.
 
-    They are chosen among the lesions that HAM10000 does not have (:data:`SAME_LESIONS` names photographs of those that
-    it has), by the SHA-256 of their names and so whatever the order of the table. A lesion that HAM10000's validation
-    part has is excluded with all of its photographs.
+    A lesion's part depends on the SHA-256 of its name among those of its class, and so not on the order of the table.
+    A lesion that HAM10000 has, too (:data:`SAME_LESIONS` names one of its photographs), is not held out: all of its
+    photographs are learned from, or if HAM10000's validation part has it, excluded.
     """
-    same_as: dict[tuple[str, str], set[str]] = {}
+    validation_lesions = {example.lesion for example in ham10000_validation}
+    part_of: dict[tuple[str, str], str] = {}
     lesions: dict[tuple[str, int], set[str]] = {}
+    for example in examples:
+        if example.source in held_out_sources:
+            lesions.setdefault((example.source, example.label), set()).add(example.lesion)
+    for (source, _), names in lesions.items():
+        ordered = sorted(names, key=lambda name: hashlib.sha256(f"{source}/{name}".encode()).digest())
+        test = round(TEST * len(ordered))
+        validation = test + round(VALIDATION * len(ordered))
+        part_of.update({(source, name): "test" for name in ordered[:test]})
+        part_of.update({(source, name): "validation" for name in ordered[test:validation]})
+    same_as: dict[tuple[str, str], set[str]] = {}
     for example in examples:
         if same := same_lesions().get(example.path.stem):
             same_as.setdefault((example.source, example.lesion), set()).add(same)
-        if example.source in held_out_sources:
-            lesions.setdefault((example.source, example.label), set()).add(example.lesion)
-    part_of: dict[tuple[str, str], str] = {}
-    for (source, _), names in lesions.items():
-        test = round(TEST * len(names))
-        validation = test + round(VALIDATION * len(names))
-        independent = sorted(
-            (name for name in names if (source, name) not in same_as),
-            key=lambda name: hashlib.sha256(f"{source}/{name}".encode()).digest(),
-        )
-        part_of.update({(source, name): "test" for name in independent[:test]})
-        part_of.update({(source, name): "validation" for name in independent[test:validation]})
-    validation_lesions = {example.lesion for example in ham10000_validation}
-    part_of.update({lesion: "excluded" for lesion, same in same_as.items() if same & validation_lesions})
     parts: dict[str, list[Example]] = {"train": [], "validation": [], "test": [], "excluded": []}
+    matched = 0
     for example in examples:
-        parts[part_of.get((example.source, example.lesion), "train")].append(example)
-    return Split(**parts)
+        lesion = (example.source, example.lesion)
+        part = part_of.get(lesion, "train")
+        if lesion in same_as:
+            held_out_there = not same_as[lesion].isdisjoint(validation_lesions)
+            matched += part != "train" and not held_out_there
+            part = "excluded" if held_out_there else "train"
+        parts[part].append(example)
+    return Split(**parts, matched=matched)
 
 
 def by_source(examples: list[Example]) -> dict[str, list[Example]]:

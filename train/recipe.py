@@ -37,11 +37,9 @@ class Recipe:
 
 
 SEVERAL_SOURCES = Recipe(
-    batch_size=128,  # faster than 64 on CPUs with AMX
-    ema_decay=0.996,  # as many views as 0.998 with batches of 64
     # Crops enlarge what they show, so lesions in views of 160 pixels are nearly as large as in squares of 224 (Touvron
     # et al., "Fixing the train-test resolution discrepancy", NeurIPS 2019).
-    sizes=((0.25, 112), (1.0, 160)),
+    sizes=((0.5, 112), (1.0, 160)),
     augmentation=Augmentation(cameras=Cameras()),
     ham10000_share=0.5,
     source_power=0.5,

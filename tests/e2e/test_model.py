@@ -188,11 +188,8 @@ def test_the_shipped_model_is_the_documented_one(checkpoint: Checkpoint):
     assert stored["conv1.weight"].dtype == torch.float16
     facts = checkpoint.training
     run, previous = (part["training"] for part in facts["mean"])
-    first = run["before"]
-    assert [part["weight"] for part in facts["mean"]] == pytest.approx([0.8, 0.2])
-    assert run["epochs"] == 6 and run["seed"] == 9
-    assert first["epochs"] == 16 and first["seed"] == 8 and first["epoch"] == 6 and first["before"] == previous
-    assert run["sources"] == first["sources"]
+    assert [part["weight"] for part in facts["mean"]] == pytest.approx([0.7, 0.3])
+    assert run["epochs"] == 6 and run["seed"] == 7 and run["before"] == previous
     assert run["sources"].keys() == {"isic2019-bcn", "isic2019-msk", "isic2020", "milk10k"}
     before, cameras = (part["training"] for part in previous["mean"])
     assert [part["weight"] for part in previous["mean"]] == pytest.approx([0.7, 0.3])
