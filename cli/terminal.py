@@ -55,7 +55,8 @@ class Progress:
             total=total,
             bar_format="{desc}" if total == 1 else "{n_fmt}/{total_fmt} [{elapsed}<{remaining}] {desc}",
             leave=False,
-            dynamic_ncols=True,
+            ncols=columns(sys.stderr),
+            nrows=3,  # given, as tqdm draws nothing in a terminal of unknown size
             disable=not is_terminal(sys.stderr),
         )
 
