@@ -13,6 +13,8 @@ from handler.checkpoint import Checkpoint
 from tests.conftest import ROOT
 from tests.tiny_ham10000 import make_root
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 6
 
 # The command itself, on images that a test can afford. With batches of eight, mixup and erasing would dominate.
@@ -32,8 +34,6 @@ Processes.from_environment().exit(main_train.main(recipe=recipe))
 STEPS = """
 import sys, torch
 from train.processes import Processes
-
-pytestmark = pytest.mark.slow
 torch.manual_seed(0)
 x, y = torch.randn(8, 6), torch.randn(8, 1)
 processes = Processes.from_environment()
