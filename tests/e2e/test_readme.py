@@ -146,7 +146,12 @@ def test_make_app_in_front_of_a_service_that_runs(service: Service, tmp_path: Pa
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" >> "{shown}"\n')
     browser.chmod(0o755)
-    ours = {"MAKEFLAGS": "", "MAKELEVEL": "", "MLBIO_PORT": service.url.rpartition(":")[2], "MLBIO_PAGE_PORT": str(port)}
+    ours = {
+        "MAKEFLAGS": "",
+        "MAKELEVEL": "",
+        "MLBIO_PORT": service.url.rpartition(":")[2],
+        "MLBIO_PAGE_PORT": str(port),
+    }
     process = subprocess.Popen(
         ["make", "app"],
         cwd=ROOT,
@@ -183,7 +188,12 @@ def test_every_path_exists():
     folders += "|examples|benchmarks|model_store|deploy|tests"
     shown = set(re.findall(rf"\b(?<![/.])(?:{folders})/[\w./]+\w", DOCUMENTS))
     # Made by `make archive` and `make promote`, or given by the reader.
-    made = {"model_store/mlbio.mar", "model_store/previous", "frontend/locale/CODE/LC_MESSAGES/mlbio.po"}
+    made = {
+        "model_store/mlbio.mar",
+        "model_store/previous",
+        "model_store/next.mar",
+        "frontend/locale/CODE/LC_MESSAGES/mlbio.po",
+    }
     assert len(shown) > 20 and not [p for p in shown - made if not (ROOT / p).exists()]
 
 
