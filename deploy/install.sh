@@ -7,7 +7,7 @@
 # which comes with the CUDA libraries. auto: the one for this machine's GPU, or without CUDA if it has none, where
 # PyTorch's index offers it and answers within three seconds; otherwise the default index's.
 set -eu
-python=$1
+python=$(command -v "$1") # uv takes a bare name for that of a virtual environment
 shift
 
 # As with pip: the system's certificates, and the index of pip's configuration, which uv does not read.
