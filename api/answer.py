@@ -102,7 +102,7 @@ class Regions(Struct, frozen=True):
     standard_errors: Annotated[list[float], Meta(description="Of the weights, from sampling alone.")]
     pairs: Annotated[
         list[Pair],
-        Meta(description="The strongest interactions that can be told apart from all others, the strongest first."),
+        Meta(description="The strongest interactions that can be distinguished from all others, in descending order."),
     ]
 
 

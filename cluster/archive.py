@@ -32,7 +32,7 @@ class Archive:
         """The archive at ``path`` as it is now.
 
         Raises:
-            api.archive.ArchiveError: it is missing, or not the one that the checksum beside it was written for.
+            api.archive.ArchiveError: it is missing, or does not match its checksum.
         """
         if not path.is_file():
             raise ArchiveError(f"{path} is missing: make it with `make archive`")

@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build(checkpoint: Path, output: Path) -> None:
-    """Write ``output`` atomically, and its checksum beside it.
+    """Write ``output`` atomically, and its checksum next to it.
 
     Raises:
         handler.checkpoint.CheckpointError: ``checkpoint`` cannot be served.

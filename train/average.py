@@ -22,7 +22,7 @@ from evaluate.metrics import accuracy, balanced_accuracy
 from evaluate.roc import macro_auroc
 from evaluate.sources import HAM10000, by_source, find_sources
 from handler.checkpoint import Checkpoint
-from train.calibrate import Part, best_score, complete, fit_bias, predict
+from train.calibrate import Part, complete, fit_bias, predict, selection_score
 from train.processes import Processes
 from train.validation import facts_of, large_enough, load_parts, squares_for_novelty
 
@@ -59,13 +59,14 @@ def average(arguments: argparse.Namespace) -> None:
 
 
 def score_of(checkpoint: Checkpoint, name: str, parts: Mapping[str, Part], device: torch.device) -> float:
-    """Print figures of ``checkpoint`` on each of ``parts`` (squares and labels), and return its ``best_score``."""
+    """Print figures of ``checkpoint`` on each of ``parts`` (squares and labels); returns its score, as epochs have."""
     network = checkpoint.network().to(device).to(memory_format=torch.channels_last)
     logits = [(predict(network, squares, device)[1], labels) for squares, labels in parts.values()]
     bias = fit_bias(logits)
-    for part, (answers, labels) in zip(parts, logits, strict=True):
-        print(f"{name}, {part}: {line_of(answers + bias, labels)}", flush=True)
-    return best_score(logits)
+    biased = [(answers + bias, labels) for answers, labels in logits]
+    for part, answered in zip(parts, biased, strict=True):
+        print(f"{name}, {part}: {line_of(*answered)}", flush=True)
+    return selection_score(biased)
 
 
 def shares_of(mean: Checkpoint) -> str:

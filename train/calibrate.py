@@ -125,19 +125,16 @@ def fit_bias(parts: Sequence[Part]) -> list[float]:
     :data:`STRENGTHS` that :func:`evaluate.trade_off.best_index` finds, by the accuracy on the first part, and the mean
     balanced accuracy of all.
     """
-    return [float(b) for b in fit_strength(parts) * rarities(parts)]
-
-
-def fit_strength(parts: Sequence[Part]) -> float:
-    """The multiple of :func:`rarities` that :func:`fit_bias` takes."""
     biased = biased_logits(parts)
     accuracies = [float(accuracy(*first)) for first, *_ in biased.values()]
-    return STRENGTHS[best_index(accuracies, [_mean(balanced_accuracy, part) for part in biased.values()])]
+    best = STRENGTHS[best_index(accuracies, [_mean(balanced_accuracy, part) for part in biased.values()])]
+    return [float(b) for b in best * rarities(parts)]
 
 
 def best_score(parts: Sequence[Part]) -> float:
     """The :func:`selection_score` of the logits of ``parts`` with :func:`fit_bias`: epochs are selected by it."""
-    return selection_score(biased_logits(parts)[fit_strength(parts)])
+    bias = fit_bias(parts)
+    return selection_score([(logits + bias, labels) for logits, labels in parts])
 
 
 def biased_logits(parts: Sequence[Part]) -> dict[float, list[Part]]:
