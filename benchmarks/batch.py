@@ -20,7 +20,7 @@ import numpy as np
 
 from api.photograph import EXTENSIONS
 from cluster.nodes import cluster
-from handler.images import read_square
+from handler.model.images import read_square
 from handler.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent

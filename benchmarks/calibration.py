@@ -24,13 +24,13 @@ import numpy as np
 from benchmarks.explainers import Explained
 from benchmarks.explanation_metrics import calibration, jaccard, print_calibration
 from benchmarks.method import load_photographs
-from handler.checkpoint import Checkpoint
-from handler.engines import Classifier
-from handler.explainer import BATCH, design_effect
-from handler.interactions import MIN_IMPORTANCE, fit_interactions
-from handler.masks import blocks
-from handler.regions import closeness, regions_of, skin_surface
-from handler.surrogate import Fit, fit, log_odds
+from handler.engines.classifier import Classifier
+from handler.explain.lime.explainer import BATCH, design_effect
+from handler.explain.lime.interactions import MIN_IMPORTANCE, fit_interactions
+from handler.explain.lime.masks import blocks
+from handler.explain.lime.regions import closeness, regions_of, skin_surface
+from handler.explain.lime.surrogate import Fit, fit, log_odds
+from handler.model.checkpoint import Checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = (128, 192, 256, 384, 512, 768, 1024)
@@ -41,7 +41,7 @@ RANDOM_MASKS = 512
 DIFFERENCES = ("difference", "random_difference")
 
 EQUAL = 1e6
-"""The ``min_importance`` of :func:`handler.interactions.fit_interactions` that makes all regions equal."""
+"""The ``min_importance`` of :func:`handler.explain.lime.interactions.fit_interactions` that makes all regions equal."""
 
 
 Run = tuple[np.ndarray, np.ndarray]

@@ -42,12 +42,12 @@ from benchmarks.explanation_metrics import (
 )
 from benchmarks.speed import median_seconds
 from evaluate.dataset import Example, find_examples
-from handler.checkpoint import Checkpoint
-from handler.engines import Classifier
-from handler.explainer import PRECISIONS, Precision, painting
-from handler.images import network_square
-from handler.network import PixelsToProbabilities
-from handler.regions import skin_surface
+from handler.engines.classifier import Classifier
+from handler.explain.lime.explainer import PRECISIONS, Precision, painting
+from handler.explain.lime.regions import skin_surface
+from handler.model.checkpoint import Checkpoint
+from handler.model.images import network_square
+from handler.model.network import PixelsToProbabilities
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -14,8 +14,8 @@ from captum.attr import Lime
 from lime.lime_image import LimeImageExplainer
 from lime.wrappers.scikit_image import SegmentationAlgorithm
 
-from handler.engines import Sampler
-from handler.explainer import Explainer, MakeSampler, Precision
+from handler.engines.classifier import Sampler
+from handler.explain.lime.explainer import Explainer, MakeSampler, Precision
 
 PLAIN_SAMPLES = 1000
 """The default of lime's ``explain_instance``. Captum gets as many: its own default of 25 is too few for photographs."""
@@ -66,7 +66,7 @@ PlainExplainer = Callable[[Probabilities, np.ndarray, int, int, int], Explained]
 
 
 def ours(sampler: MakeSampler, square: np.ndarray, label: int, precision: Precision, seed: int) -> Explained:
-    """An explanation by :mod:`handler.explainer`."""
+    """An explanation by :mod:`handler.explain.lime.explainer`."""
     result = Explainer(sampler).explain(square, label, precision, seed=seed)
     return Explained(
         weights=result.weights,

@@ -28,13 +28,13 @@ from benchmarks.explain import lesion_of
 from benchmarks.explainers import Explained
 from benchmarks.explanation_metrics import deletion_and_insertion, jaccard, overlap, without_details
 from evaluate.dataset import find_examples, split_by_lesion
-from handler.checkpoint import Checkpoint
-from handler.engines import Classifier
-from handler.images import network_square
-from handler.interactions import fit_interactions
-from handler.masks import blocks
-from handler.regions import closeness, paint, regions_of, skin_surface
-from handler.surrogate import fit, log_odds
+from handler.engines.classifier import Classifier
+from handler.explain.lime.interactions import fit_interactions
+from handler.explain.lime.masks import blocks
+from handler.explain.lime.regions import closeness, paint, regions_of, skin_surface
+from handler.explain.lime.surrogate import fit, log_odds
+from handler.model.checkpoint import Checkpoint
+from handler.model.images import network_square
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -145,7 +145,7 @@ def noisy_skin(square: Array, segments: Array) -> Array:
 
 
 def feathered(square: Array, hidden: Array, segments: Array, masks: Array) -> Array:
-    """As :func:`handler.regions.paint` with soft borders."""
+    """As :func:`handler.explain.lime.regions.paint` with soft borders."""
     shown = np.stack([gaussian((segments == r).astype(np.float32), FEATHER) for r in range(masks.shape[1])])
     share = np.tensordot(masks.astype(np.float32), shown, 1)[..., None]
     return (hidden + share * (square.astype(np.float32) - hidden)).round().clip(0, 255).astype(np.uint8)

@@ -24,14 +24,14 @@ from torch import nn
 
 from evaluate.arithmetic import agreement, log_odds_rmse
 from evaluate.dataset import find_examples, load_squares, split_by_lesion
-from handler.checkpoint import Checkpoint
-from handler.convert import convert, trace
-from handler.engines import has_bfloat16
-from handler.graphs import Arithmetic, compile_graph, ov
-from handler.network import PixelsToProbabilities
-from handler.quantise import Ranges, RoundedWeights, Rounding, convolutions, fold_batch_norm, quantise
-from handler.regions import paint, regions_of, skin_surface
-from handler.saturation import saturates, without_saturation
+from handler.engines.classifier import has_bfloat16
+from handler.engines.convert import convert, trace
+from handler.engines.graphs import Arithmetic, compile_graph, ov
+from handler.engines.quantise import Ranges, RoundedWeights, Rounding, convolutions, fold_batch_norm, quantise
+from handler.engines.saturation import saturates, without_saturation
+from handler.explain.lime.regions import paint, regions_of, skin_surface
+from handler.model.checkpoint import Checkpoint
+from handler.model.network import PixelsToProbabilities
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -123,7 +123,7 @@ def inputs_only(module: PixelsToProbabilities, ranges: Ranges) -> None:
 
 
 def with_sums(module: PixelsToProbabilities, ranges: Ranges) -> None:
-    """As :func:`handler.convert.convert`, but the first convolution rounds normalised pixels."""
+    """As :func:`handler.engines.convert.convert`, but the first convolution rounds normalised pixels."""
     first = module.network.conv1
     quantise(module.network, ranges, module.normalise.get_buffer("mean"), module.normalise.get_buffer("std"))
     module.network.conv1 = nn.Sequential(Rounding(*symmetric(ranges["conv1"])), RoundedWeights(first))

@@ -30,7 +30,7 @@ from api.photograph import ImageError, open_photograph
 from evaluate.arguments import UsageError, add_also_option, ensure_writable
 from evaluate.dataset import DataError, Example, find_examples
 from evaluate.sources import HELD_OUT_SOURCES, SAME_LESIONS, find_sources
-from handler.network import Normalise
+from handler.model.network import Normalise
 from train.precision import mixed_precision
 from train.weights import starting_network
 

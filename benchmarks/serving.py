@@ -35,8 +35,8 @@ from api.classes import CLASSES
 from benchmarks.peers.plain import CHECKPOINT_VARIABLE
 from benchmarks.service import running_service
 from benchmarks.speed import median_seconds
-from handler.checkpoint import Checkpoint
-from handler.images import read_square
+from handler.model.checkpoint import Checkpoint
+from handler.model.images import read_square
 from handler.predictor import Predictor
 from supervisor.processes import free_port, java_home
 

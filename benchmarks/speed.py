@@ -26,12 +26,12 @@ from lime.lime_image import LimeImageExplainer
 
 from api.classes import CLASSES
 from api.photograph import open_photograph
-from handler.checkpoint import Checkpoint
-from handler.engines import Classifier
-from handler.explainer import PRECISIONS, Explainer, Precision
-from handler.images import SIZE, network_square
-from handler.network import PixelsToProbabilities
-from handler.quantise import fold_batch_norm
+from handler.engines.classifier import Classifier
+from handler.engines.quantise import fold_batch_norm
+from handler.explain.lime.explainer import PRECISIONS, Explainer, Precision
+from handler.model.checkpoint import Checkpoint
+from handler.model.images import SIZE, network_square
+from handler.model.network import PixelsToProbabilities
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -27,8 +27,8 @@ from torchvision.transforms import v2
 from api.classes import CLASSES
 from api.photograph import open_photograph
 from evaluate.dataset import Example, find_examples
-from handler.checkpoint import MEAN, STD
-from handler.images import SIZE
+from handler.model.checkpoint import MEAN, STD
+from handler.model.images import SIZE
 from train.learner import Learner
 from train.processes import Processes
 from train.recipe import Recipe

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.archive import ArchiveError, verify
-from handler.graphs import INDEX, GraphsError, sha256
+from handler.engines.graphs import INDEX, GraphsError, sha256
 from handler.predictor import Predictor
 
 MANIFEST = "MAR-INF/MANIFEST.json"

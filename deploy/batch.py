@@ -33,7 +33,7 @@ from bulk.worker import Task
 from cluster.archive import Archive
 from cluster.main import ClusterError, connected, refuse_missing_ray
 from evaluate.arguments import positive
-from handler.graphs import GraphsError, packed_version
+from handler.engines.graphs import GraphsError, packed_version
 
 if TYPE_CHECKING:
     from api.request import Precision

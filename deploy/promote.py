@@ -23,7 +23,7 @@ from api.archive import ARCHIVE, verify
 from api.archive import ArchiveError as ChecksumError
 from evaluate.gate import objections
 from gateway.settings import Settings
-from handler.graphs import GraphsError, packed_version
+from handler.engines.graphs import GraphsError, packed_version
 from supervisor.keeper import say
 from supervisor.processes import ROOT
 from supervisor.promotion import PREVIOUS, PromotionError, Replacement, find_service, locked
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.rollback and arguments.model:
         p.error("--rollback needs no model: it goes back to the one before")
     # Not before the options are read: importing torch takes seconds.
-    from handler.checkpoint import CheckpointError
+    from handler.model.checkpoint import CheckpointError
 
     store: Path = arguments.model_store.resolve()
     try:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from evaluate import metrics
 from evaluate.kept import read_json, write_json
 from evaluate.roc import macro_auroc
-from handler.surrogate import log_odds
+from handler.explain.lime.surrogate import log_odds
 
 DECIMALS = 4
 

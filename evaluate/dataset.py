@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from api.classes import CLASSES
 from api.photograph import ImageError
-from handler.images import SIZE, read_square
+from handler.model.images import SIZE, read_square
 
 METADATA = "HAM10000_metadata.csv"
 FOLDERS = {"train": "HAM10000_images_train", "test": "HAM10000_images_test"}

@@ -21,9 +21,9 @@ from evaluate.other_diseases import OtherAnswers
 from evaluate.predictions import Predictions, in_known_order, model_of
 from evaluate.score_card import ScoreCard, as_json, score_card
 from evaluate.sources import HELD_OUT_SOURCES, OtherDisease, Sources, Split, find_sources
-from handler.checkpoint import Checkpoint
-from handler.convert import convert
-from handler.engines import Classifier, has_bfloat16
+from handler.engines.classifier import Classifier, has_bfloat16
+from handler.engines.convert import convert
+from handler.model.checkpoint import Checkpoint
 
 BATCH = 32
 
@@ -143,7 +143,7 @@ def _squares(images: Sequence[Photograph]) -> np.ndarray:
 def classify(
     assess: Assess, classes: list[str], squares: np.ndarray, description: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Answers to ``uint8`` squares (N, 224, 224, 3) by an engine of :class:`handler.engines.Classifier`.
+    """Answers to ``uint8`` squares (N, 224, 224, 3) by an engine of :class:`handler.engines.classifier.Classifier`.
 
     Returns probabilities, float32 (N, classes) in the order of ``CLASSES``, 0 for a class that the model lacks, and
     novelty, float32 (N,), None if it is not known.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from evaluate.dataset import DataError, Example, split_by_lesion
 from evaluate.folds import Fold, split_fold
 from evaluate.sources import HELD_OUT_SOURCES, Split, split_sources
-from handler.checkpoint import Checkpoint
+from handler.model.checkpoint import Checkpoint
 
 FRACTION = 0.1
 """Of each class's lesions, in checkpoints that do not say."""

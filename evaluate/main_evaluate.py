@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     # Not before the options are read: importing torch takes seconds.
     from evaluate.evaluation import card_of, kept_answers, new_answers, write
-    from handler.checkpoint import CheckpointError
+    from handler.model.checkpoint import CheckpointError
 
     try:
         check(arguments)

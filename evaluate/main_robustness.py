@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     # Not before the options are read: importing torch takes seconds.
     from evaluate.report import robustness_table
     from evaluate.shifted import measure
-    from handler.checkpoint import CheckpointError
+    from handler.model.checkpoint import CheckpointError
 
     try:
         measured = measure(arguments)

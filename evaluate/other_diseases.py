@@ -16,7 +16,7 @@ from evaluate.dataset import text_of
 from evaluate.figures import Figure, figure_of
 from evaluate.predictions import NOVELTY_LIMIT, Answers, malignant_scores
 from evaluate.sources import OtherDisease
-from handler.plausible import plausible
+from handler.model.plausible import plausible
 
 
 class DiseaseFigures(Struct, frozen=True):

@@ -14,7 +14,7 @@ import numpy as np
 
 from api.classes import CLASSES, MALIGNANT, class_indices
 from evaluate.dataset import DataError, Example, Photograph, patient_fields, read_rows, text_of
-from handler.graphs import sha256
+from handler.engines.graphs import sha256
 
 MODEL = ("model", "sha256")
 THRESHOLDS = ("malignant_threshold", "plausible_threshold")

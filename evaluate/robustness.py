@@ -19,7 +19,7 @@ from evaluate.dataset import DataError, Example
 from evaluate.figures import Figure, figure_of
 from evaluate.kept import read_json, write_json
 from evaluate.shifts import UNCHANGED, Shift
-from handler.images import network_square
+from handler.model.images import network_square
 
 BATCH = 32
 

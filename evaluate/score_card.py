@@ -26,7 +26,7 @@ from evaluate.predictions import NOVELTY_LIMIT, Predictions, malignant_scores
 from evaluate.robustness import Robustness
 from evaluate.roc import Point, Roc, area, at_sensitivity, at_specificity, aurocs, macro_auroc, roc
 from evaluate.trade_off import TradeOff, evaluate
-from handler.plausible import COVERAGE, plausible
+from handler.model.plausible import COVERAGE, plausible
 
 SPECIFICITIES = (0.80, 0.90, 0.95)
 SENSITIVITIES = (0.90, 0.95)

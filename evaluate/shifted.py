@@ -20,8 +20,8 @@ from evaluate.predictions import Predictions, in_known_order, model_of
 from evaluate.robustness import Robustness
 from evaluate.shifts import SHIFTS
 from evaluate.sources import find_sources
-from handler.checkpoint import Checkpoint
-from handler.engines import Classifier
+from handler.engines.classifier import Classifier
+from handler.model.checkpoint import Checkpoint
 
 
 def measure(arguments: argparse.Namespace) -> Robustness:

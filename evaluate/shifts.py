@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from api.photograph import Square
-from handler.images import SIZE
+from handler.model.images import SIZE
 
 Shift = Callable[[Image.Image], Image.Image]
 """An RGB photograph of any size in, the changed photograph out; it may have another size."""

@@ -16,7 +16,7 @@ from evaluate.bootstrap import Bootstrap, clusters_of
 from evaluate.dataset import Example
 from evaluate.figures import Figure, figure_of
 from evaluate.kept import read_json, write_json
-from handler.bias import BiasSetting
+from handler.model.bias import BiasSetting
 
 LEAST_ACCURACY = 0.80
 """That :func:`best_index` keeps."""

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from api.classes import CLASSES
 from api.photograph import open_photograph
-from handler.checkpoint import Checkpoint
-from handler.engines import Classifier
-from handler.explainer import PRECISIONS, Explainer
-from handler.images import SIZE, network_square
+from handler.engines.classifier import Classifier
+from handler.explain.lime.explainer import PRECISIONS, Explainer
+from handler.model.checkpoint import Checkpoint
+from handler.model.images import SIZE, network_square
 
 HERE = Path(__file__).resolve().parent
 GAP, CAPTION = 8, 40  # pixels

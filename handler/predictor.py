@@ -34,15 +34,15 @@ from api.classes import CLASSES, MALIGNANT, class_indices
 from api.logs import EXTRA
 from api.photograph import ImageError
 from api.request import ContractError, Precision, Request
-from handler.bias import BiasSetting, chosen_bias
-from handler.engines import Classifier
-from handler.graphs import Graphs, ModelFacts
-from handler.images import SIZE, read_square
+from handler.engines.classifier import Classifier
+from handler.engines.graphs import Graphs, ModelFacts
 from handler.jobs import Cancelled, Job
-from handler.plausible import plausible
+from handler.model.bias import BiasSetting, chosen_bias
+from handler.model.images import SIZE, read_square
+from handler.model.plausible import plausible
 
 if TYPE_CHECKING:
-    from handler.explainer import Explainer, Explanation
+    from handler.explain.lime.explainer import Explainer, Explanation
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +84,11 @@ class Predictor:
         """Load a checkpoint of ``train/main_train.py``; ``device`` is ``"cpu"`` or a CUDA device of torch.
 
         Raises:
-            handler.checkpoint.CheckpointError: ``path`` is not such a checkpoint.
-            handler.bias.BiasError: ``MLBIO_BIAS_STRENGTH`` is not on its curve.
+            handler.model.checkpoint.CheckpointError: ``path`` is not such a checkpoint.
+            handler.model.bias.BiasError: ``MLBIO_BIAS_STRENGTH`` is not on its curve.
         """
-        from handler.checkpoint import Checkpoint
-        from handler.convert import facts
+        from handler.engines.convert import facts
+        from handler.model.checkpoint import Checkpoint
 
         checkpoint = Checkpoint.load(path)
         model = facts(path, checkpoint)
@@ -100,8 +100,8 @@ class Predictor:
         """Load the graphs in ``folder`` that were made of the file ``checkpoint``, without torch.
 
         Raises:
-            handler.graphs.GraphsError: they are missing, damaged, or were made of another file.
-            handler.bias.BiasError: ``MLBIO_BIAS_STRENGTH`` is not on the model's curve.
+            handler.engines.graphs.GraphsError: they are missing, damaged, or were made of another file.
+            handler.model.bias.BiasError: ``MLBIO_BIAS_STRENGTH`` is not on the model's curve.
         """
         graphs, model = Graphs.load(folder, checkpoint)
         bias = chosen_bias(model.biases)
@@ -110,7 +110,7 @@ class Predictor:
     @cached_property
     def explainer(self) -> Explainer:
         """Made when it is first used: what it imports (lime, scikit-learn) takes seconds and 150 MB."""
-        from handler.explainer import Explainer
+        from handler.explain.lime.explainer import Explainer
 
         return Explainer(self.classifier.sampler, self.classifier.batch)
 
@@ -199,7 +199,7 @@ class Predictor:
             return _fault(job)
 
     def _explain(self, square: np.ndarray, label: int, precision: Precision, job: Job) -> Explanation:
-        from handler.explainer import PRECISIONS
+        from handler.explain.lime.explainer import PRECISIONS
 
         return self.explainer.explain(square, label, PRECISIONS[precision], job.progress, job.seconds_left())
 

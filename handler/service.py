@@ -86,7 +86,7 @@ class SkinLesionHandler:
 
 
 def _usable(device: str) -> bool:
-    from handler.cuda import usable  # torch, which a CPU does without
+    from handler.engines.cuda import usable  # torch, which a CPU does without
 
     return usable(device)
 

@@ -11,7 +11,7 @@ import sklearn.datasets
 from PIL import Image, ImageDraw, ImageFont
 
 from api.photograph import open_photograph
-from handler.images import SIZE, network_square
+from handler.model.images import SIZE, network_square
 
 BUNDLED = {
     Path(skimage.__file__).parent / "data": (

@@ -23,8 +23,8 @@ import msgspec
 
 from api.archive import ARCHIVE, PROMOTED, checksum_file
 from evaluate.score_card import ScoreCard
-from handler.bias import BiasSetting, FlagFigures
-from handler.graphs import sha256
+from handler.engines.graphs import sha256
+from handler.model.bias import BiasSetting, FlagFigures
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("handler", "api")
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--output", type=Path, default=ROOT / "model_store" / ARCHIVE, help="archive to write")
     arguments = p.parse_args(argv)
     # Not before the options are read: importing torch takes seconds.
-    from handler.checkpoint import CheckpointError
+    from handler.model.checkpoint import CheckpointError
 
     try:
         build(arguments.modelname, arguments.output)
@@ -66,10 +66,10 @@ def build(checkpoint: Path, output: Path) -> None:
     """Write ``output`` atomically, and its checksum next to it.
 
     Raises:
-        handler.checkpoint.CheckpointError: ``checkpoint`` cannot be served.
+        handler.model.checkpoint.CheckpointError: ``checkpoint`` cannot be served.
         ArchiveError: torch-model-archiver failed.
     """
-    from handler.convert import export
+    from handler.engines.convert import export
 
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

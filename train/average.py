@@ -21,7 +21,7 @@ from evaluate.held_out import split_again, split_sources_again
 from evaluate.metrics import accuracy, balanced_accuracy
 from evaluate.roc import macro_auroc
 from evaluate.sources import HAM10000, by_source, find_sources
-from handler.checkpoint import Checkpoint
+from handler.model.checkpoint import Checkpoint
 from train.calibrate import Part, complete, fit_bias, predict, selection_score
 from train.processes import Processes
 from train.validation import facts_of, large_enough, load_parts, squares_for_novelty

@@ -18,11 +18,11 @@ from torch import nn
 from api.classes import MALIGNANT, class_indices
 from evaluate.metrics import accuracy, balanced_accuracy
 from evaluate.trade_off import best_index
-from handler.checkpoint import Checkpoint
-from handler.network import Normalise, features_and_logits
-from handler.novelty import Novelty
-from handler.plausible import COVERAGE
-from handler.quantise import activation_ranges, fold_batch_norm, rounding_errors
+from handler.engines.quantise import activation_ranges, fold_batch_norm, rounding_errors
+from handler.model.checkpoint import Checkpoint
+from handler.model.network import Normalise, features_and_logits
+from handler.model.novelty import Novelty
+from handler.model.plausible import COVERAGE
 from train.precision import mixed_precision
 
 SENSITIVITY = 0.95

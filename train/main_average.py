@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
     # Not before the options are read: importing torch takes seconds.
-    from handler.checkpoint import CheckpointError
+    from handler.model.checkpoint import CheckpointError
     from train.average import average
 
     try:

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     # Not before the options are read: importing torch takes seconds.
     from evaluate.report import trade_off_table
-    from handler.checkpoint import CheckpointError
+    from handler.model.checkpoint import CheckpointError
     from train.trade_off import measure
 
     try:

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import nn
 
 from evaluate.arguments import UsageError
-from handler.checkpoint import first_line
+from handler.model.checkpoint import first_line
 
 LAST_WORDS_SECONDS = 10.0
 

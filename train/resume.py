@@ -16,7 +16,7 @@ from evaluate.arguments import UsageError
 from evaluate.dataset import DataError, Example
 from evaluate.held_out import FRACTION
 from evaluate.sources import HELD_OUT_SOURCES
-from handler.checkpoint import save_atomically
+from handler.model.checkpoint import save_atomically
 from train.recipe import Recipe
 
 

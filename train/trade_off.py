@@ -25,8 +25,8 @@ from evaluate.kept import TRADE_OFF
 from evaluate.predictions import Predictions, model_of
 from evaluate.sources import HAM10000, by_source, find_sources
 from evaluate.trade_off import BiasPoint, TradeOff, best, figures, write
-from handler.bias import BiasSetting
-from handler.checkpoint import Checkpoint
+from handler.model.bias import BiasSetting
+from handler.model.checkpoint import Checkpoint
 from train.calibrate import (
     STRENGTHS,
     fit_malignant_threshold,

@@ -26,8 +26,8 @@ from evaluate.dataset import (
 )
 from evaluate.folds import split_fold
 from evaluate.sources import HAM10000, by_source, find_sources, split_sources
-from handler.checkpoint import Checkpoint
-from handler.network import Normalise
+from handler.model.checkpoint import Checkpoint
+from handler.model.network import Normalise
 from train.batches import TrainingSet, augmented_batches, sample_indices
 from train.cameras import Cameras
 from train.learner import Learner, set_learning_rate

@@ -19,7 +19,7 @@ from evaluate.dataset import Example, load_squares, short_sides
 from evaluate.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
 from evaluate.predictions import Predictions, model_of
 from evaluate.roc import macro_auroc
-from handler.checkpoint import Checkpoint
+from handler.model.checkpoint import Checkpoint
 from train.calibrate import Part, best_score, calibrate, complete, predict
 
 NOVELTY_IMAGES = 4000

@@ -12,7 +12,7 @@ from torchvision.models import ResNet, ResNet34_Weights, resnet34
 
 from api.classes import CLASSES
 from evaluate.arguments import UsageError
-from handler.checkpoint import as_float32, first_line
+from handler.model.checkpoint import as_float32, first_line
 
 
 def starting_network(init: str | None) -> tuple[ResNet, str]:

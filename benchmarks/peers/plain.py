@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from handler.checkpoint import Checkpoint
+from handler.model.checkpoint import Checkpoint
 
 CHECKPOINT_VARIABLE = "MLBIO_BENCHMARK_CHECKPOINT"
 

@@ -14,7 +14,7 @@ import torch
 
 from api.archive import verify
 from api.request import Request
-from handler.bias import BIAS_VARIABLE, BiasError
+from handler.model.bias import BIAS_VARIABLE, BiasError
 from handler.predictor import Predictor
 from tests.conftest import ROOT
 
@@ -47,7 +47,7 @@ def test_it_holds_the_handler_the_protocol_and_the_weights(made: Path, tmp_path:
         names = {n for n in content.namelist() if n.endswith((".py", ".pth", ".json"))}
         manifest = json.loads(content.read("MAR-INF/MANIFEST.json"))
         content.extractall(tmp_path)
-    modules = {f"{p.parent.name}/{p.name}" for room in ("handler", "api") for p in (ROOT / room).glob("*.py")}
+    modules = {str(p.relative_to(ROOT)) for package in ("handler", "api") for p in (ROOT / package).rglob("*.py")}
     modules -= {"handler/service.py"}
     assert names == modules | {
         "service.py",

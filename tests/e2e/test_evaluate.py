@@ -8,9 +8,9 @@ import numpy as np
 
 from evaluate import main_evaluate
 from evaluate.predictions import Predictions
-from handler.checkpoint import Checkpoint
-from handler.engines import Classifier
-from handler.images import read_square
+from handler.engines.classifier import Classifier
+from handler.model.checkpoint import Checkpoint
+from handler.model.images import read_square
 from tests.conftest import ROOT
 
 

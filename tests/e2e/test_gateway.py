@@ -23,8 +23,8 @@ from PIL import Image
 from api.classes import CLASSES, MALIGNANT
 from api.photograph import open_photograph
 from gateway.settings import MAX_BODY
-from handler.checkpoint import Checkpoint
-from handler.images import network_square
+from handler.model.checkpoint import Checkpoint
+from handler.model.images import network_square
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Service
 

@@ -17,13 +17,13 @@ from api.photograph import open_photograph
 from evaluate import main_evaluate
 from evaluate.dataset import find_examples
 from evaluate.predictions import Predictions
-from handler.checkpoint import Checkpoint
-from handler.engines import Classifier, has_bfloat16
-from handler.explainer import Explainer, Precision, painting
-from handler.graphs import Arithmetic
-from handler.images import network_square
-from handler.network import PixelsToProbabilities
-from handler.regions import paint, regions_of, skin_surface
+from handler.engines.classifier import Classifier, has_bfloat16
+from handler.engines.graphs import Arithmetic
+from handler.explain.lime.explainer import Explainer, Precision, painting
+from handler.explain.lime.regions import paint, regions_of, skin_surface
+from handler.model.checkpoint import Checkpoint
+from handler.model.images import network_square
+from handler.model.network import PixelsToProbabilities
 from tests.conftest import ROOT
 from tests.strangers import strangers
 
@@ -116,7 +116,7 @@ def test_a_checkpoint_without_ranges_is_sampled_in_the_arithmetic_of_answers(
 
 
 def test_openvino_sends_no_telemetry():
-    code = "import handler.convert, sys; assert sys.modules['openvino_telemetry'] is None; print('silent')"
+    code = "import handler.engines.convert, sys; assert sys.modules['openvino_telemetry'] is None; print('silent')"
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert finished.stdout.strip() == "silent", finished.stderr
 

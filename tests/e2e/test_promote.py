@@ -22,8 +22,8 @@ import requests
 
 from api.headers import EXPLAIN_POOL, STREAM_TYPE
 from gateway.settings import Settings
-from handler.checkpoint import Checkpoint
-from handler.graphs import sha256
+from handler.engines.graphs import sha256
+from handler.model.checkpoint import Checkpoint
 from supervisor.promotion import PromotionError, find_service, promote
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import SERVER, Service, start_service, stop_service, wait_for

@@ -24,7 +24,7 @@ import requests
 
 from cluster.archive import MANIFEST
 from cluster.nodes import Cluster, cluster
-from handler.graphs import INDEX
+from handler.engines.graphs import INDEX
 from supervisor.processes import free_port
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Service, wait_for

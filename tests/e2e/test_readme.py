@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from gateway.settings import Settings
-from handler.explainer import PRECISIONS
+from handler.explain.lime.explainer import PRECISIONS
 from supervisor.processes import free_port
 from tests.conftest import ROOT
 from tests.e2e.conftest import Service, bare_environment, free_addresses, free_ports_in_a_row, wait_for

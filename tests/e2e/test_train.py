@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from handler.checkpoint import Checkpoint
+from handler.model.checkpoint import Checkpoint
 from tests.conftest import ROOT
 from tests.tiny_ham10000 import make_root
 

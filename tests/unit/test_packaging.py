@@ -15,11 +15,11 @@ from packaging.utils import canonicalize_name
 from tests.conftest import ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PACKAGES = PYPROJECT["tool"]["setuptools"]["packages"]
+PACKAGES = [pattern.rstrip("*") for pattern in PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]]
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 
-# The folders that each extra must be enough to import.
-ROOMS = {
+# The packages that each extra must be enough to import.
+FOLDERS = {
     "torchserve": ["api", "handler"],
     "gateway": ["api", "gateway", "supervisor"],
     "ray": ["cluster"],
@@ -30,8 +30,8 @@ ROOMS = {
     "bench": ["benchmarks"],
 }
 
-# Modules that need more than their folder does, with an extra that has it.
-ELSEWHERE = {
+# Modules that need another extra than their package.
+EXCEPTIONS = {
     "api/client.py": "cli",
     "api/photograph.py": "cli",
     "api/pictures.py": "cli",
@@ -53,9 +53,9 @@ def declared(extra: str) -> Iterator[Requirement]:
             yield requirement
 
 
-def imported(room: str) -> Iterator[tuple[str, str]]:
-    """Each third-party import of a room: the file and the module's first name."""
-    for file in sorted((ROOT / room).rglob("*.py")):
+def imported(folder: str) -> Iterator[tuple[str, str]]:
+    """Each third-party import of a package: the file and the module's first name."""
+    for file in sorted((ROOT / folder).rglob("*.py")):
         if file.parent.name == "peers":  # what they serve with is in benchmarks/peers/requirements.txt
             continue
         for node in ast.walk(ast.parse(file.read_text())):
@@ -68,18 +68,18 @@ def imported(room: str) -> Iterator[tuple[str, str]]:
             for module in modules:
                 name = module.split(".")[0]
                 if name not in sys.stdlib_module_names and name not in PACKAGES:
-                    yield f"{room}/{file.name}", name
+                    yield f"{folder}/{file.name}", name
 
 
-@pytest.mark.parametrize("extra", ROOMS)
-def test_an_extra_declares_every_package_that_its_rooms_import(extra):
+@pytest.mark.parametrize("extra", FOLDERS)
+def test_an_extra_declares_every_package_that_its_packages_import(extra):
     owners = importlib.metadata.packages_distributions()
-    for room in ROOMS[extra]:
-        for file, module in imported(room):
-            names = {canonicalize_name(requirement.name) for requirement in declared(ELSEWHERE.get(file, extra))}
+    for folder in FOLDERS[extra]:
+        for file, module in imported(folder):
+            names = {canonicalize_name(requirement.name) for requirement in declared(EXCEPTIONS.get(file, extra))}
             distributions = {canonicalize_name(name) for name in owners.get(module, [])}
             assert distributions & names, (
-                f"{file} imports {module}, which the extra `{ELSEWHERE.get(file, extra)}` does not declare"
+                f"{file} imports {module}, which the extra `{EXCEPTIONS.get(file, extra)}` does not declare"
             )
 
 
@@ -102,7 +102,7 @@ def test_the_environment_has_the_pinned_versions():
             assert importlib.metadata.version(requirement.name) in requirement.specifier, line
 
 
-def test_every_room_is_a_package_of_the_project():
+def test_every_package_is_declared():
     folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
     assert folders == set(PACKAGES)
 

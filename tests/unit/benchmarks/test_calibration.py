@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from handler.explainer import painting
+from handler.explain.lime.explainer import painting
 
 calibration = pytest.importorskip("benchmarks.calibration", reason="Quantus cannot be imported", exc_type=ImportError)
 

@@ -24,8 +24,8 @@ except ImportError as error:  # OpenCV, a dependency of Quantus, needs libGL
         raise
     pytest.skip(f"Quantus cannot be imported ({error}): apt-get install libgl1", allow_module_level=True)
 
-from handler.explainer import Precision, painting
-from handler.regions import skin_surface
+from handler.explain.lime.explainer import Precision, painting
+from handler.explain.lime.regions import skin_surface
 
 SIDE = 56
 LESION = (slice(7, 28), slice(7, 28))

@@ -18,7 +18,7 @@ from cluster import replicas
 from cluster.archive import MANIFEST, Archive
 from cluster.calls import Call
 from cluster.replicas import SILENT_SECONDS, Classifications, Explanations, Unhealthy
-from handler.graphs import sha256
+from handler.engines.graphs import sha256
 from tests.unit.handler.conftest import exported, saved, squares, untrained  # noqa: F401  # fixtures
 
 HURRY = {DEADLINE_HEADER: Deadline.after(0).to_header()}

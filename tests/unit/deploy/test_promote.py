@@ -12,7 +12,7 @@ import pytest
 
 from api.archive import ARCHIVE, verify
 from deploy import promote
-from handler.graphs import packed_version, sha256
+from handler.engines.graphs import packed_version, sha256
 from supervisor.promotion import PromotionError
 from tests.conftest import ROOT
 from train.archive import packed_card

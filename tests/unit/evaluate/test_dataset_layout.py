@@ -13,7 +13,7 @@ from PIL import Image
 from api.classes import CLASSES
 from evaluate import dataset
 from evaluate.dataset import FOLDERS, METADATA, DataError, Example, find_examples, load_squares, split_by_lesion
-from handler.images import SIZE, read_square
+from handler.model.images import SIZE, read_square
 from tests.tiny_ham10000 import IMAGES, change_metadata, first_image, make_root, train_folder
 
 

@@ -9,7 +9,7 @@ import pytest
 from evaluate.dataset import DataError, Example, find_examples, split_by_lesion
 from evaluate.held_out import held_out, split_sources_again
 from evaluate.sources import split_sources
-from handler.checkpoint import Checkpoint
+from handler.model.checkpoint import Checkpoint
 from tests.tiny_ham10000 import make_root
 
 

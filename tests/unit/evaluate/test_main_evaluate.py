@@ -14,9 +14,9 @@ from api.photograph import open_photograph
 from evaluate import evaluation, main_compare, main_evaluate, report
 from evaluate.dataset import FOLDERS, METADATA, Example, find_examples, split_by_lesion
 from evaluate.predictions import Predictions
-from handler.checkpoint import Checkpoint
-from handler.graphs import Graphs
-from handler.images import network_square
+from handler.engines.graphs import Graphs
+from handler.model.checkpoint import Checkpoint
+from handler.model.images import network_square
 from tests.conftest import ROOT
 from tests.tiny_ham10000 import make_root
 from tests.tiny_sources import make_sources

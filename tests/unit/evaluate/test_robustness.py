@@ -15,8 +15,8 @@ from evaluate.predictions import Predictions
 from evaluate.report import robustness_table
 from evaluate.robustness import Robustness, answers_under, compare
 from evaluate.shifts import UNCHANGED, gamma
-from handler.checkpoint import Checkpoint
-from handler.graphs import sha256
+from handler.engines.graphs import sha256
+from handler.model.checkpoint import Checkpoint
 from tests.tiny_ham10000 import make_root
 from tests.tiny_sources import make_sources
 from tests.unit.evaluate.sets import MEL, NV, confident, examples_of

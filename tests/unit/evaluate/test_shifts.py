@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from evaluate.shifts import SHIFTS, UNCHANGED, blur, cropped, gamma, half_resolution, squeezed, white_balance
-from handler.images import network_square
+from handler.model.images import network_square
 from tests.pictures import noise
 
 

@@ -10,11 +10,11 @@ import torch
 from torchvision.models import resnet34
 
 from api.classes import CLASSES
-from handler.checkpoint import Checkpoint
-from handler.convert import export
-from handler.images import SIZE
-from handler.network import Normalise, features_and_logits
-from handler.novelty import Novelty
+from handler.engines.convert import export
+from handler.model.checkpoint import Checkpoint
+from handler.model.images import SIZE
+from handler.model.network import Normalise, features_and_logits
+from handler.model.novelty import Novelty
 from tests.pictures import noise
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from api.classes import CLASSES
 from api.request import ContractError, Request
-from handler.bias import BiasSetting, FlagFigures
-from handler.graphs import ModelFacts
-from handler.interactions import fit_interactions
+from handler.engines.graphs import ModelFacts
+from handler.explain.lime.interactions import fit_interactions
 from handler.jobs import Cancelled, Job
+from handler.model.bias import BiasSetting, FlagFigures
 from handler.predictor import Predictor
 
 
@@ -107,7 +107,9 @@ def test_interactions_are_computed_for_those_who_ask_for_details(
     loaded: Predictor, photograph: bytes, monkeypatch: pytest.MonkeyPatch
 ):
     fitted = []
-    monkeypatch.setattr("handler.explainer.fit_interactions", lambda *_: fitted.append(1) or fit_interactions(*_))
+    monkeypatch.setattr(
+        "handler.explain.lime.explainer.fit_interactions", lambda *_: fitted.append(1) or fit_interactions(*_)
+    )
     for details in (False, True):
         loaded.answer([Request(photograph, explain=True, precision="Faible", details=details)])
         assert len(fitted) == details

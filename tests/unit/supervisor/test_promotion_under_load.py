@@ -31,7 +31,7 @@ import http.server, json, pathlib, sys
 version = pathlib.Path(sys.argv[2]).read_text()
 if version == "broken":
     with open("torchserve.log", "a") as log:
-        log.write("W-9000 MODEL_LOG - handler.checkpoint.CheckpointError: it is damaged\\n")
+        log.write("W-9000 MODEL_LOG - handler.model.checkpoint.CheckpointError: it is damaged\\n")
         log.write("Backend worker process died.\\n" * 2)
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -46,7 +46,7 @@ def test_a_model_that_cannot_be_loaded_is_said_with_the_reason(tmp_path: Path):
     plain, as_json = trace.rpartition("\n")[2], json.dumps({"message": "died", "trace": trace})
     for said in (plain, as_json):
         log.write_text(f"{died}W-9000 MODEL_LOG - {said}\n{died}")
-        with pytest.raises(ServeError, match="loaded: handler.checkpoint.CheckpointError: it is damaged\n"):
+        with pytest.raises(ServeError, match="loaded: handler.model.checkpoint.CheckpointError: it is damaged\n"):
             refuse_dying_workers(tmp_path)
 
 

@@ -13,8 +13,8 @@ from torchvision.models import resnet34
 
 from api.classes import CLASSES, MALIGNANT
 from evaluate import trade_off
-from handler.checkpoint import Checkpoint
-from handler.network import features_and_logits
+from handler.model.checkpoint import Checkpoint
+from handler.model.network import features_and_logits
 from train import calibrate
 
 CPU = torch.device("cpu")

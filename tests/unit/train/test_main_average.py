@@ -14,7 +14,7 @@ from torchvision.models import resnet34
 from evaluate import held_out
 from evaluate.dataset import find_examples, split_by_lesion
 from evaluate.sources import find_sources, split_sources
-from handler.checkpoint import Checkpoint
+from handler.model.checkpoint import Checkpoint
 from tests.tiny_ham10000 import IMAGES
 from tests.tiny_sources import make_sources
 from train import average, calibrate, main_average, validation

@@ -19,8 +19,8 @@ from PIL import Image
 from api.classes import CLASSES
 from api.photograph import open_photograph
 from evaluate.dataset import find_examples
-from handler.checkpoint import PREPROCESSING, Checkpoint
-from handler.images import network_square
+from handler.model.checkpoint import PREPROCESSING, Checkpoint
+from handler.model.images import network_square
 from tests.tiny_ham10000 import IMAGES, change_metadata, first_image, make_root, train_folder
 from tests.tiny_sources import make_sources
 from train import main_train, training, validation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handler.images import SIZE
+from handler.model.images import SIZE
 from train.recipe import SEVERAL_SOURCES, Recipe
 
 

@@ -17,7 +17,7 @@ from evaluate.predictions import Predictions, model_of
 from evaluate.report import trade_off_table
 from evaluate.sources import find_sources, split_sources
 from evaluate.trade_off import TradeOff, best, evaluate, figures
-from handler.checkpoint import Checkpoint
+from handler.model.checkpoint import Checkpoint
 from tests.tiny_ham10000 import IMAGES, make_root
 from tests.tiny_sources import make_sources
 from tests.unit.evaluate.sets import random_predictions

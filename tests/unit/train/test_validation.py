@@ -16,8 +16,8 @@ from torchvision.models import resnet34
 
 from evaluate.dataset import Example, find_examples, split_by_lesion
 from evaluate.predictions import Predictions
-from handler.checkpoint import Checkpoint
-from handler.network import PixelsToProbabilities
+from handler.model.checkpoint import Checkpoint
+from handler.model.network import PixelsToProbabilities
 from tests.tiny_ham10000 import train_folder
 from train import calibrate, precision, validation
 from train.recipe import SEVERAL_SOURCES, Recipe

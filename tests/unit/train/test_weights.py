@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torchvision.models import ResNet34_Weights, resnet18, resnet34
 
 from evaluate.arguments import UsageError
-from handler.checkpoint import Checkpoint
+from handler.model.checkpoint import Checkpoint
 from train import weights
 
 

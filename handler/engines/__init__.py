@@ -1,0 +1,1 @@
+"""Inference: OpenVINO on CPUs, torch on CUDA."""

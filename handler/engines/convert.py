@@ -1,0 +1,72 @@
+"""From a checkpoint to OpenVINO graphs. Only this module needs torch and OpenVINO together."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from handler.engines.graphs import Graphs, ModelFacts, measured, ov, sha256
+from handler.engines.quantise import correct_biases, fold_batch_norm, quantise
+from handler.model.bias import BiasSetting, FlagFigures
+from handler.model.checkpoint import Checkpoint
+from handler.model.images import SIZE
+from handler.model.network import PixelsToProbabilities
+
+
+def convert(checkpoint: Checkpoint) -> Graphs:
+    """The graphs of a checkpoint."""
+    answers = trace(PixelsToProbabilities(checkpoint).eval())
+    if checkpoint.ranges is None:
+        return Graphs(answers, None)
+    rounded = PixelsToProbabilities(checkpoint).eval()
+    normalise, rounded.normalise = rounded.normalise, nn.Identity()
+    network = correct_biases(fold_batch_norm(rounded.network), checkpoint.rounding_errors or {})
+    mean, std = normalise.get_buffer("mean"), normalise.get_buffer("std")
+    quantise(network, checkpoint.ranges, mean, std)
+    return Graphs(answers, trace(rounded))
+
+
+def export(path: Path, folder: Path, flag: FlagFigures | None = None, biases: Sequence[BiasSetting] = ()) -> None:
+    """Write the graphs of the checkpoint ``path``, and what was measured of it, into ``folder``.
+
+    Raises:
+        handler.model.checkpoint.CheckpointError: ``path`` is not a checkpoint.
+    """
+    checkpoint = Checkpoint.load(path)
+    convert(checkpoint).save(folder, facts(path, checkpoint, flag, biases))
+
+
+def facts(
+    path: Path, checkpoint: Checkpoint, flag: FlagFigures | None = None, biases: Sequence[BiasSetting] = ()
+) -> ModelFacts:
+    """What serving needs to know of the checkpoint that was loaded from ``path``.
+
+    Without ``flag`` or ``biases``, they are those of the graphs beside it, as in an unpacked archive.
+    """
+    digest = sha256(path)
+    known_flag, known_biases = measured(path.parent, digest)
+    return ModelFacts(
+        sha256=digest,
+        classes=list(checkpoint.classes),
+        malignant_threshold=checkpoint.malignant_threshold,
+        epoch=checkpoint.training.get("epoch"),
+        flag=flag or known_flag,
+        biases=list(biases) or known_biases,
+        plausible_threshold=checkpoint.plausible_threshold,
+    )
+
+
+def trace(module: nn.Module) -> ov.Model:
+    """The graph of a module of ``uint8`` squares (N, 224, 224, 3)."""
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls the tracing that OpenVINO uses deprecated
+        example = torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)
+        # torch would trace a second time to compare; tests compare what the graphs answer.
+        decoder = TorchScriptPythonDecoder(module, example_input=example, trace_kwargs={"check_trace": False})
+        return ov.convert_model(decoder, example_input=example, input=[-1, SIZE, SIZE, 3])

@@ -1,0 +1,153 @@
+"""The network on an NVIDIA GPU, in torch.
+
+A ResNet34 is a hundred kernels, and launching them one by one takes longer than a small batch computes. So batches are
+padded to one of a few sizes, and each is recorded as a CUDA graph when it is first needed: one launch from then on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from handler.engines.quantise import fold_batch_norm
+from handler.model.checkpoint import Checkpoint
+from handler.model.network import PixelsToProbabilities
+
+logger = logging.getLogger("mlbio.handler")
+
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Of recorded batches; larger ones are split."""
+
+_lock = threading.Lock()
+"""Only one recording may be under way in a process, and a replay would disturb it."""
+
+WARM_UP = 3
+"""Passes before the recording, in which cuDNN chooses its algorithms."""
+
+Outputs = tuple[torch.Tensor, torch.Tensor]
+"""Probabilities (N, classes) and novelty scores (N,)."""
+
+
+def usable(device: str) -> bool:
+    """Whether this torch can compute on ``device``, such as ``"cuda:0"``; the log says why not."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, torch.cuda.DeferredCudaCallError) as error:  # Assertion: built without CUDA
+        logger.warning("torch cannot use %s, so the CPU answers: %s", device, str(error).partition("\n")[0])
+        return False
+    return True
+
+
+class Cuda:
+    """As :class:`handler.engines.Classifier` describes: float32 for answers, float16 for samples.
+
+    Convolutions in float32 round their inputs to TF32 where the GPU has it, as torch does unless told otherwise.
+
+    Attributes:
+        arithmetic: of answers.
+        batch: how many masks a sampler is best given at once.
+    """
+
+    arithmetic: Literal["float32", "bfloat16"] = "float32"
+    batch = SIZES[-1]
+
+    def __init__(self, checkpoint: Checkpoint, device: str) -> None:
+        self.device = torch.device(device)
+        torch.backends.cudnn.benchmark = True  # the sizes are few
+        self._answers = Recorded(PixelsToProbabilities(checkpoint), self.device)
+        self._samples = Recorded(half_precision(checkpoint), self.device)
+
+    def answers(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._answers(torch.from_numpy(pixels).to(self.device))
+
+    def samples(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._samples(torch.from_numpy(pixels).to(self.device))
+
+    def sampler(
+        self, square: np.ndarray, hidden: np.ndarray, segments: np.ndarray
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        shown, covered = (torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for a in (square, hidden))
+        regions = torch.from_numpy(segments.astype(np.int64)).to(self.device)
+
+        def run(masks: np.ndarray) -> np.ndarray:
+            visible = torch.from_numpy(masks).to(self.device)[:, regions, None]
+            return self._samples(torch.where(visible, shown, covered))[0]
+
+        return run
+
+
+def half_precision(checkpoint: Checkpoint) -> PixelsToProbabilities:
+    """The network in float16, with batch norm folded into the convolutions: its variances would lose digits."""
+    module = PixelsToProbabilities(checkpoint)
+    fold_batch_norm(module.network).half()
+    module.normalise = nn.Sequential(module.normalise, _Half())
+    return module
+
+
+class _Half(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.half()
+
+
+class Recorded:
+    """A network whose passes are replayed from recordings, one for each of :data:`SIZES`; for any number of threads.
+
+    On a device that is no GPU, there is nothing to record, and passes are computed as they come.
+    """
+
+    def __init__(self, module: PixelsToProbabilities, device: torch.device) -> None:
+        self._module = module.eval().to(device).to(memory_format=torch.channels_last)
+        self._device = device
+        self._passes: dict[int, tuple[torch.Tensor, Callable[[], Outputs]]] = {}
+
+    @torch.inference_mode()
+    def __call__(self, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities and novelty scores, float32, of ``uint8`` squares (N, 224, 224, 3) on the device."""
+        with _lock:
+            parts = [self._run(part) for part in pixels.split(SIZES[-1])]
+        probabilities, novelty = zip(*parts, strict=True)
+        return np.concatenate(probabilities), np.concatenate(novelty)
+
+    def _run(self, pixels: torch.Tensor) -> Sequence[np.ndarray]:
+        size = next(size for size in SIZES if size >= len(pixels))
+        if size not in self._passes:
+            inputs = torch.zeros_like(pixels[:1]).repeat(size, 1, 1, 1)
+            self._passes[size] = inputs, self._record(inputs)
+        inputs, run = self._passes[size]
+        inputs[: len(pixels)].copy_(pixels)  # what else is in it is not looked at
+        return [output[: len(pixels)].float().cpu().numpy() for output in run()]
+
+    def _record(self, inputs: torch.Tensor) -> Callable[[], Outputs]:
+        """A function that runs the network on ``inputs`` as they are then."""
+
+        def plain() -> Outputs:
+            return self._module(inputs)
+
+        if self._device.type != "cuda":
+            return plain
+        try:
+            with torch.cuda.device(self._device):  # else the first GPU is waited for, too
+                stream = torch.cuda.Stream()
+                stream.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(stream):
+                    for _ in range(WARM_UP):
+                        plain()
+                torch.cuda.current_stream().wait_stream(stream)
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                    outputs = plain()
+        except RuntimeError:
+            logger.exception("batches of %d are not recorded: their kernels are launched one by one", len(inputs))
+            return plain
+
+        def replay() -> Outputs:
+            graph.replay()
+            return outputs
+
+        return replay

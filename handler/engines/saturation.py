@@ -1,0 +1,85 @@
+"""8-bit arithmetic on CPUs whose instructions saturate.
+
+Without VNNI instructions (before about 2019), a CPU multiplies bytes in pairs and adds each pair up in 16 bits. Two
+products of a large pixel and a large weight do not fit, and come out as 32,767: with our network, log-odds are then
+wrong by 0.9 instead of 0.1 (root mean square). OpenVINO documents it as "saturation issue", and the usual remedy is to
+keep all weights in 7 bits (``overflow_fix`` of NNCF). It is enough that the two weights of each pair have a sum that
+fits, which leaves most filters nearly all of their 8 bits, and errors half as large.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from handler.engines.graphs import compile_graph, ov
+
+LARGEST_SUM = 127
+"""Of two weights: with one more, from rounding, times 255 it is below 2 ** 15."""
+
+PROBE_CHANNELS, PROBE_SIDE = 16, 8
+
+
+@functools.cache
+def saturates() -> bool:
+    """Whether this CPU's 8-bit convolutions saturate: tried with the largest numbers."""
+    graph = convolution(np.full((PROBE_CHANNELS, PROBE_CHANNELS, 1, 1), 127), PROBE_SIDE)
+    pixels = np.full((1, PROBE_CHANNELS, PROBE_SIDE, PROBE_SIDE), 255, np.float32)
+    found = compile_graph(graph, "float32")(pixels)[0]
+    return float(found.min()) < 0.99 * 255 * 127 * PROBE_CHANNELS
+
+
+def convolution(weights: np.ndarray, side: int, scale: float = 1.0) -> ov.Model:
+    """The graph of one convolution in 8 bits.
+
+    Args:
+        weights: integers from -127 to 127, (filters, channels, height, width).
+        side: of the inputs, (1, channels, side, side), which are rounded to integers from 0 to 255.
+        scale: of the weights.
+    """
+    from openvino import opset13 as ops
+
+    filters, channels = weights.shape[:2]
+    pixels = ops.parameter([1, channels, side, side], np.float32)
+    low, high = np.float32(0), np.float32(255)
+    rounded = ops.fake_quantize(pixels, low, high, low, high, 256)
+    scales = ops.constant(np.full((filters, 1, 1, 1), scale, np.float32))
+    scaled = ops.multiply(ops.convert(ops.constant(weights.astype(np.int8)), np.float32), scales)
+    return ov.Model([ops.convolution(rounded, scaled, [1, 1], [0, 0], [0, 0], [1, 1])], [pixels], "convolution")
+
+
+def without_saturation(graph: ov.Model) -> ov.Model:
+    """A copy of an 8-bit graph whose weights, of neighbouring channels two by two, never saturate."""
+    graph = graph.clone()
+    for operation in graph.get_ordered_ops():
+        if operation.get_type_name() == "Convolution":
+            _coarsen(operation.input_value(1).get_node())
+    return graph
+
+
+def _coarsen(scaled: ov.Node) -> None:
+    """Divide a convolution's integer weights by a factor per filter, and multiply its scale by it.
+
+    ``scaled`` is the product of the weights, converted from integers, and the scale.
+    """
+    from openvino import opset13 as ops
+
+    integers = scaled.input_value(0).get_node().input_value(0).get_node()
+    scale = scaled.input_value(1).get_node()
+    weights = integers.get_data().astype(np.float32)
+    factor = np.maximum(largest_sums(weights) / LARGEST_SUM, 1).reshape(-1, 1, 1, 1)
+    coarser = ops.constant((weights / factor).round().astype(np.int8))
+    integers.output(0).replace(coarser.output(0))
+    scaled.input(1).replace_source_output(ops.constant((scale.get_data() * factor).astype(np.float32)).output(0))
+
+
+def largest_sums(weights: np.ndarray) -> np.ndarray:
+    """The largest sum, of either sign, of the weights of two channels in each filter, (filters,).
+
+    ``weights`` is (filters, channels, height, width). Channels 2k and 2k + 1 are added up at once; a weight counts
+    alone where the other's sign differs, as the pixel beside it may be zero.
+    """
+    even = np.pad(weights, ((0, 0), (0, weights.shape[1] % 2), (0, 0), (0, 0)))
+    sums = [part[:, ::2] + part[:, 1::2] for part in (even.clip(min=0), (-even).clip(min=0))]
+    return np.maximum(*(each.max((1, 2, 3)) for each in sums))

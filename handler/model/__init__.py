@@ -1,0 +1,1 @@
+"""The network: preprocessing, weights, calibration and novelty."""

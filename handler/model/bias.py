@@ -1,0 +1,76 @@
+"""The bias of rare classes, moved along its trade-off curve without training again.
+
+A checkpoint adds a bias b to its logits z and divides by a temperature T: p = softmax((z + b) / T). Another bias b'
+with the temperature T' that was fitted for it gives p' = softmax((z + b') / T'), which follows from p alone: it is
+proportional to p ** (T / T') * exp((b' - b) / T'). Novelty scores are of features and do not depend on it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+BIAS_VARIABLE = "MLBIO_BIAS_STRENGTH"
+"""Environment variable that chooses another bias than the model's own."""
+
+
+class BiasError(ValueError):
+    """The bias that the environment asks for is not on the model's curve. The message says which are."""
+
+
+class FlagFigures(msgspec.Struct, frozen=True):
+    """How often the malignant flag is raised on the test set: for malignant photographs, and for others."""
+
+    sensitivity: float
+    false_alarm_rate: float
+
+
+class BiasSetting(msgspec.Struct, frozen=True):
+    """A point of the trade-off curve, with everything that was fitted for it on held-out images.
+
+    Attributes:
+        strength: multiple of the logarithm of a class's rarity that is added to its logit.
+        exponent: T / T' above.
+        offsets: (b' - b) / T' above, by class (``dx`` code).
+        malignant_threshold: see :class:`handler.model.checkpoint.Checkpoint`.
+        flag: of the malignant threshold; None where they were not measured.
+        plausible_threshold: see :class:`handler.model.checkpoint.Checkpoint`.
+    """
+
+    strength: float
+    exponent: float
+    offsets: dict[str, float]
+    malignant_threshold: float | None
+    flag: FlagFigures | None = None
+    plausible_threshold: float | None = None
+
+    def apply(self, probabilities: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+        """Probabilities of the model's own bias (N, C) as they are with this one, float32; columns are ``classes``."""
+        logs = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
+        logs = logs * self.exponent + [self.offsets[dx] for dx in classes]
+        shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+        return (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def chosen_bias(curve: Sequence[BiasSetting]) -> BiasSetting | None:
+    """The point of ``curve`` that the environment's ``MLBIO_BIAS_STRENGTH`` names; None if it is not set.
+
+    Raises:
+        BiasError: there is no such point.
+    """
+    text = os.environ.get(BIAS_VARIABLE, "")
+    if not text:
+        return None
+    if not curve:
+        raise BiasError(f"{BIAS_VARIABLE} is set, and this model has no trade-off curve: unset it")
+    for setting in curve:
+        try:
+            if abs(float(text) - setting.strength) < 1e-9:
+                return setting
+        except ValueError:
+            break
+    strengths = ", ".join(f"{setting.strength:g}" for setting in curve)
+    raise BiasError(f"{BIAS_VARIABLE} is {text!r}: it must be one of {strengths}, or not set")

@@ -1,0 +1,171 @@
+"""The checkpoint: the trained network with its calibration, as :mod:`train.main_train` writes and serving reads it."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torchvision.models import ResNet, resnet34
+
+from api.classes import CLASSES
+from handler.engines.quantise import Errors, Ranges
+from handler.model.images import SIZE
+from handler.model.novelty import Novelty
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's channel statistics, for pixels scaled to 0–1."""
+
+PREPROCESSING: dict[str, Any] = {
+    "size": SIZE,
+    "resize": "shorter side, bicubic, antialiased",
+    "crop": "centre square",
+    "mean": list(MEAN),
+    "std": list(STD),
+}
+
+FORMAT = 1
+"""Version of the checkpoint's layout."""
+
+
+class CheckpointError(ValueError):
+    """The file is not a checkpoint of MLBIO. The message says why."""
+
+
+def save_atomically(content: dict[str, Any], path: Path) -> None:
+    """``torch.save`` that leaves either the old or the complete new file when it is interrupted."""
+    partial = path.with_name(path.name + ".partial")
+    torch.save(content, partial)
+    os.replace(partial, path)
+
+
+def as_float32(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights in float32; integer counters stay as they are."""
+    return {name: v.float() if v.is_floating_point() else v for name, v in state.items()}
+
+
+def first_line(error: Exception) -> str:
+    """First line of torch's error."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@dataclass
+class Checkpoint:
+    """A trained network with everything that was fitted for it.
+
+    Attributes:
+        state: ResNet34's weights, named as in torchvision.
+        classes: ``dx`` codes in the order of the network's outputs.
+        temperature: divisor of the logits before softmax (Guo et al., "On Calibration of Modern Neural Networks",
+            ICML 2017), fitted on validation images.
+        bias: added to the logits before the division, a number per class (Menon et al., "Long-tail learning via logit
+            adjustment", ICLR 2021), fitted on validation images.
+        preprocessing: see :data:`PREPROCESSING`.
+        training: facts of the run: epochs, recipe, seed, validation figures.
+        malignant_threshold: sum of the malignant diagnoses' probabilities from which a photograph is flagged; None
+            until the run has ended.
+        plausible_threshold: probability from which a diagnosis cannot be excluded (``plausible``); None
+            as above, or in files of older versions.
+        novelty: None until the run has ended.
+        ranges: for 8-bit quantisation; None until the run has ended.
+        rounding_errors: that quantisation with these ranges causes; None as above, or in files of older versions.
+    """
+
+    state: dict[str, torch.Tensor]
+    classes: list[str] = field(default_factory=lambda: list(CLASSES))
+    temperature: float = 1.0
+    bias: list[float] = field(default_factory=list)
+    preprocessing: dict[str, Any] = field(default_factory=lambda: dict(PREPROCESSING))
+    training: dict[str, Any] = field(default_factory=dict)
+    malignant_threshold: float | None = None
+    plausible_threshold: float | None = None
+    novelty: Novelty | None = None
+    ranges: Ranges | None = None
+    rounding_errors: Errors | None = None
+
+    def __post_init__(self) -> None:
+        self.bias = self.bias or [0.0] * len(self.classes)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file atomically, with weights in float16 and batch-norm statistics in float32."""
+        half = {
+            name: value.detach().cpu().contiguous().to(torch.float32 if "running_" in name else torch.float16)
+            if value.is_floating_point()
+            else value.detach().cpu()
+            for name, value in self.state.items()
+        }
+        content = {
+            "format": FORMAT,
+            "architecture": "resnet34",
+            "state_dict": half,
+            "classes": list(self.classes),
+            "names": [CLASSES[c] for c in self.classes],
+            "temperature": float(self.temperature),
+            "bias": [float(b) for b in self.bias],
+            "preprocessing": self.preprocessing,
+            "training": self.training,
+            "malignant_threshold": self.malignant_threshold,
+            "plausible_threshold": self.plausible_threshold,
+            "novelty": None if self.novelty is None else self.novelty.content(),
+            "ranges": self.ranges,
+            "rounding_errors": self.rounding_errors,
+        }
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_atomically(content, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Checkpoint:
+        """Read a file without executing code that it might contain (``weights_only=True``).
+
+        Raises:
+            CheckpointError: missing, not a checkpoint, or of another architecture, format or set of classes.
+        """
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise CheckpointError(f"{path} does not exist") from None
+        except Exception as error:  # torch raises pickle, zip and runtime errors alike
+            raise CheckpointError(f"{path} is not a checkpoint ({first_line(error)})") from None
+        if not isinstance(content, dict) or content.get("architecture") != "resnet34" or "state_dict" not in content:
+            raise CheckpointError(f"{path} is not a checkpoint of train/main_train.py")
+        if content.get("format") != FORMAT:
+            raise CheckpointError(f"{path} has format {content.get('format')}; this version reads {FORMAT}")
+        missing = [name for name in ("classes", "temperature", "preprocessing", "training") if name not in content]
+        if missing:
+            raise CheckpointError(f"{path} is incomplete: it has no {missing[0]}")
+        unknown = [c for c in content["classes"] if c not in CLASSES]
+        if unknown:
+            raise CheckpointError(f"{path} knows the class {unknown[0]}, which has no documented name")
+        temperature = float(content["temperature"])
+        if not math.isfinite(temperature) or temperature <= 0:
+            raise CheckpointError(f"{path} has temperature {temperature}; it must be positive")
+        return cls(
+            state=as_float32(content["state_dict"]),
+            classes=list(content["classes"]),
+            temperature=temperature,
+            bias=content.get("bias", []),
+            preprocessing=content["preprocessing"],
+            training=content["training"],
+            malignant_threshold=content.get("malignant_threshold"),
+            plausible_threshold=content.get("plausible_threshold"),
+            novelty=Novelty(**content["novelty"]) if content.get("novelty") else None,
+            ranges=content.get("ranges"),
+            rounding_errors=content.get("rounding_errors"),
+        )
+
+    def network(self) -> ResNet:
+        """A float32 ResNet34 with these weights, in evaluation mode.
+
+        Raises:
+            CheckpointError: the weights are those of another network.
+        """
+        network = resnet34(num_classes=len(self.classes))
+        try:
+            network.load_state_dict(self.state)
+        except RuntimeError:
+            raise CheckpointError("the checkpoint's weights do not fit a ResNet34 of its classes") from None
+        return network.eval()

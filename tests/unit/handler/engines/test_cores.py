@@ -1,0 +1,61 @@
+"""How many threads compute where a container may use fewer cores than it sees."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from handler.engines.cores import thread_limit
+
+
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLBIO_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+
+
+def limit(folder: Path, own: str, files: dict[str, str]) -> int | None:
+    """The limit where these files say what control groups there are."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "own").write_text(own)
+    return thread_limit(folder, folder / "own")
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1), ("max 100000", None), ("900000 100000", None)],
+)
+def test_a_containers_limit(tmp_path: Path, quota: str, expected: int | None):
+    assert limit(tmp_path, "0::/\n", {"cpu.max": f"{quota}\n"}) == expected
+
+
+def test_the_lowest_limit_of_a_group_and_those_above_counts(tmp_path: Path):
+    files = {"a/cpu.max": "300000 100000\n", "a/b/cpu.max": "max 100000\n", "a/c/cpu.max": "100000 100000\n"}
+    assert limit(tmp_path, "0::/a/b\n", files) == 3
+
+
+def test_version_1_with_the_hosts_path(tmp_path: Path):
+    files = {"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}
+    assert limit(tmp_path, "5:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n0::/\n", files) == 4
+    files["cpu/cpu.cfs_quota_us"] = "-1\n"
+    assert limit(tmp_path, "3:cpu,cpuacct:/docker/x\n", files) is None
+
+
+def test_no_control_groups(tmp_path: Path):
+    assert thread_limit(tmp_path, tmp_path / "absent") is None
+
+
+def test_the_environment_counts_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLBIO_THREADS", "3")
+    assert limit(tmp_path, "0::/\n", {"cpu.max": "100000 100000"}) == 3
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "two", "1.5", "²"])
+def test_what_is_no_number_of_threads_is_refused(word: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLBIO_THREADS", word)
+    with pytest.raises(ValueError, match="MLBIO_THREADS is .*: it must be a whole number above 0"):
+        thread_limit()
