@@ -31,7 +31,7 @@ from evaluate.arguments import UsageError, add_also_option, ensure_writable
 from evaluate.dataset import DataError, Example, find_examples
 from evaluate.sources import HELD_OUT_SOURCES, SAME_LESIONS, find_sources
 from handler.model.network import Normalise
-from train.precision import mixed_precision
+from train.hardware import autocast
 from train.weights import starting_network
 
 SIDE = 256
@@ -137,7 +137,7 @@ def features_of(examples: Sequence[Example], network: ResNet) -> np.ndarray:
     features = []
     for batch in batches():
         x = normalise(batch.permute(0, 3, 1, 2).float()).contiguous(memory_format=torch.channels_last)
-        with mixed_precision(torch.device("cpu")):
+        with autocast(torch.device("cpu")):
             x = network.maxpool(network.relu(network.bn1(network.conv1(x))))
             third = network.layer3(network.layer2(network.layer1(x)))
             layers = [third, network.layer4(third)]

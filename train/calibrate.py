@@ -1,7 +1,7 @@
 """What is fitted to the held-out images after training: bias, temperature, thresholds and novelty.
 
-The held-out images are in one or several parts, one for each source: HAM10000's first. Each part has the same weight,
-whatever its number of images.
+The held-out images are in parts, one for each source, HAM10000's first. Each part has the same weight, whatever its
+number of images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from handler.model.checkpoint import Checkpoint
 from handler.model.network import Normalise, features_and_logits
 from handler.model.novelty import Novelty
 from handler.model.plausible import COVERAGE
-from train.precision import mixed_precision
+from train.hardware import autocast
 
 SENSITIVITY = 0.95
 """Share of malignant validation images that reach the malignant threshold."""
@@ -46,16 +46,13 @@ SHRINKAGE = 0.1
 PREDICTION_BATCH = 64
 
 Part = tuple[np.ndarray, np.ndarray]
-"""Of the held-out images: logits or probabilities (N, C), and labels (N,)."""
+"""Of the held-out images: squares, logits (N, C) or probabilities (N, C); and labels (N,)."""
 
 
-def complete(
-    checkpoint: Checkpoint,
-    train_squares: np.ndarray,
-    held_out: Sequence[Part],
-    device: torch.device,
+def fit_all(
+    checkpoint: Checkpoint, train_squares: np.ndarray, held_out: Sequence[Part], device: torch.device
 ) -> list[Part]:
-    """Fit all that serving needs besides the weights, and store it in ``checkpoint``.
+    """Fit everything that serving needs in addition to the weights, and store it in ``checkpoint``.
 
     The network runs in float32, as serving does, so that thresholds mean the same there.
 
@@ -100,11 +97,11 @@ def predict(
     ``mixed`` allows bf16: faster, to about two digits.
     """
     all_features, all_logits, normalise = [], [], Normalise().to(device)
-    precision = mixed_precision(device, enabled=mixed)
+    context = autocast(device, enabled=mixed)
     for start in range(0, len(squares), PREDICTION_BATCH):
         batch = torch.from_numpy(squares[start : start + PREDICTION_BATCH])
         pixels = normalise(batch.permute(0, 3, 1, 2).to(device).float())
-        with precision:
+        with context:
             features, logits = features_and_logits(network, pixels.contiguous(memory_format=torch.channels_last))
         all_features.append(features.float().cpu().numpy())
         all_logits.append(logits.float().cpu().numpy())
@@ -112,7 +109,7 @@ def predict(
 
 
 def calibrate(checkpoint: Checkpoint, parts: Sequence[Part]) -> list[Part]:
-    """Fit ``checkpoint.temperature`` to the logits of ``parts`` plus its bias; returns their probabilities."""
+    """Fit ``checkpoint.temperature`` to the logits of ``parts`` plus its bias; returns the calibrated probabilities."""
     biased = [(logits + checkpoint.bias, labels) for logits, labels in parts]
     checkpoint.temperature = fit_temperature(biased)
     return [(softmax(logits / checkpoint.temperature, axis=1), labels) for logits, labels in biased]
@@ -121,26 +118,15 @@ def calibrate(checkpoint: Checkpoint, parts: Sequence[Part]) -> list[Part]:
 def fit_bias(parts: Sequence[Part]) -> list[float]:
     """A bias for each column of the logits of ``parts`` that raises rare classes.
 
-    It is proportional to the logarithm of a class's rarity (logit adjustment: Menon et al., ICLR 2021): the one of
-    :data:`STRENGTHS` that :func:`evaluate.trade_off.best_index` finds, by the accuracy on the first part, and the mean
-    balanced accuracy of all.
+    It is proportional to the logarithm of a class's rarity (logit adjustment: Menon et al., ICLR 2021). Its strength is
+    the one of :data:`STRENGTHS` that :func:`evaluate.trade_off.best_index` selects by the accuracy on the first part
+    and the mean balanced accuracy of all.
     """
-    biased = biased_logits(parts)
-    accuracies = [float(accuracy(*first)) for first, *_ in biased.values()]
-    best = STRENGTHS[best_index(accuracies, [_mean(balanced_accuracy, part) for part in biased.values()])]
-    return [float(b) for b in best * rarities(parts)]
-
-
-def best_score(parts: Sequence[Part]) -> float:
-    """The :func:`selection_score` of the logits of ``parts`` with :func:`fit_bias`: epochs are selected by it."""
-    bias = fit_bias(parts)
-    return selection_score([(logits + bias, labels) for logits, labels in parts])
-
-
-def biased_logits(parts: Sequence[Part]) -> dict[float, list[Part]]:
-    """``parts`` with a bias of each of :data:`STRENGTHS` added to their logits."""
     rarity = rarities(parts)
-    return {strength: [(logits + strength * rarity, labels) for logits, labels in parts] for strength in STRENGTHS}
+    biased = [[(logits + strength * rarity, labels) for logits, labels in parts] for strength in STRENGTHS]
+    accuracies = [float(accuracy(*first)) for first, *_ in biased]
+    best = best_index(accuracies, [_mean(balanced_accuracy, strength) for strength in biased])
+    return [float(b) for b in STRENGTHS[best] * rarity]
 
 
 def rarities(parts: Sequence[Part]) -> np.ndarray:
@@ -151,12 +137,15 @@ def rarities(parts: Sequence[Part]) -> np.ndarray:
 
 
 def selection_score(parts: Sequence[Part]) -> float:
-    """The mean balanced accuracy of ``parts``; of a single part, the mean of its accuracy and balanced accuracy.
+    """By which epochs and means are selected, of the logits of ``parts`` with the bias of :func:`fit_bias`.
 
-    A single part's balanced accuracy depends on the few images of the rarest classes, its accuracy on the nevi.
+    The mean balanced accuracy of several parts. Of a single part, the mean of its accuracy and balanced accuracy:
+    the latter depends on the few images of the rarest classes, the former on the nevi.
     """
-    balanced = _mean(balanced_accuracy, parts)
-    return balanced if len(parts) > 1 else (balanced + _mean(accuracy, parts)) / 2
+    bias = fit_bias(parts)
+    biased = [(logits + bias, labels) for logits, labels in parts]
+    balanced = _mean(balanced_accuracy, biased)
+    return balanced if len(parts) > 1 else (balanced + _mean(accuracy, biased)) / 2
 
 
 def fit_temperature(parts: Sequence[Part]) -> float:

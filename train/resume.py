@@ -1,4 +1,4 @@
-"""The resume file: what an interrupted run needs to go on after its last whole epoch."""
+"""The resume file: what an interrupted run needs to continue after its last complete epoch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from train.recipe import Recipe
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What determines a run's result; an interrupted run goes on only if all of it is the same.
+    """What determines a run's result; an interrupted run is resumed only if all of it is the same.
 
     Attributes:
         epochs: passes over the training images.
@@ -55,14 +55,14 @@ class RunIdentity:
     def facts(self) -> dict[str, Any]:
         """The fields as plain values, nested dataclasses included.
 
-        What is None, here or in the recipe, is left out: an option that is not used does not make another run.
+        What is None, here or in the recipe, is left out, so that an option that is not used changes no identity.
         """
         return asdict(self, dict_factory=lambda items: {name: value for name, value in items if value is not None})
 
 
 @dataclass
 class Progress:
-    """A run after a whole epoch.
+    """A run after a complete epoch.
 
     Attributes:
         epoch: number of epochs done.
@@ -75,7 +75,7 @@ class Progress:
     validation: dict[str, Any]
 
     def save(self, path: Path, identity: RunIdentity) -> None:
-        """Write the resume file, all or nothing."""
+        """Write the resume file."""
         with write_atomically(path) as partial:
             torch.save({"identity": identity.facts()} | vars(self), partial)
 
@@ -89,8 +89,7 @@ def load_progress(path: Path, identity: RunIdentity, verbose: bool = True) -> Pr
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        theirs = dict(content.pop("identity"))
-        different = differences(theirs, identity)
+        different = differences(dict(content.pop("identity")), identity)
         if not different:
             return Progress(**content)
         reason = f"belongs to another run (different: {different})"
@@ -101,24 +100,24 @@ def load_progress(path: Path, identity: RunIdentity, verbose: bool = True) -> Pr
     return None
 
 
-def differences(theirs: dict[str, Any], identity: RunIdentity) -> str:
-    """Names of the fields in which the facts of another run differ from ``identity``, in words; empty if none do."""
+def differences(saved: dict[str, Any], identity: RunIdentity) -> str:
+    """The fields in which the facts of a ``saved`` run differ from ``identity``, in words; empty if none do."""
     descriptions = {
         "images_sha256": "image files or labels",
         "sources_sha256": "image files or labels of other sources",
         "init_sha256": "starting weights",
         "before": "training of the starting weights",
     }
-    ours = identity.facts()
-    names = [field.name for field in fields(identity) if theirs.get(field.name) != ours.get(field.name)]
+    facts = identity.facts()
+    names = [field.name for field in fields(identity) if saved.get(field.name) != facts.get(field.name)]
     return ", ".join(descriptions.get(name, name) for name in names)
 
 
 def refuse_seen(identity: RunIdentity) -> None:
-    """Refuse starting weights that may have learned from images that this run holds out, as far as they say.
+    """Refuse starting weights that may have been trained on images that this run holds out, as far as they say.
 
     Raises:
-        UsageError: a run before this one had the same images and held out others of them, or may have done so.
+        UsageError: an earlier run had the same images and held out others of them, or may have done so.
     """
     facts = identity.facts()
     for earlier in _ancestors(identity.before):
@@ -138,7 +137,7 @@ def refuse_seen(identity: RunIdentity) -> None:
 
 
 def _ancestors(training: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """The facts of a run, of the one that it started from, and so on; of a mean, those of its parts."""
+    """The facts of a run, of the one that it started from, and so on; of a mean, those of its models."""
     if training:
         yield training
         yield from _ancestors(training.get("before"))
@@ -149,10 +148,7 @@ def _ancestors(training: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
 def _held_out(training: dict[str, Any]) -> tuple[Any, ...]:
     """What decides which images a run holds out."""
     recipe = training.get("recipe", {})
-    seed = recipe.get("split_seed", 0)
-    if fold := training.get("fold"):
-        return fold, seed
-    return recipe.get("validation_fraction", recipe.get("validation", FRACTION)), seed
+    return training.get("fold") or recipe.get("validation_fraction", FRACTION), recipe.get("split_seed", 0)
 
 
 def images_digest(examples: list[Example]) -> str:

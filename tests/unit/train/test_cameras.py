@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from train.augment import Augmentation, random_views
-from train.cameras import Cameras, through_other_cameras
+from train.cameras import Cameras, simulate_cameras
 
 SAME = Cameras(
     gamma=0, white_balance=0, blur_probability=0, enlarge_probability=0, noise_probability=0, jpeg_probability=0
@@ -23,7 +23,7 @@ def views() -> torch.Tensor:
 
 
 def changed(views: torch.Tensor, **cameras) -> torch.Tensor:
-    return through_other_cameras(views.clone(), replace(SAME, **cameras), np.random.default_rng(0))
+    return simulate_cameras(views.clone(), replace(SAME, **cameras), np.random.default_rng(0))
 
 
 def test_the_same_camera_takes_the_same_view(views: torch.Tensor):
@@ -64,7 +64,7 @@ def test_a_blur_takes_away_detail_and_keeps_the_mean(views: torch.Tensor):
 
 def test_half_of_the_views_are_changed_at_a_probability_of_a_half(views: torch.Tensor):
     many = views.repeat(16, 1, 1, 1)
-    found = through_other_cameras(many.clone(), replace(SAME, jpeg_probability=0.5), np.random.default_rng(0))
+    found = simulate_cameras(many.clone(), replace(SAME, jpeg_probability=0.5), np.random.default_rng(0))
     share = ((found - many).abs().amax(dim=(1, 2, 3)) > 1).float().mean()
     assert 0.35 < share < 0.65
 
