@@ -106,7 +106,7 @@ def runs(tmp_path_factory, init) -> dict[int, tuple[subprocess.CompletedProcess,
 
 def test_one_process_of_two_writes_and_prints(runs):
     run, checkpoint = runs[2]
-    assert run.stdout.count("images to learn from") == 1 and ", 2 processes" in run.stdout
+    assert run.stdout.count("training images") == 1 and ", 2 processes" in run.stdout
     assert run.stdout.count("validation: ") == EPOCHS and run.stdout.count("best epoch") == 1
     assert checkpoint.training["processes"] == 2
 
