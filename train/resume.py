@@ -22,35 +22,20 @@ from train.recipe import Recipe
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What determines a run's result; an interrupted run is resumed only if all of it is the same.
-
-    Attributes:
-        epochs: passes over the training images.
-        seed: of the order and the augmentation.
-        recipe: everything else about how the network is trained.
-        images: number of training images.
-        images_sha256: :func:`images_digest` of training and validation images.
-        init: where the starting weights come from.
-        init_sha256: digest of the starting weights.
-        processes: number of processes that share each batch.
-        before: ``Checkpoint.training`` of the checkpoint that the run starts from, if it is one.
-        fold: that is held out, such as 2/5, if any.
-        sources: number of training images of each other source, if there are any.
-        sources_sha256: :func:`images_digest` of their training and validation images.
-    """
+    """What determines a run's result; an interrupted run is resumed only if all of it is the same."""
 
     epochs: int
     seed: int
     recipe: Recipe
-    images: int
-    images_sha256: str
-    init: str
+    images: int  # HAM10000's training images
+    images_sha256: str  # images_digest() of its training and validation images
+    init: str  # where the starting weights come from
     init_sha256: str
-    processes: int
-    before: dict[str, Any] | None = None
-    fold: str | None = None
-    sources: dict[str, int] | None = None
-    sources_sha256: str | None = None
+    processes: int  # that share each batch
+    before: dict[str, Any] | None = None  # Checkpoint.training of the checkpoint that the run starts from, if any
+    fold: str | None = None  # that is held out, such as 2/5
+    sources: dict[str, int] | None = None  # training images of each other source
+    sources_sha256: str | None = None  # images_digest() of their training and validation images
 
     def facts(self) -> dict[str, Any]:
         """The fields as plain values, nested dataclasses included.
