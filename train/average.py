@@ -9,6 +9,7 @@ useless.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -81,16 +82,16 @@ def mean_of(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> Chec
 
     Args:
         checkpoints: networks of the same classes.
-        weights: of each, not negative; only their ratios matter.
+        weights: of each; only their ratios matter.
 
     Raises:
-        UsageError: there are not as many weights as networks, all are zero, or the classes differ.
+        UsageError: there are not as many weights as networks, one is negative, all are zero, or the classes differ.
     """
     if len(weights) != len(checkpoints):
         raise UsageError(f"{len(weights)} weights for {len(checkpoints)} models: give one for each")
     total = sum(weights)
-    if total <= 0:
-        raise UsageError("one of the weights must be above 0")
+    if not all(0 <= weight < math.inf for weight in weights) or not total:
+        raise UsageError("weights must be numbers of at least 0, and one of them must be above 0")
     first = checkpoints[0]
     if any(checkpoint.classes != first.classes for checkpoint in checkpoints):
         raise UsageError("the models have different classes: their weights cannot be averaged")

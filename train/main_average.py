@@ -13,7 +13,6 @@ with the same weights.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
@@ -46,24 +45,13 @@ def parser() -> argparse.ArgumentParser:
         "--weights",
         nargs="+",
         action="append",
-        type=share,
+        type=float,
         metavar="W",
         help="of each model (default: all the same); give it several times to keep the best mean",
     )
     p.add_argument("--output", type=Path, required=True, metavar="PTH", help="checkpoint to write")
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     return p
-
-
-def share(text: str) -> float:
-    """A weight, for argparse."""
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    if not 0 <= weight < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of at least 0")
-    return weight
 
 
 if __name__ == "__main__":
