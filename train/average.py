@@ -59,7 +59,7 @@ def average(arguments: argparse.Namespace) -> None:
 
 def score_of(checkpoint: Checkpoint, name: str, parts: Mapping[str, Part], device: torch.device) -> float:
     """Print figures of ``checkpoint`` on each of ``parts`` (squares and labels); returns its score, as epochs have."""
-    network = checkpoint.network().to(device).to(memory_format=torch.channels_last)
+    network = checkpoint.network()
     logits = [(predict(network, squares, device)[1], labels) for squares, labels in parts.values()]
     bias = fit_bias(logits)
     for part, (answers, labels) in zip(parts, logits, strict=True):

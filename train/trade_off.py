@@ -129,7 +129,6 @@ def own_strength(bias: np.ndarray, rarity: np.ndarray) -> float:
 
 def logits_of(checkpoint: Checkpoint, squares: np.ndarray) -> np.ndarray:
     """The network's logits (N, classes) in the order of ``CLASSES``, in float32, for ``uint8`` squares (N, S, S, 3)."""
-    network = checkpoint.network().to(memory_format=torch.channels_last)
     logits = np.full((len(squares), len(CLASSES)), -np.inf)
-    logits[:, class_indices(checkpoint.classes)] = predict(network, squares, torch.device("cpu"))[1]
+    logits[:, class_indices(checkpoint.classes)] = predict(checkpoint.network(), squares, torch.device("cpu"))[1]
     return logits

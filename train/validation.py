@@ -20,6 +20,7 @@ from evaluate.dataset import Example, load_squares, short_sides
 from evaluate.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
 from evaluate.predictions import Predictions, model_of
 from evaluate.roc import macro_auroc
+from evaluate.sources import HAM10000
 from handler.model.checkpoint import Checkpoint
 from train.calibrate import Part, calibrate, fit_all, predict, selection_score
 
@@ -42,7 +43,7 @@ class Validation:
     """Scores each epoch on the held-out images and keeps the checkpoint of the best one in a file.
 
     Args:
-        held_out: the images of each part, by its name, HAM10000's first; they are decoded here.
+        held_out: the images of each source, HAM10000's first; they are decoded here.
         device: where to compute.
         path: the checkpoint to write.
         run_facts: what the checkpoint says about the run.
@@ -94,7 +95,7 @@ class Validation:
     def complete(self, train_examples: list[Example]) -> Checkpoint:
         """Fit everything else that serving needs to the best epoch, and save it with the weights."""
         checkpoint = Checkpoint.load(self.path)
-        self.probabilities = complete(checkpoint, train_examples, self.parts, self.device)
+        complete(checkpoint, train_examples, self.parts, self.device)
         checkpoint.training["history"] = list(self.history)
         checkpoint.save(self.path)
         facts = "; ".join(
@@ -112,10 +113,9 @@ class Validation:
 
         Image paths are relative to ``folder``.
         """
-        examples = next(iter(self.examples.values()))
-        relative = [replace(example, path=example.path.relative_to(folder)) for example in examples]
-        logits = np.log(self.probabilities[0][0]) * checkpoint.temperature - checkpoint.bias
-        Predictions(relative, softmax(logits, axis=1).astype(np.float32), model=model_of(self.path)).write(path)
+        relative = [replace(e, path=e.path.relative_to(folder)) for e in self.examples[HAM10000]]
+        _, logits = predict(checkpoint.network(), self.parts[HAM10000][0], self.device)
+        Predictions(relative, softmax(logits, axis=1), model=model_of(self.path)).write(path)
 
     def state_dict(self) -> dict[str, Any]:
         """What :meth:`load_state_dict` needs to resume after the last epoch."""
@@ -141,17 +141,14 @@ def load_parts(held_out: Mapping[str, list[Example]]) -> dict[str, Part]:
 
 def complete(
     checkpoint: Checkpoint, train_examples: list[Example], parts: Mapping[str, Part], device: torch.device
-) -> list[Part]:
+) -> None:
     """Fit everything that serving needs in addition to the weights, and store it in ``checkpoint``.
 
     Args:
         checkpoint: the trained weights, with the facts of the run.
-        train_examples: all images that the run learned from.
+        train_examples: all images that the run was trained on.
         parts: squares and labels of each held-out part, by its name.
         device: where to compute.
-
-    Returns:
-        Calibrated probabilities and labels of each part.
 
     Raises:
         DataError: an image cannot be read.
@@ -161,7 +158,6 @@ def complete(
     squares = load_squares([examples[i] for i in sample], os.cpu_count() or 1, "decoding images for the novelty score")
     probabilities = fit_all(checkpoint, squares, list(parts.values()), device)
     checkpoint.training["validation"] = validation_facts(dict(zip(parts, probabilities, strict=True)))
-    return probabilities
 
 
 def validation_facts(parts: Mapping[str, Part]) -> dict[str, dict[str, Any]]:
