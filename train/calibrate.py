@@ -88,7 +88,6 @@ def fit_quantisation(checkpoint: Checkpoint, squares: np.ndarray) -> None:
     checkpoint.rounding_errors = rounding_errors(folded, checkpoint.ranges, normalise.mean, normalise.std, batches)
 
 
-@torch.inference_mode()
 def predict(
     network: nn.Module, squares: np.ndarray, device: torch.device, mixed: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -98,12 +97,13 @@ def predict(
     """
     network = network.to(device).to(memory_format=torch.channels_last)
     all_features, all_logits, normalise = [], [], Normalise().to(device)
-    context = autocast(device, enabled=mixed)
     for start in range(0, len(squares), PREDICTION_BATCH):
         batch = torch.from_numpy(squares[start : start + PREDICTION_BATCH])
-        pixels = normalise(batch.permute(0, 3, 1, 2).to(device).float())
-        with context:
-            features, logits = features_and_logits(network, pixels.contiguous(memory_format=torch.channels_last))
+        with torch.inference_mode():
+            pixels = normalise(batch.permute(0, 3, 1, 2).to(device).float())
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+            with autocast(device, enabled=mixed):
+                features, logits = features_and_logits(network, pixels)
         all_features.append(features.float().cpu().numpy())
         all_logits.append(logits.float().cpu().numpy())
     return np.concatenate(all_features), np.concatenate(all_logits)
