@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from evaluate.arguments import UsageError
+from api.arguments import UsageError
 from evaluate.dataset import DataError, Example
 from evaluate.held_out import FRACTION
 from evaluate.sources import HELD_OUT_SOURCES
