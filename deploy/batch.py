@@ -25,6 +25,7 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")
 
 from api.archive import ArchiveError
+from api.arguments import positive
 from api.request import PRECISIONS, ContractError, parse_form
 from bulk.listing import ListingError
 from bulk.plan import RunError, prepare
@@ -32,7 +33,6 @@ from bulk.results import ERRORS
 from bulk.worker import Task
 from cluster.archive import Archive
 from cluster.main import ClusterError, connected, refuse_missing_ray
-from evaluate.arguments import positive
 from handler.engines.graphs import GraphsError, packed_version
 
 if TYPE_CHECKING:

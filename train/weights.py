@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torchvision.models import ResNet, ResNet34_Weights, resnet34
 
+from api.arguments import UsageError
 from api.classes import CLASSES
-from evaluate.arguments import UsageError
 from handler.model.checkpoint import as_float32, first_line
 
 
