@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from api.answer import Answer, Failure, Prediction
+from api.files import write_atomically
 from api.flat import COLUMNS, EXPLANATION_COLUMNS, flat
 from api.photograph import EXTENSIONS
 from api.pictures import explanation_png
@@ -34,6 +35,28 @@ COLUMN = "file"
 _PATHS = pa.schema([("path", pa.binary())])  # names of files need not be UTF-8
 _OPTIONS = {"photographs": "the photographs", "model": "the model", "explain": "--explain", "shard": "--shard"}
 
+ERRORS = "errors.csv"
+
+_TYPES = {str: pa.string(), float: pa.float64(), bool: pa.bool_(), int: pa.int64()}
+
+SCHEMA = pa.schema(
+    [
+        ("file", pa.string()),
+        ("error", pa.string()),  # why there is no diagnosis; null where there is one
+        *((name, _TYPES[kind]) for name, kind in COLUMNS.items()),
+    ]
+)
+
+EXPLAINED = pa.schema(
+    [
+        *SCHEMA,
+        *((name, _TYPES[kind]) for name, kind in EXPLANATION_COLUMNS.items()),
+        ("weights", pa.list_(pa.float64())),  # of each region, in log-odds
+        ("region_map", pa.binary()),  # PNG of 224 x 224, a grey level for each region
+        ("explained", pa.binary()),  # PNG of 224 x 224 with the supporting regions outlined
+    ]
+)
+
 
 class BatchError(RuntimeError):
     """The run is not possible. The message says what to change."""
@@ -46,8 +69,8 @@ def prepare(source: Path, output: Path, shard: int, model: str, explain: Precisi
         BatchError: there are no photographs, or the folder has results of other ones, another model or other options.
     """
     output.mkdir(parents=True, exist_ok=True)
-    listing, fresh = output / LISTING, output / f"{LISTING}.partial"
-    try:
+    listing = output / LISTING
+    with write_atomically(listing) as fresh:
         write_listing(source, fresh, shard, {"model": model, "explain": explain or "", "shard": str(shard)})
         if listing.exists():
             if different := _differences(listing, fresh):
@@ -57,9 +80,6 @@ def prepare(source: Path, output: Path, shard: int, model: str, explain: Precisi
                 )
         elif any(output.glob("part-*.parquet")):
             raise BatchError(f"{output} has Parquet files of something else: use another --output")
-        fresh.replace(listing)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def shard_sizes(output: Path) -> list[int]:
@@ -138,29 +158,6 @@ def _listed(source: Path) -> Iterator[str]:
         raise BatchError(f"{source} is not a CSV file ({error})") from None
 
 
-ERRORS = "errors.csv"
-
-_TYPES = {str: pa.string(), float: pa.float64(), bool: pa.bool_(), int: pa.int64()}
-
-SCHEMA = pa.schema(
-    [
-        ("file", pa.string()),
-        ("error", pa.string()),  # why there is no diagnosis; null where there is one
-        *((name, _TYPES[kind]) for name, kind in COLUMNS.items()),
-    ]
-)
-
-EXPLAINED = pa.schema(
-    [
-        *SCHEMA,
-        *((name, _TYPES[kind]) for name, kind in EXPLANATION_COLUMNS.items()),
-        ("weights", pa.list_(pa.float64())),  # of each region, in log-odds
-        ("region_map", pa.binary()),  # PNG of 224 x 224, a grey level for each region
-        ("explained", pa.binary()),  # PNG of 224 x 224 with the supporting regions outlined
-    ]
-)
-
-
 def part(output: Path, shard: int) -> Path:
     """The Parquet file of a shard."""
     return output / f"part-{shard:08d}.parquet"
@@ -168,9 +165,8 @@ def part(output: Path, shard: int) -> Path:
 
 def write_part(path: Path, rows: list[dict[str, Any]], explained: bool) -> None:
     """Write the rows of a shard; the file is there as a whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    pq.write_table(pa.Table.from_pylist(rows, EXPLAINED if explained else SCHEMA), partial)
-    partial.replace(path)
+    with write_atomically(path) as partial:
+        pq.write_table(pa.Table.from_pylist(rows, EXPLAINED if explained else SCHEMA), partial)
 
 
 def row(file: str, answer: Answer) -> dict[str, Any]:
@@ -191,13 +187,11 @@ def row(file: str, answer: Answer) -> dict[str, Any]:
 def list_errors(output: Path) -> int:
     """Write the photographs without a diagnosis, and why, to :data:`ERRORS`; returns how many there are."""
     count = 0
-    partial = output / f"{ERRORS}.partial"
-    with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with write_atomically(output / ERRORS) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "error"])
         for path in sorted(output.glob("part-*.parquet")):
             table = pq.read_table(path, columns=["file", "error"], filters=pc.field("error").is_valid())
             writer.writerows(zip(*(table.column(name).to_pylist() for name in ("file", "error")), strict=True))
             count += table.num_rows
-    partial.replace(output / ERRORS)
     return count

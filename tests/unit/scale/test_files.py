@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scale.files import LISTING, BatchError, paths_of, prepare, shard_sizes
+from scale.files import (
+    ERRORS,
+    LISTING,
+    BatchError,
+    list_errors,
+    part,
+    paths_of,
+    prepare,
+    shard_sizes,
+    write_part,
+)
 
 OPTIONS: dict[str, Any] = {"shard": 2, "model": "0123456789ab", "explain": None}
 
@@ -79,7 +91,7 @@ def test_the_same_command_continues_and_a_kill_while_it_is_written_leaves_no_hal
 
     for _ in range(2):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Path, "replace", killed)
+            patch.setattr(os, "replace", killed)
             begin(folder, tmp_path / "out")
         first = begin(folder, tmp_path / "out")
         assert first == begin(folder, tmp_path / "out")
@@ -112,3 +124,13 @@ def test_results_of_something_else_are_left_alone(folder: Path, tmp_path: Path):
     (tmp_path / LISTING).write_bytes(b"half a fi")
     with pytest.raises(BatchError, match="damaged"):
         begin(folder, tmp_path)
+
+
+def test_failures_are_listed_with_their_reasons(tmp_path: Path):
+    good = {"file": "/p/a.jpg", "prediction": "Melanoma", "dx": "mel", "probability": 0.5}
+    write_part(part(tmp_path, 0), [good, {"file": "/p/b.jpg", "error": "is empty"}], explained=False)
+    write_part(part(tmp_path, 1), [{"file": '/p/"c", d.jpg', "error": "is no picture"}], explained=True)
+    assert list_errors(tmp_path) == 2
+    with (tmp_path / ERRORS).open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [["file", "error"], ["/p/b.jpg", "is empty"], ['/p/"c", d.jpg', "is no picture"]]
