@@ -12,27 +12,27 @@ from dataclasses import replace
 from ray import serve
 
 from api.answer import Answer
-from cluster.archive import Archive
-from cluster.calls import Call
-from cluster.loopback import listen_on_the_nodes_address
-from cluster.plan import BATCH
+from api.request import Request
 from gateway.backend import PROBE
 from handler.jobs import Job, cancel
 from handler.worker import EXPLAIN_NICENESS, import_explainer, log_answer, return_free_memory
+from scale.archive import Archive
+
+BATCH = 8
+"""Most photographs in one pass, as in ``config.properties``."""
 
 SILENT_SECONDS = 60.0
 """An explanation reports its progress several times a second; one that has been silent for so long is stuck."""
 
 
 class Unhealthy(RuntimeError):
-    """The replica cannot answer: Ray Serve starts another one in its place."""
+    """The replica cannot answer: Ray Serve replaces it."""
 
 
 class Replica:
     """A loaded model, and the one thread that uses it."""
 
     def __init__(self, archive: Archive) -> None:
-        listen_on_the_nodes_address()  # which Ray Serve does as soon as this has returned
         self._predictor = archive.load()
         self._thread = ThreadPoolExecutor(1)
         self._heard = time.monotonic()
@@ -44,18 +44,18 @@ class Replica:
         Raises:
             Unhealthy: no prediction works.
         """
-        (answer,) = await self._run([Call(PROBE, {})], [Job()])
+        (answer,) = await self._run([PROBE], [Job()])
         if answer.status != 200:
             raise Unhealthy(f"a prediction was answered with {answer.status}")
 
-    def _run(self, calls: list[Call], jobs: list[Job]) -> asyncio.Future[list[Answer]]:
-        return asyncio.get_running_loop().run_in_executor(self._thread, self._answer, calls, jobs)
+    def _run(self, requests: list[Request], jobs: list[Job]) -> asyncio.Future[list[Answer]]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._answer, requests, jobs)
 
-    def _answer(self, calls: list[Call], jobs: list[Job]) -> list[Answer]:
+    def _answer(self, requests: list[Request], jobs: list[Job]) -> list[Answer]:
         started = self._heard = time.monotonic()
-        answers = self._predictor.answer([call.request for call in calls], jobs)
+        answers = self._predictor.answer(requests, jobs)
         for answer, job in zip(answers, jobs, strict=True):
-            log_answer(answer, job, len(calls), time.monotonic() - started)
+            log_answer(answer, job, len(requests), time.monotonic() - started)
         return answers
 
 
@@ -63,9 +63,13 @@ class Classifications(Replica):
     """Classifies in batches."""
 
     @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=0.001)
-    async def predict(self, calls: list[Call]) -> list[Answer]:
-        """Answers in the order of ``calls``, each its own."""
-        return await self._run(calls, [Job.from_headers(call.headers, lambda share: None) for call in calls])
+    async def predict(self, calls: list[tuple[Request, dict[str, str]]]) -> list[Answer]:
+        """Answer each request, which the gateway has checked, in their order.
+
+        Next to each are the headers of :mod:`api.headers` that TorchServe's handler gets, with names in lower case.
+        """
+        jobs = [Job.from_headers(headers, lambda share: None) for _, headers in calls]
+        return await self._run([request for request, _ in calls], jobs)
 
 
 class Explanations(Replica):
@@ -77,10 +81,10 @@ class Explanations(Replica):
         self._explaining = 0
         import_explainer(self._predictor)
 
-    async def explain(self, call: Call) -> AsyncGenerator[float | Answer]:
-        """Shares of the work that is done, if the call accepts a stream, and finally the answer.
+    async def explain(self, request: Request, headers: dict[str, str]) -> AsyncGenerator[float | Answer]:
+        """Yield shares of the work that is done, if the ``headers`` accept a stream, and finally the answer.
 
-        If the caller cancels, so is the work.
+        If the caller cancels, the work stops.
         """
         parts: asyncio.Queue[float | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -89,11 +93,11 @@ class Explanations(Replica):
             self._heard = time.monotonic()
             loop.call_soon_threadsafe(parts.put_nowait, share)
 
-        job = Job.from_headers(call.headers, report)
+        job = Job.from_headers(headers, report)
         streams = job.on_progress is not None
-        job = replace(job, on_progress=report)  # it is listened to in any case, for the health check
+        job = replace(job, on_progress=report)  # the health check needs it in any case
         self._explaining += 1
-        work = self._run([call], [job])
+        work = self._run([request], [job])
         work.add_done_callback(lambda done: parts.put_nowait(None))
         try:
             while (share := await parts.get()) is not None:
@@ -111,4 +115,4 @@ class Explanations(Replica):
         if not self._explaining:
             await super().check_health()
         elif time.monotonic() - self._heard > SILENT_SECONDS:
-            raise Unhealthy(f"an explanation has not gone on for {SILENT_SECONDS:.0f} s")
+            raise Unhealthy(f"an explanation has made no progress for {SILENT_SECONDS:.0f} s")

@@ -14,11 +14,9 @@ from api.answer import Answer
 from api.deadline import Deadline
 from api.headers import DEADLINE_HEADER, JOB_HEADER, STREAM_TYPE
 from api.request import Request
-from cluster import replicas
-from cluster.archive import MANIFEST, Archive
-from cluster.calls import Call
-from cluster.replicas import SILENT_SECONDS, Classifications, Explanations, Unhealthy
 from handler.engines.graphs import sha256
+from scale.archive import MANIFEST, Archive
+from scale.replicas import SILENT_SECONDS, Classifications, Explanations, Unhealthy
 from tests.unit.handler.conftest import exported, saved, squares, untrained  # noqa: F401  # fixtures
 
 HURRY = {DEADLINE_HEADER: Deadline.after(0).to_header()}
@@ -38,18 +36,11 @@ def archive(saved: Path, exported: Path, tmp_path_factory: pytest.TempPathFactor
     return Archive.at(path)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def outside_of_ray() -> None:
-    """Neither the niceness of this process nor a port of Ray Serve's, which it has not."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replicas, "listen_on_the_nodes_address", lambda: None)
-        patch.setattr("os.nice", lambda more: 0)
-        yield
-
-
 @pytest.fixture(scope="module")
 def explanations(archive: Archive) -> Explanations:
-    return Explanations(archive)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.nice", lambda more: 0)
+        return Explanations(archive)
 
 
 @pytest.fixture
@@ -57,8 +48,8 @@ def request_(example_images: list[Path]) -> Request:
     return Request(example_images[0].read_bytes(), explain=True, precision="Faible", details=True)
 
 
-async def collect(replica: Explanations, call: Call) -> list[float | Answer]:
-    return [part async for part in replica.explain(call)]
+async def collect(replica: Explanations, request: Request, headers: dict[str, str]) -> list[float | Answer]:
+    return [part async for part in replica.explain(request, headers)]
 
 
 def test_a_loaded_archive_leaves_nothing_behind(
@@ -72,38 +63,38 @@ def test_a_loaded_archive_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_comes_before_the_answer_if_it_is_wanted(explanations: Explanations, request_: Request):
-    *shares, answer = asyncio.run(collect(explanations, Call(request_, STREAM)))
+def test_progress_comes_before_the_answer_if_it_is_accepted(explanations: Explanations, request_: Request):
+    *shares, answer = asyncio.run(collect(explanations, request_, STREAM))
     assert shares == sorted(shares) and shares[0] == 0 and len(shares) > 1
     assert isinstance(answer, Answer) and answer.status == 200
-    (alone,) = asyncio.run(collect(explanations, Call(request_, HURRY)))
+    (alone,) = asyncio.run(collect(explanations, request_, HURRY))
     assert alone.status == 200
 
 
-def test_who_leaves_stops_the_work(explanations: Explanations, request_: Request):
+def test_leaving_stops_the_work(explanations: Explanations, request_: Request):
     statuses = []
     answer = explanations._predictor.answer
 
-    def noted(requests: list[Request], jobs: list) -> list[Answer]:
+    def recorded(requests: list[Request], jobs: list) -> list[Answer]:
         answers = answer(requests, jobs)
         statuses.extend(a.status for a in answers)
         return answers
 
     async def leave() -> None:
-        parts = explanations.explain(Call(request_, STREAM | JOB))
+        parts = explanations.explain(request_, STREAM | JOB)
         await anext(parts)
         await parts.aclose()
-        await collect(explanations, Call(request_, HURRY))
+        await collect(explanations, request_, HURRY)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explanations._predictor, "answer", noted)
+        patch.setattr(explanations._predictor, "answer", recorded)
         asyncio.run(leave())
     assert statuses == [503, 200], "the first was cancelled"
 
 
 def test_a_replica_that_explains_is_healthy_while_there_is_progress(explanations: Explanations, request_: Request):
     async def check(seconds: float) -> None:
-        parts = explanations.explain(Call(request_, STREAM | JOB))
+        parts = explanations.explain(request_, STREAM | JOB)
         await anext(parts)
         explanations._heard -= seconds
         try:
@@ -113,7 +104,7 @@ def test_a_replica_that_explains_is_healthy_while_there_is_progress(explanations
             await explanations._run([], [])  # until the thread has stopped
 
     asyncio.run(check(0))
-    with pytest.raises(Unhealthy, match="has not gone on"):
+    with pytest.raises(Unhealthy, match="no progress"):
         asyncio.run(check(SILENT_SECONDS + 60))
     asyncio.run(explanations.check_health())
 

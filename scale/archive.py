@@ -1,4 +1,4 @@
-"""The model of a deployment: ``mlbio.mar``, the very bytes that TorchServe serves, checked and loaded on each node."""
+"""``mlbio.mar``, the archive that TorchServe serves too, checked and loaded on each node."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.archive import ArchiveError, verify
-from handler.engines.graphs import INDEX, GraphsError, sha256
+from handler.engines.graphs import GraphsError, sha256
 from handler.predictor import Predictor
 
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -40,9 +40,7 @@ class Archive:
         return cls(str(path.resolve()), sha256(path))
 
     def load(self, threads: int | None = None) -> Predictor:
-        """The predictor of the archive's graphs, which are unpacked only for as long as they are read.
-
-        It uses so many ``threads``, or all cores.
+        """The predictor of the archive's graphs, which uses so many ``threads``, or all cores.
 
         Raises:
             api.archive.ArchiveError: this node's file is missing, another one, or holds no model.
@@ -52,13 +50,11 @@ class Archive:
             raise ArchiveError(f"{path} is missing on this node: copy it there")
         if sha256(path) != self.sha256:
             raise ArchiveError(f"{path} on this node is not the archive that was deployed: copy it there again")
-        with tempfile.TemporaryDirectory(prefix="mlbio-archive-") as name:
-            folder = Path(name)
+        with tempfile.TemporaryDirectory(prefix="mlbio-archive-") as folder:
             try:
                 with zipfile.ZipFile(path) as archive:
                     checkpoint = str(json.loads(archive.read(MANIFEST))["model"]["serializedFile"])
-                    graphs = [n for n in archive.namelist() if "/" not in n and n.endswith((".xml", ".bin"))]
-                    archive.extractall(folder, [INDEX, checkpoint, *graphs])
-                return Predictor.from_graphs(folder, folder / checkpoint, threads)
+                    archive.extractall(folder)
+                return Predictor.from_graphs(Path(folder), Path(folder, checkpoint), threads)
             except (zipfile.BadZipFile, KeyError, ValueError, TypeError, GraphsError) as error:
                 raise ArchiveError(f"{path} is not an archive of `make archive` ({error})") from None

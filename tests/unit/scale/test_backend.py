@@ -8,7 +8,7 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from cluster.failures import RAY_ERRORS, answer_to, is_lost
+from scale.backend import RAY_ERRORS, answer_to, is_lost
 
 UNAVAILABLE = ActorUnavailableError("gone", None)
 FAULT = RayTaskError("predict", "Traceback (most recent call last): planted", ValueError("planted"))

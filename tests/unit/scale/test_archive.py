@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from api.archive import ArchiveError
-from cluster.archive import MANIFEST, Archive
+from scale.archive import MANIFEST, Archive
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_a_missing_archive_is_refused(tmp_path: Path):
         Archive.at(tmp_path / "mlbio.mar")
 
 
-def test_an_archive_with_another_checksum_beside_it_is_refused(path: Path):
+def test_an_archive_with_another_checksum_next_to_it_is_refused(path: Path):
     path.with_name("mlbio.mar.sha256").write_text(f"{'0' * 64}  mlbio.mar\n")
     with pytest.raises(ArchiveError, match="replaced"):
         Archive.at(path)

@@ -1,12 +1,13 @@
-"""``deploy/batch.py``: what cannot work is said in a line before anything is computed."""
+"""``scale/main_batch.py``: what cannot work is said in a line before anything is computed."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 
-from deploy import batch
+from scale import main_batch
 from supervisor.processes import free_port
 from tests.conftest import ROOT
 
@@ -17,7 +18,8 @@ from tests.conftest import ROOT
         (["--explain", "sometimes"], "precision"),
         (["--archive", "none.mar"], "make archive"),
         (["--archive", str(ROOT / "README.md")], "is not an archive"),
-        (["--address", f"127.0.0.1:{free_port()}"], "no cluster at"),
+        (["--address", "nowhere"], "HOST:PORT"),
+        (["--address", f"127.0.0.1:{free_port()}"], "ray start --head"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -26,18 +28,19 @@ def test_what_cannot_work_is_said_in_a_line(
 ):
     if options[0] == "--address" and not (ROOT / "model_store/mlbio.mar").exists():
         pytest.skip("needs model_store/mlbio.mar: `make archive`")
-    assert batch.main([str(example_images[0].parent), "--output", str(tmp_path / "out"), *options]) == 2
+    assert main_batch.main([str(example_images[0].parent), "--output", str(tmp_path / "out"), *options]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and said in printed.err and printed.err.count("\n") == 1
 
 
-def test_there_have_to_be_photographs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    (tmp_path / "empty").mkdir()
-    assert batch.main([str(tmp_path / "empty"), "--output", str(tmp_path / "out")]) == 2
-    assert "has no photographs" in capsys.readouterr().err
+def test_without_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
+    assert main_batch.main([str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    assert "pip install -r requirements-ray.txt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--shard", "--cores"])
 def test_numbers_are_positive(tmp_path: Path, option: str):
     with pytest.raises(SystemExit):
-        batch.main([str(tmp_path), "--output", str(tmp_path / "out"), option, "0"])
+        main_batch.main([str(tmp_path), "--output", str(tmp_path / "out"), option, "0"])
