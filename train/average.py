@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from evaluate.arguments import UsageError, ensure_writable
+from api.arguments import UsageError, ensure_writable
 from evaluate.dataset import DataError, find_examples
 from evaluate.held_out import split_all_again
-from evaluate.metrics import accuracy, balanced_accuracy
-from evaluate.roc import macro_auroc
+from evaluate.metrics import accuracy, balanced_accuracy, macro_auroc
 from evaluate.sources import find_sources
 from handler.model.checkpoint import Checkpoint
 from train.calibrate import Part, fit_bias, predict, selection_score

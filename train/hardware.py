@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from evaluate.arguments import UsageError
+from api.arguments import UsageError
 from handler.model.checkpoint import first_line
 
 ERROR_SECONDS = 10.0

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
+from api.arguments import ensure_writable_folder
 from api.classes import CLASSES, class_indices
-from evaluate.arguments import ensure_writable_folder
 from evaluate.bootstrap import Bootstrap, clusters_of
 from evaluate.dataset import Example, find_examples
+from evaluate.files import TRADE_OFF, write_json
 from evaluate.held_out import split_all_again
-from evaluate.kept import TRADE_OFF
 from evaluate.predictions import model_of
 from evaluate.sources import find_sources
-from evaluate.trade_off import BiasPoint, TradeOff, best, figures, write
+from evaluate.trade_off import BiasPoint, TradeOff, best, bias_metrics
 from handler.model.bias import BiasSetting
 from handler.model.checkpoint import Checkpoint
 from train.calibrate import (
@@ -57,7 +57,7 @@ def measure(arguments: argparse.Namespace) -> TradeOff:
         answers += f": {counts}, with equal weight of each source"
     sha256 = model_of(arguments.modelname)[1]
     measured = fit_trade_off(checkpoint, sha256, parts, answers, arguments.resamples, arguments.seed)
-    write(measured, arguments.output / TRADE_OFF)
+    write_json(measured, arguments.output / TRADE_OFF)
     return measured
 
 
@@ -109,8 +109,10 @@ def fit_trade_off(
             BiasPoint(
                 setting,
                 temperature,
-                held_out=figures(probabilities, first, threshold, bootstrap),
-                elsewhere=figures(np.concatenate(probabilities_elsewhere), elsewhere, threshold, bootstrap_elsewhere)
+                held_out=bias_metrics(probabilities, first, threshold, bootstrap),
+                elsewhere=bias_metrics(
+                    np.concatenate(probabilities_elsewhere), elsewhere, threshold, bootstrap_elsewhere
+                )
                 if bootstrap_elsewhere
                 else None,
             )

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from evaluate.arguments import UsageError
+from api.arguments import UsageError
 from train import hardware
 from train.hardware import Processes, autocast, bfloat16_is_faster
 

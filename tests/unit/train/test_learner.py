@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torchvision.models import resnet18
 
+from handler.model.network import Network
 from train.hardware import Processes
 from train.learner import Learner, MovingAverage, make_optimizer, set_learning_rate
 from train.recipe import Recipe
@@ -49,7 +49,7 @@ def test_a_learner_resumes_from_a_saved_state(tmp_path):
         learner.optimizer.step()
         learner.average.update_parameters(learner.core)
 
-    first, second = (Learner.create(resnet18(num_classes=7), Recipe(), CPU, Processes()) for _ in range(2))
+    first, second = (Learner.create(Network(7), Recipe(), CPU, Processes()) for _ in range(2))
     step(first)
     torch.save(first.state_dict(), tmp_path / "state.pth")
     second.load_state_dict(torch.load(tmp_path / "state.pth", weights_only=True))
@@ -65,7 +65,7 @@ def test_a_learner_resumes_from_a_saved_state(tmp_path):
 
 def test_the_learning_rate_rises_then_falls_to_zero_and_only_matrices_decay():
     recipe = Recipe()
-    optimizer = make_optimizer(resnet18(num_classes=7), recipe)
+    optimizer = make_optimizer(Network(7), recipe)
     peaks = {group["peak"] for group in optimizer.param_groups}
     assert peaks == {recipe.learning_rate, recipe.head_learning_rate}
     for group in optimizer.param_groups:

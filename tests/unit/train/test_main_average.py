@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchvision.models import resnet34
 
 from api.classes import CLASSES
 from evaluate.dataset import find_examples, split_by_lesion
 from evaluate.held_out import split_all_again
 from evaluate.sources import find_sources
 from handler.model.checkpoint import Checkpoint
+from handler.model.network import Network
 from tests.tiny_ham10000 import IMAGES, make_root
 from tests.tiny_sources import make_sources
 from train import average, calibrate, main_average, validation
@@ -40,7 +40,7 @@ def trained(root: Path) -> list[Path]:
     paths = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        checkpoint = Checkpoint(resnet34(num_classes=7).state_dict(), training=facts | {"epoch": seed})
+        checkpoint = Checkpoint(Network(7).state_dict(), training=facts | {"epoch": seed})
         checkpoint.state["bn1.running_mean"] -= seed
         checkpoint.save(root / f"{seed}.pth")
         paths.append(root / f"{seed}.pth")

@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import softmax
-from torchvision.models import resnet34
 
 from api.classes import CLASSES
 from evaluate import trade_off
 from evaluate.bootstrap import Bootstrap, clusters_of
 from evaluate.dataset import DataError, find_examples, split_by_lesion
+from evaluate.files import read_measured, write_json
 from evaluate.predictions import Predictions, model_of
 from evaluate.report import trade_off_table
 from evaluate.sources import find_sources, split_sources
-from evaluate.trade_off import TradeOff, best, evaluate, figures
+from evaluate.trade_off import TradeOff, best, bias_metrics, evaluate
 from handler.model.checkpoint import Checkpoint
+from handler.model.network import Network
 from tests.tiny_ham10000 import IMAGES, make_root
 from tests.tiny_sources import make_sources
 from tests.unit.evaluate.sets import random_predictions
@@ -115,7 +116,7 @@ def test_each_strength_is_fitted_to_all_sources_and_measured_on_each(both: Trade
             (point.held_out, point.elsewhere), fitted, parts.values(), strict=True
         ):
             bootstrap = Bootstrap(clusters_of([e.lesion for e in examples]), 20, 0)
-            assert measured == figures(rows, examples, threshold, bootstrap)
+            assert measured == bias_metrics(rows, examples, threshold, bootstrap)
     assert both.images == 1100
 
 
@@ -141,12 +142,12 @@ def test_the_table_has_other_sources_and_the_cards_images_only_if_there_are_any(
 
 def test_the_curve_is_kept_for_its_model_only(both: TradeOff, tmp_path: Path):
     path = tmp_path / "trade_off.json"
-    assert trade_off.read(path, SHA) is None
-    trade_off.write(both, path)
-    assert trade_off.read(path, SHA) == both and trade_off.read(path, "f" * 12) is None
+    assert read_measured(path, TradeOff, SHA) is None
+    write_json(both, path)
+    assert read_measured(path, TradeOff, SHA) == both and read_measured(path, TradeOff, "f" * 12) is None
     path.write_text("[]")
-    with pytest.raises(DataError, match="does not hold a trade-off curve"):
-        trade_off.read(path, SHA)
+    with pytest.raises(DataError, match="has another content than expected"):
+        read_measured(path, TradeOff, SHA)
 
 
 def test_the_command_answers_the_held_out_images_of_all_sources(
@@ -160,12 +161,12 @@ def test_the_command_answers_the_held_out_images_of_all_sources(
     error = capsys.readouterr().err
     assert "m.pth does not exist" in error and error.count("\n") == 1
     learned, _ = split_by_lesion(find_examples(root, "train"), 0.1, 0)
-    Checkpoint(resnet34(num_classes=len(CLASSES)).state_dict(), training={"images": len(learned)}).save(model)
+    Checkpoint(Network(len(CLASSES)).state_dict(), training={"images": len(learned)}).save(model)
     assert main_trade_off.main(command) == 0
     assert "milk10k" not in capsys.readouterr().out
     assert main_trade_off.main([*command, "--also", str(also)]) == 0
     held_out, count = IMAGES - len(learned), len(split_sources(find_sources([also]).examples, []).validation)
     words = f"validation images of this model: {held_out} of HAM10000, {count} of milk10k, with equal weight of each"
     assert words in capsys.readouterr().out
-    kept = trade_off.read(tmp_path / "trade_off.json", model_of(model)[1])
+    kept = read_measured(tmp_path / "trade_off.json", TradeOff, model_of(model)[1])
     assert kept.images == held_out + count and all(point.elsewhere for point in kept.points)
