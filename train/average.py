@@ -1,7 +1,7 @@
 """The mean of several trained networks' weights, which answers in one pass.
 
 Networks that were trained on from the same one lie in one basin of the loss, and so does their mean: it is often as
-good as the mean of their answers, also on photographs unlike those that they learned from (Wortsman et al., "Model
+good as the mean of their answers, also on photographs unlike those that they were trained on (Wortsman et al., "Model
 soups", ICML 2022; "Robust fine-tuning of zero-shot models", CVPR 2022). Of networks without a common ancestor it is
 useless.
 """

@@ -185,13 +185,12 @@ def fit_plausible_threshold(parts: Sequence[Part]) -> float:
     arXiv:2107.07511), which is 1 minus the ``floor((N + 1) * (1 - COVERAGE))``-th smallest probability of a true class.
     The lowest of all parts' thresholds is taken; 0, which excludes nothing, if a part has too few images.
     """
-    return min(_conformal_threshold(probabilities, labels) for probabilities, labels in parts)
-
-
-def _conformal_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    rank = math.floor((1 - COVERAGE) * (len(labels) + 1) + 1e-9)
-    of_truth = np.sort(probabilities[np.arange(len(labels)), labels])
-    return float(of_truth[rank - 1]) if rank else 0.0
+    thresholds = []
+    for probabilities, labels in parts:
+        rank = math.floor((1 - COVERAGE) * (len(labels) + 1) + 1e-9)
+        of_truth = np.sort(probabilities[np.arange(len(labels)), labels])
+        thresholds.append(float(of_truth[rank - 1]) if rank else 0.0)
+    return min(thresholds)
 
 
 def fit_novelty(train_features: np.ndarray, validation_features: Sequence[np.ndarray]) -> Novelty:

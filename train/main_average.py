@@ -5,7 +5,7 @@
     python train/main_average.py ../shared/ham10000 --also ../shared/elsewhere --models mine.pth --output fitted.pth
 
 A mean answers in one pass, as each of the models. The models must have been trained on the same images. Figures of
-each model and mean, on the images that none of them learned from, show whether it was worth it. Of several means, the
+each model and mean, on the images that none of them was trained on, show whether it was worth it. Of several means, the
 one with the best score on these images is kept (``train.calibrate.selection_score``). A single model is fitted again,
 with the same weights.
 """

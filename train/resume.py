@@ -108,16 +108,16 @@ def refuse_seen(identity: RunIdentity) -> None:
     for earlier in _ancestors(identity.before):
         if earlier.get("images_sha256") == identity.images_sha256 and _held_out(earlier) != _held_out(facts):
             raise UsageError(
-                "--init learned from images that this run holds out, so its figures would be too good: start from "
-                "weights that know none of them, or hold out the same (--fold)"
+                "--init was trained on images that this run holds out, so its figures would be too good: start from "
+                "weights that were not, or hold out the same images (--fold)"
             )
         for source in HELD_OUT_SOURCES:
             counts = [run.get("sources", {}).get(source) for run in (earlier, facts)]
             if None not in counts and counts[0] != counts[1]:
                 raise UsageError(
-                    f"--init learned from {counts[0]} photographs of {source} where this run would learn from "
-                    f"{counts[1]}, so it may know some that are held out: give the same photographs, or start from "
-                    "weights that know none of them"
+                    f"--init was trained on {counts[0]} photographs of {source}, and this run would be on {counts[1]}, "
+                    "so some that it was trained on may be held out: give the same photographs, or start from weights "
+                    "that were not trained on any"
                 )
 
 

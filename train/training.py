@@ -54,7 +54,7 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
 
     Raises:
         DataError: the folder is not as documented.
-        UsageError: starting weights, device or output cannot be used, or the weights learned from held-out images.
+        UsageError: starting weights, device or output cannot be used, or the weights were trained on held-out images.
     """
     # Everything that can be refused is checked before any image is decoded, the cheapest first.
     examples = find_examples(arguments.root, "train")

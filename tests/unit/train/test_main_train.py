@@ -135,7 +135,7 @@ def test_weights_that_know_the_held_out_images_are_refused_before_any_image_is_d
     without_images(root)
     earlier = {"images_sha256": images_digest(find_examples(root, "train")), "fold": "1/2"}
     monkeypatch.setattr(training, "previous_training", lambda init: earlier)
-    assert "--init learned from images" in refusal(capsys, root, "--init", init, "--modelname", tmp_path / "m.pth")
+    assert "--init was trained on images" in refusal(capsys, root, "--init", init, "--modelname", tmp_path / "m.pth")
 
 
 def test_starting_weights_that_the_run_would_overwrite_are_refused(capsys, root, tmp_path, init):

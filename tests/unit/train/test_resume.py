@@ -101,7 +101,7 @@ SAME = {"images_sha256": "ab", "recipe": {"split_seed": 0, "validation_fraction"
     ],
 )
 def test_weights_that_were_trained_on_held_out_images_are_refused(before, fold):
-    with pytest.raises(UsageError, match="learned from images that this run holds out"):
+    with pytest.raises(UsageError, match="trained on images that this run holds out"):
         refuse_seen(replace(IDENTITY, before=before, fold=fold))
 
 
@@ -118,7 +118,7 @@ def test_weights_that_were_trained_on_none_of_them_are_accepted(before):
 )
 def test_weights_that_learned_from_other_photographs_of_a_held_out_source_are_refused(before: dict):
     run = replace(IDENTITY, before=before, sources={"milk10k": 8})
-    with pytest.raises(UsageError, match="learned from 9 photographs of milk10k where this run would learn from 8"):
+    with pytest.raises(UsageError, match="trained on 9 photographs of milk10k, and this run would be on 8"):
         refuse_seen(run)
     for sources in ({"milk10k": 9}, {"msk": 8}, None):
         refuse_seen(replace(run, sources=sources))
