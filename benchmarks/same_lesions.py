@@ -31,7 +31,7 @@ from evaluate.arguments import add_also_option
 from evaluate.dataset import DataError, Example, find_examples
 from evaluate.sources import HELD_OUT_SOURCES, SAME_LESIONS, find_sources
 from handler.model.network import Network, Normalise
-from train.precision import mixed_precision
+from train.hardware import autocast
 from train.weights import starting_network
 
 SIDE = 256
@@ -138,7 +138,7 @@ def features_of(examples: Sequence[Example], network: Network) -> np.ndarray:
     hook = network.get_submodule(network.head).register_forward_pre_hook(lambda _, inputs: last.append(inputs[0]))
     for batch in batches():
         x = normalise(batch.permute(0, 3, 1, 2).float()).contiguous(memory_format=torch.channels_last)
-        with mixed_precision(torch.device("cpu")):
+        with autocast(torch.device("cpu")):
             intermediate, _ = network.features_and_logits(x)
         features.append(torch.cat([F.normalize(layer.float()) for layer in (intermediate, last.pop())], 1).numpy())
     hook.remove()

@@ -28,8 +28,8 @@ from api.photograph import open_photograph
 from evaluate.dataset import Example, find_examples
 from handler.model.images import SIZE
 from handler.model.network import MEAN, STD, Network
+from train.hardware import Processes
 from train.learner import Learner
-from train.processes import Processes
 from train.recipe import Recipe
 from train.training import load_training_set, train_epoch
 
