@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from handler.explain.lime.surrogate import log_odds
+
 Scalars = float | np.ndarray
 """A Python number without weights, else an array with the leading axes of the weights."""
 
@@ -100,6 +102,16 @@ def class_means(values: np.ndarray, labels: np.ndarray, classes: int, weights: n
     member = np.eye(classes)[labels]
     weights = np.ones(len(labels)) if weights is None else weights
     return ratio(weights @ (member * values[:, None]), weights @ member)
+
+
+def agreement(probabilities: np.ndarray, reference: np.ndarray) -> float:
+    """Share of the rows of (N, C) with the same most probable class."""
+    return float(np.mean(probabilities.argmax(1) == reference.argmax(1)))
+
+
+def log_odds_rmse(probabilities: np.ndarray, reference: np.ndarray) -> float:
+    """Root mean square difference of the log-odds, clipped as for explanations."""
+    return float(np.sqrt(np.mean((log_odds(probabilities) - log_odds(reference)) ** 2)))
 
 
 class Roc(NamedTuple):

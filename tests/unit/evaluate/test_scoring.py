@@ -1,4 +1,4 @@
-"""The score card, computed by hand."""
+"""The score card, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from api.classes import CLASSES
 from evaluate.predictions import OtherDiseasePredictions, Predictions, malignant_scores
-from evaluate.score_card import group_members, score_card
+from evaluate.scoring import compare_arithmetic, disease_metrics, group_members, score_card
 from evaluate.sources import OtherDisease
-from tests.unit.evaluate.sets import BKL, MEL, NV, as_dict, confident, examples_of, random_predictions
+from tests.unit.evaluate.sets import BCC, BKL, MEL, NV, as_dict, confident, examples_of, random_predictions
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +176,64 @@ def test_a_thousand_resamples_of_two_thousand_images_take_seconds():
     started = time.process_time()
     score_card(random_predictions(2007), resamples=1000)
     assert time.process_time() - started < 20
+
+
+def test_differences_are_measured():
+    reference, faster = confident([MEL, NV, NV, NV], 0.7), confident([MEL, NV, NV, MEL], 0.7)
+    labels = np.array([MEL, NV, NV, NV])
+    same = compare_arithmetic("float32", reference, reference, labels)
+    assert (same.accuracy, same.agreement, same.largest_difference, same.log_odds_rmse) == (1, 1, 0, 0)
+    different = compare_arithmetic("int8", faster, reference, labels)
+    assert different.agreement == 0.75 and different.accuracy == 0.75
+    assert different.largest_difference == pytest.approx(0.65)
+    change = np.log(0.7 / 0.3) - np.log(0.05 / 0.95)
+    assert different.log_odds_rmse == pytest.approx(change * np.sqrt(2 / 28), abs=1e-3)
+
+
+def test_one_class_has_no_auroc():
+    probabilities = confident([NV, NV])
+    assert compare_arithmetic("bfloat16", probabilities, probabilities, np.array([NV, NV])).macro_auroc is None
+
+
+@pytest.fixture
+def other_diseases() -> OtherDiseasePredictions:
+    """Four squamous cell carcinomas of two sources, and two inflammations of one of them."""
+    kinds = [("inf", "a"), ("scc", "a"), ("scc", "b"), ("scc", "b"), ("inf", "a"), ("scc", "b")]
+    photographs = [OtherDisease(Path(f"{i}.jpg"), dx, source) for i, (dx, source) in enumerate(kinds)]
+    probabilities = confident([NV, BCC, BCC, BKL, BKL, MEL])
+    probabilities[1, [BCC, BKL]] = 0.5, 0.25
+    novelty = np.array([2, 0.5, 1, 1.5, 0, 1.25], np.float32)
+    return OtherDiseasePredictions(photographs, probabilities, novelty, ("m.pth", "0123456789ab"), 0.75, 0.2)
+
+
+def test_other_diseases_by_hand(other_diseases):
+    diseases = disease_metrics(other_diseases, 200, 0)
+    assert list(diseases) == ["scc", "inf"]
+    carcinoma, inflammation = diseases.values()
+    assert (carcinoma.images, inflammation.images) == (4, 2)
+    assert carcinoma.malignant_flag.value == 0.5  # 0.6, 0.8, 0.15, 0.8
+    assert carcinoma.novelty_flag.value == 0.5 and carcinoma.set_size.value == 1.25
+    assert list(carcinoma.diagnoses) == list(CLASSES)
+    shares = {dx: share.value for dx, share in carcinoma.diagnoses.items() if share.value}
+    assert shares == {"bcc": 0.5, "bkl": 0.25, "mel": 0.25}
+    for estimate in (carcinoma.malignant_flag, carcinoma.set_size, carcinoma.diagnoses["bcc"]):
+        assert estimate.low < estimate.value < estimate.high
+    assert {name: part.images for name, part in carcinoma.sources.items()} == {"b": 3, "a": 1}
+    assert carcinoma.sources["b"].malignant_flag.value == pytest.approx(2 / 3, abs=1e-6)
+    assert inflammation.sources == {} and inflammation.malignant_flag.value == 0
+
+
+def test_a_flag_that_the_model_does_not_have_has_no_share(other_diseases):
+    unknown = replace(other_diseases, novelty=None, malignant_threshold=None, plausible_threshold=None)
+    carcinoma = disease_metrics(unknown, 2, 0)["scc"]
+    assert carcinoma.malignant_flag is carcinoma.novelty_flag is carcinoma.set_size is None
+    assert carcinoma.diagnoses["bcc"].value == 0.5
+
+
+def test_stored_predictions_are_read_exactly(other_diseases, tmp_path):
+    path = tmp_path / "other_diseases.csv"
+    other_diseases.write(path)
+    assert path.read_text().startswith("file,source,dx,model,sha256,novelty,malignant_threshold,plausible_threshold,")
+    again = OtherDiseasePredictions.read(path)
+    assert again.examples == other_diseases.examples and again.model == other_diseases.model
+    assert disease_metrics(again, 20, 0) == disease_metrics(other_diseases, 20, 0)
