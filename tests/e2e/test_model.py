@@ -23,7 +23,7 @@ from handler.explain.lime.explainer import Explainer, Precision, painting
 from handler.explain.lime.regions import paint, regions_of, skin_surface
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import network_square
-from handler.model.network import PixelsToProbabilities
+from handler.model.inference import PixelsToProbabilities
 from tests.conftest import ROOT
 from tests.out_of_distribution import out_of_distribution_images
 
