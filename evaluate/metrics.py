@@ -174,14 +174,14 @@ class Point(NamedTuple):
     rates: np.ndarray
 
 
-def at_specificity(curve: Roc, least: float) -> Point:
-    """The point of highest sensitivity with a specificity of at least ``least``."""
-    return _point(curve, (curve.specificity >= least - 1e-9).sum(-1) - 1)  # 1 - 0.1 is a little less than 0.9
+def at_specificity(curve: Roc, minimum: float) -> Point:
+    """The point of highest sensitivity with a specificity of at least ``minimum``."""
+    return _point(curve, (curve.specificity >= minimum - 1e-9).sum(-1) - 1)  # 1 - 0.1 is a little less than 0.9
 
 
-def at_sensitivity(curve: Roc, least: float) -> Point:
-    """The point of highest specificity with a sensitivity of at least ``least``."""
-    return _point(curve, (curve.sensitivity >= least - 1e-9).argmax(-1))
+def at_sensitivity(curve: Roc, minimum: float) -> Point:
+    """The point of highest specificity with a sensitivity of at least ``minimum``."""
+    return _point(curve, (curve.sensitivity >= minimum - 1e-9).argmax(-1))
 
 
 def _point(curve: Roc, index: np.ndarray) -> Point:

@@ -126,11 +126,11 @@ def disease_metrics(predictions: OtherDiseasePredictions, resamples: int, seed: 
     """
     dx = np.array([e.dx for e in predictions.examples])
     source = np.array([e.source for e in predictions.examples])
-    predicted, novelty = predictions.probabilities.argmax(1), predictions.novelty
-    malignant, least = predictions.malignant_threshold, predictions.plausible_threshold
-    flagged = None if malignant is None else malignant_scores(predictions.probabilities) >= malignant
+    probabilities, novelty = predictions.probabilities, predictions.novelty
+    malignant_threshold, plausible_threshold = predictions.malignant_threshold, predictions.plausible_threshold
+    flagged = None if malignant_threshold is None else malignant_scores(probabilities) >= malignant_threshold
     novel = None if novelty is None else novelty > NOVELTY_LIMIT
-    sizes = None if least is None else plausible(predictions.probabilities, least).sum(1)
+    sizes = None if plausible_threshold is None else plausible(probabilities, plausible_threshold).sum(1)
 
     def metrics_of(member: np.ndarray) -> DiseaseMetrics:
         bootstrap = Bootstrap(np.arange(member.sum()), resamples, seed)
@@ -144,7 +144,7 @@ def disease_metrics(predictions: OtherDiseasePredictions, resamples: int, seed: 
             malignant_flag=mean(flagged),
             novelty_flag=mean(novel),
             set_size=mean(sizes),
-            diagnoses={name: bootstrap.mean(predicted[member] == i) for i, name in enumerate(CLASSES)},
+            diagnoses={name: bootstrap.mean(probabilities[member].argmax(1) == i) for i, name in enumerate(CLASSES)},
             sources={name: metrics_of(member & (source == name)) for name in sources} if len(sources) > 1 else {},
         )
 
@@ -215,17 +215,17 @@ def _detection(
         rates = bootstrap.estimates(partial(metrics.rates, called, positive))
         return OperatingPoint(rule, _threshold(threshold), rates.at(0), rates.at(1))
 
-    def reading(rule: str, read: Callable[..., Point], least: float) -> OperatingPoint:
+    def reading(rule: str, read: Callable[..., Point], rate: float) -> OperatingPoint:
         """A point of the curve; each resample has a threshold of its own."""
-        rates = bootstrap.estimates(lambda weights: read(curve(weights), least).rates)
-        threshold = _threshold(read(curve(), least).threshold)
-        return OperatingPoint(f"{rule} {least:.2f}", threshold, rates.at(0), rates.at(1))
+        rates = bootstrap.estimates(lambda weights: read(curve(weights), rate).rates)
+        threshold = _threshold(read(curve(), rate).threshold)
+        return OperatingPoint(f"{rule} {rate:.2f}", threshold, rates.at(0), rates.at(1))
 
     points = [decision("most probable class", None, np.isin(predictions.probabilities.argmax(1), indices))]
     if threshold is not None:
         points.append(decision("malignant threshold", threshold, scores >= threshold))
-    points += [reading("specificity", at_specificity, least) for least in specificities]
-    points += [reading("sensitivity", at_sensitivity, least) for least in sensitivities]
+    points += [reading("specificity", at_specificity, rate) for rate in specificities]
+    points += [reading("sensitivity", at_sensitivity, rate) for rate in sensitivities]
     return Detection(
         classes=list(classes) if len(classes) > 1 else UNSET,
         images=int(positive.sum()),

@@ -150,7 +150,7 @@ def test_other_sources_of_which_nothing_is_held_out_are_refused(capsys, several,
 
 def test_the_default_folder_of_a_card():
     def default(*arguments: str) -> Path:
-        return main_evaluate.default_output(main_evaluate.parser().parse_args(arguments))
+        return main_evaluate.default_output(main_evaluate.parse([*arguments]))
 
     store = ROOT / "model_store"
     assert default("ROOT") == store / "score_card"
@@ -161,16 +161,28 @@ def test_the_default_folder_of_a_card():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "no images are given: give root, --images with --labels, or --probabilities"),
-        (["ROOT", "--images", "DIR", "--labels", "CSV"], "root and --images are both given: give one of them"),
+        ([], "one of the arguments root --images --probabilities is required"),
+        (["--images", "DIR", "--probabilities", "CSV"], "--probabilities: not allowed with argument --images"),
         (["--images", "DIR"], "--images and --labels belong together: give both"),
         (["--probabilities", "CSV", "--also", "DIR"], "--also adds to the images of root: give root"),
+        (["ROOT", "--seed", "-1"], "-1 is not a whole number of at least 0"),
+    ],
+)
+def test_options_that_do_not_belong_together_are_refused(capsys, arguments, expected):
+    with pytest.raises(SystemExit) as done:
+        main_evaluate.main(arguments)
+    assert done.value.code == 2 and expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
         (["nowhere"], "nowhere is not a folder: give the one that holds HAM10000_metadata.csv"),
         (["--probabilities", "nowhere.csv"], "nowhere.csv is missing: it holds a row per image (columns file, dx,"),
         (["x" * 5000], "File name too long"),
     ],
 )
-def test_a_command_without_exactly_one_set_is_refused(capsys, arguments, expected):
+def test_a_path_that_does_not_exist_is_refused(capsys, arguments, expected):
     assert expected in refusal(capsys, *arguments)
 
 

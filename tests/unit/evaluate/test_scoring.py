@@ -39,6 +39,7 @@ def test_whole_set_by_hand(card):
     assert metrics["brier_score"] == pytest.approx((0.3**2 + 6 * 0.05**2 + wrong) / 2, abs=1e-6)
     assert metrics["log_loss"] == pytest.approx(-(np.log(0.7) + np.log(0.05)) / 2, abs=1e-6)
     assert metrics["macro_f1"] == pytest.approx((2 * 2 / (4 + 4) + 2 * 2 / (3 + 3) + 0) / 3, abs=1e-6)
+    assert card["novelty"]["limit"] == 1 and card["novelty"]["flagged"]["value"] == 0.25
     for estimate in card["metrics"].values():
         assert estimate["low"] <= estimate["value"] <= estimate["high"]
 
@@ -97,7 +98,8 @@ def test_an_image_at_the_threshold_is_malignant(small):
 
 def test_sets_by_hand(small):
     """Each set has the most probable class alone, but for two images with a second class above the threshold."""
-    assert as_dict(score_card(small, 2))["plausible"] is None
+    without = score_card(replace(small, novelty=None), 2)
+    assert without.plausible is without.novelty is None
     probabilities = small.probabilities.copy()
     probabilities[[2, 4], [MEL, BKL]] = 0.2
     card = as_dict(score_card(replace(small, probabilities=probabilities, plausible_threshold=0.1), 200))
@@ -111,12 +113,6 @@ def test_sets_by_hand(small):
     assert {name: c["images"] for name, c in part["classes"].items() if c["images"]} == {"bcc": 1, "mel": 4, "nv": 3}
     for estimate in (part["coverage"], part["size"], part["classes"]["mel"]["size"]):
         assert estimate["low"] < estimate["value"] < estimate["high"]
-
-
-def test_novelty_above_1_is_flagged(card, small):
-    assert card["novelty"]["limit"] == 1
-    assert card["novelty"]["flagged"]["value"] == 0.25
-    assert as_dict(score_card(replace(small, novelty=None), 2))["novelty"] is None
 
 
 def test_groups_by_hand(card, small):
@@ -146,14 +142,6 @@ def test_sources_and_skin_tones_are_groups_where_they_are_known(small):
     tones = {name: (g["images"], g["accuracy"]["value"]) for name, g in card["groups"]["skin tone"].items()}
     assert list(tones) == ["0 (very dark)", "3", "5 (very light)", "unknown"]
     assert tones["3"] == (3, pytest.approx(2 / 3, abs=1e-6)) and tones["0 (very dark)"] == (1, 1)
-
-
-def test_other_diseases_are_only_in_the_card_of_a_set_that_has_some(card, small):
-    assert "other_diseases" not in card
-    others = OtherDiseasePredictions([OtherDisease(Path("a.jpg"), "scc", "milk10k")], confident([BKL]))
-    made = as_dict(score_card(small, 2, others=others))
-    assert made["other_diseases"]["scc"]["images"] == 1
-    assert {name: value for name, value in made.items() if name != "other_diseases"} == as_dict(score_card(small, 2))
 
 
 def test_whole_lesions_are_resampled_where_they_are_known():
