@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from evaluate.arithmetic import agreement, log_odds_rmse
 from evaluate.dataset import find_examples, load_squares, split_by_lesion
+from evaluate.metrics import agreement, log_odds_rmse
 from handler.engines.classifier import has_bfloat16
 from handler.engines.convert import convert, trace
 from handler.engines.graphs import Arithmetic, compile_graph, ov
