@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from api.classes import CLASSES
-from evaluate.dataset import SUFFIXES, DataError, Example, image_files, patient_fields, read_rows, text_of
+from evaluate.dataset import SUFFIXES, DataError, Example, OtherDisease, image_files, patient_fields, read_rows, text_of
 
 METADATA = "metadata.csv"
 
@@ -26,15 +26,6 @@ VALIDATION, TEST = 0.10, 0.15
 
 SAME_LESIONS = Path(__file__).with_name("same_lesions.csv")
 """Photographs of other sources that show a lesion of HAM10000: image_id, lesion_id (``benchmarks/same_lesions.py``)."""
-
-
-@dataclass(frozen=True)
-class OtherDisease:
-    """A photograph of a disease that is none of the classes."""
-
-    path: Path
-    dx: str
-    source: str
 
 
 @dataclass(frozen=True)

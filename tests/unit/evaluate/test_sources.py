@@ -12,12 +12,11 @@ from PIL import Image
 
 from api.classes import CLASSES
 from evaluate import sources
-from evaluate.dataset import DataError, Example
+from evaluate.dataset import DataError, Example, OtherDisease
 from evaluate.sources import (
     METADATA,
     TEST,
     VALIDATION,
-    OtherDisease,
     by_source,
     find_sources,
     same_lesions,
