@@ -35,6 +35,7 @@ EXCEPTIONS = {
     "api/client.py": "cli",
     "api/photograph.py": "cli",
     "api/pictures.py": "cli",
+    "evaluate/same_lesions.py": "bench",  # data preparation, with OpenCV
     "cluster/nodes.py": "bench",  # for tests and a benchmark
     "frontend/update.py": "test",  # updates the translations, with Babel
     "supervisor/processes.py": "all",  # starts TorchServe next to the gateway
