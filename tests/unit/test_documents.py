@@ -95,6 +95,12 @@ def test_links_lead_somewhere(document: Path):
             assert not anchor or anchor in anchors(target.read_text()), link
 
 
+def test_every_benchmark_prints_figures_of_the_documents():
+    text = " ".join(document.read_text() for document in DOCUMENTS)
+    commands = [path for path in (ROOT / "benchmarks").glob("*.py") if "ArgumentParser(" in path.read_text()]
+    assert commands and all(f"benchmarks/{path.name}" in text for path in commands)
+
+
 def test_the_documents_are_built_and_load_nothing_from_elsewhere(tmp_path: Path):
     """Strictly: a page that no menu names, a link or an anchor that leads nowhere are errors."""
     built = subprocess.run(
