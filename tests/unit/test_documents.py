@@ -1,4 +1,4 @@
-"""README in both languages and docs/: what each must have, and where their links lead."""
+"""README in both languages and docs/: structure, figures, links."""
 
 from __future__ import annotations
 
