@@ -31,7 +31,7 @@ from handler.explain.lime.explainer import PRECISIONS, Precision, painting
 from handler.explain.lime.regions import skin_surface
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import network_square, read_square
-from handler.model.network import PixelsToProbabilities
+from handler.model.inference import PixelsToProbabilities
 
 PAIRED_PHOTOS = 20
 """Photographs that are explained twice."""

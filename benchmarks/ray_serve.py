@@ -1,6 +1,6 @@
-"""Requests per second and latency of classifications on Ray Serve with one node and two, beside plain TorchServe.
+"""Requests per second and latency of classifications on Ray Serve with one node and two, next to TorchServe.
 
-.venv/bin/python benchmarks/ray_serve.py                  a drawn example of 600 x 450 pixels
+    .venv/bin/python benchmarks/ray_serve.py                  a drawn example of 600 x 450 pixels
 
 It needs wrk (`apt-get install wrk`) and the extra `ray`. All nodes are on this machine and share its cores: more nodes
 cannot make it faster here, and the table shows what Ray costs. Each has a gateway in front.
@@ -11,24 +11,26 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks.serving import Target, as_json, drawn_photograph, ours, wrk
-from cluster.nodes import cluster
+from benchmarks.common import print_header, print_row
+from benchmarks.load import Target, as_json, wrk
+from benchmarks.serving import drawn_photograph, ours
 from supervisor.processes import free_port
 
-ROOT = Path(__file__).resolve().parent.parent
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
+
 CLIENTS = (1, 8, 32)
 WARM_UP_SECONDS = 3
 
 
 def main() -> None:
     """Print the table."""
-    p = argparse.ArgumentParser(description="Requests per second and latency with one and two nodes of Ray Serve.")
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seconds", type=int, default=10, help="of load for each number of clients (default: 10)")
     arguments = p.parse_args()
     if shutil.which("wrk") is None:
@@ -39,33 +41,48 @@ def main() -> None:
         "Ray Serve, 1 node": lambda: on_ray(photo, 1),
         "Ray Serve, 2 nodes": lambda: on_ray(photo, 2),
     }
-    print("| | clients | requests/s | p50 ms | p99 ms | failed |\n" + "| --- " * 6 + "|", flush=True)
+    print_header("", "clients", "requests/s", "median ms", "99 %", "failed")
     for name, start in contestants.items():
         with start() as target:
             wrk(target, 8, WARM_UP_SECONDS)
             for clients in CLIENTS:
                 load = wrk(target, clients, arguments.seconds)
-                figures = f"{load.rate:.1f} | {load.p50:.0f} | {load.p99:.0f} | {load.failed}"
-                print(f"| {name} | {clients} | {figures} |", flush=True)
+                figures = f"{load.rate:.1f}", f"{load.p50:.0f}", f"{load.p99:.0f}", str(load.failed)
+                print_row(name, str(clients), *figures)
 
 
 @contextlib.contextmanager
 def on_ray(photo: bytes, nodes: int) -> Iterator[Target]:
-    """The gateway in front of Ray Serve, with a replica of each pool on every node."""
+    """The application on Ray Serve, with a replica of each pool on every node."""
+    import ray
+    from ray import serve
+
+    from scale.serving import application
+
     port = free_port()
-    with cluster(nodes) as made:
-        command = [sys.executable, "deploy/ray_serve.py", "--address", made.address, "--port", str(port)]
-        command += ["--min-replicas", str(nodes), "--max-replicas", str(nodes)]
-        environment = os.environ | made.environment | {"MLBIO_LOG_FILE": os.devnull}
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        try:
-            if not any("a prediction works" in line for line in process.stdout):
-                raise SystemExit("ray_serve.py: the service did not start")
-            yield Target(f"http://127.0.0.1:{port}/predict", as_json(photo))
-        finally:
-            process.terminate()
-            process.wait()
+    with ray_cluster(nodes) as cluster:
+        ray.init(cluster.address, log_to_driver=False)
+        serve.start(http_options={"host": "127.0.0.1", "port": port}, proxy_location="HeadOnly")
+        serve.run(application({"min_replicas": nodes, "max_replicas": nodes}))
+        yield Target(f"http://127.0.0.1:{port}/predict", as_json(photo))
+        serve.shutdown()
+
+
+@contextlib.contextmanager
+def ray_cluster(nodes: int, cpus: int = 2) -> Iterator[Cluster]:
+    """So many Ray nodes on this machine, with so many of Ray's logical CPUs each."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus})
+    try:
+        for _ in range(nodes - 1):
+            cluster.add_node(num_cpus=cpus)
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def main() -> None:
     from handler.explain.lime.explainer import PRECISIONS, Explainer, Precision
     from handler.model.checkpoint import Checkpoint
     from handler.model.images import read_square
-    from handler.model.network import PixelsToProbabilities
+    from handler.model.inference import PixelsToProbabilities
 
     squares = np.stack([read_square(path.read_bytes()) for path in arguments.photo])
     checkpoint = Checkpoint.load(CHECKPOINT)

@@ -59,12 +59,11 @@ def plain_speed(examples: list[Example], size: int, batch_size: int, device: tor
     import torch
     from torch import nn
     from torch.utils.data import DataLoader, default_collate
-    from torchvision.models import resnet34
     from torchvision.transforms import v2
 
-    from handler.model.checkpoint import MEAN, STD
+    from handler.model.network import MEAN, STD, Network
 
-    network = resnet34(num_classes=len(CLASSES)).to(device)
+    network = Network(len(CLASSES)).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     augment = v2.Compose(
         [
@@ -108,14 +107,13 @@ def plain_speed(examples: list[Example], size: int, batch_size: int, device: tor
 
 def our_speed(examples: list[Example], recipe: Recipe, device: torch.device) -> float:
     """Images per second of an epoch of the training command."""
-    from torchvision.models import resnet34
-
+    from handler.model.network import Network
     from train.learner import Learner
     from train.processes import Processes
     from train.training import load_training_set, train_epoch
 
     training_set = load_training_set(examples, recipe, device)
-    learner = Learner.create(resnet34(num_classes=len(CLASSES)), recipe, device, Processes())
+    learner = Learner.create(Network(len(CLASSES)), recipe, device, Processes())
 
     def epoch() -> int:
         train_epoch(learner, training_set, recipe, Processes(), epoch=0, epochs=1, seed=0)

@@ -13,9 +13,9 @@ import csv
 import sys
 from pathlib import Path
 
-from evaluate.arguments import UsageError, add_also_option, ensure_writable
+from api.arguments import UsageError, ensure_writable
+from evaluate.arguments import add_also_option, add_model_option
 from evaluate.dataset import DataError, find_examples
-from evaluate.kept import ROOT
 from evaluate.sources import HELD_OUT_SOURCES, SAME_LESIONS, find_sources
 
 
@@ -53,12 +53,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description="Find photographs of other sources that show a lesion of HAM10000.")
     p.add_argument("root", help="folder of HAM10000")
     add_also_option(p)
-    p.add_argument(
-        "--modelname",
-        type=Path,
-        default=ROOT / "model_store/model_mlbio.pth",
-        help="checkpoint whose features are compared (default: the one that ships)",
-    )
+    add_model_option(p, "checkpoint whose features are compared (default: the one that ships)")
     p.add_argument("--output", type=Path, default=SAME_LESIONS, metavar="CSV", help=f"default: {SAME_LESIONS.name}")
     return p
 

@@ -19,7 +19,7 @@ from PIL import Image
 from api.photograph import ImageError, open_photograph
 from evaluate.dataset import DataError, Example, load_squares
 from handler.model.checkpoint import Checkpoint
-from handler.model.network import Normalise, features_and_logits
+from handler.model.network import Normalise
 
 FEATURE_SIDE, BATCH = 160, 64
 """Side in pixels of the squares that the network sees, and how many form a batch."""
@@ -75,7 +75,7 @@ def features_of(examples: Sequence[Example], checkpoint: Checkpoint) -> np.ndarr
     network, normalise = checkpoint.network().eval(), Normalise()
     squares = torch.from_numpy(load_squares(examples, os.cpu_count() or 1, "reading", FEATURE_SIDE))
     batches = (normalise(batch.permute(0, 3, 1, 2).float()) for batch in squares.split(BATCH))
-    return torch.cat([features_and_logits(network, batch)[0] for batch in batches]).numpy()
+    return torch.cat([network.features_and_logits(batch)[0] for batch in batches]).numpy()
 
 
 def nearest_neighbours(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

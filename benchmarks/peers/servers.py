@@ -28,13 +28,12 @@ PACKAGES = ROOT / "build" / "peers"
 START_SECONDS = 120.0
 
 MODEL_FILE = f"""
-from torchvision.models.resnet import BasicBlock, ResNet
-class ResNet34(ResNet):
+from handler.model.network import Network
+class Model(Network):
     def __init__(self):
-        super().__init__(BasicBlock, [3, 4, 6, 3], num_classes={len(CLASSES)})
+        super().__init__({len(CLASSES)})
 """
-"""The architecture as TorchServe's ``image_classifier`` loads it."""
-
+"""What TorchServe's ``image_classifier`` requires: a file with one class, which takes no arguments."""
 
 Server = Callable[[bytes], AbstractContextManager[Target]]
 """Starts a server, yields where to send the photograph, and stops the server."""
