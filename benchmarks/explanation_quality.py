@@ -80,9 +80,9 @@ def measure_and_print(root: Path, count: int) -> None:
     print_by_budget(by_budget)
     lime_distance = quality["lime"]["distance"].mean()
     enough = next((n for n, rows in by_budget.items() if rows["distance"].mean() <= lime_distance), max(BUDGETS))
-    checked = list(zip(photographs, labels, strict=True))
-    print_engines(classifier, network, checked[:TORCH_PHOTOS])
-    print_speed(classifier, network, checked[:TIMED_PHOTOS], enough)
+    explained = list(zip(photographs, labels, strict=True))
+    print_engines(classifier, network, explained[:TORCH_PHOTOS])
+    print_speed(classifier, network, explained[:TIMED_PHOTOS], enough)
 
 
 def load_photographs(root: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -200,11 +200,14 @@ def print_by_budget(by_budget: dict[int, pd.DataFrame]) -> None:
         print_row(f"{group.left:.2f}", str(len(rows)), *(f"{rows[key].mean():.3f}" for key in ("stability", "jaccard")))
 
 
-def print_engines(classifier: Classifier, network: nn.Module, checked: list[tuple[np.ndarray, int]]) -> None:
+def print_engines(classifier: Classifier, network: nn.Module, examples: list[tuple[np.ndarray, int]]) -> None:
     """Explanations by 8-bit integers compared with float32, and by the network with one of random weights."""
-    exact, randomised = painting(by_torch(network)), painting(by_torch(with_random_weights(network)))
+    exact, randomised = (
+        painting(torch_probabilities(network)),
+        painting(torch_probabilities(with_random_weights(network))),
+    )
     rows = []
-    for square, label in checked:
+    for square, label in examples:
         integers, floats = (
             ours(sampler, square, label, Precision(512, UNREACHABLE), 0) for sampler in (classifier.sampler, exact)
         )
@@ -222,15 +225,19 @@ def print_engines(classifier: Classifier, network: nn.Module, checked: list[tupl
         print_row(str(name), f"{mean:.3f}")
 
 
-def print_speed(classifier: Classifier, network: nn.Module, timed: list[tuple[np.ndarray, int]], enough: int) -> None:
+def print_speed(
+    classifier: Classifier, network: nn.Module, examples: list[tuple[np.ndarray, int]], enough: int
+) -> None:
     """Seconds of an explanation; ``enough`` samples take us as near to the converged explanation as lime."""
 
     def median(samples: int) -> float:
         precision = Precision(samples, UNREACHABLE)
-        runs = [ours(classifier.sampler, square, label, precision, s) for square, label in timed for s in range(3)]
+        runs = [ours(classifier.sampler, square, label, precision, s) for square, label in examples for s in range(3)]
         return float(np.median([run.seconds for run in runs]))
 
-    theirs = float(np.median([lime(by_torch(network), square, label, 0).seconds for square, label in timed]))
+    theirs = float(
+        np.median([lime(torch_probabilities(network), square, label, 0).seconds for square, label in examples])
+    )
     print_header("seconds", "lime around torch", "ours", "ratio")
     for title, samples in (
         (f"{LIME_SAMPLES:,} samples", LIME_SAMPLES),
@@ -240,6 +247,6 @@ def print_speed(classifier: Classifier, network: nn.Module, timed: list[tuple[np
         print_row(title, f"{theirs:.2f}", f"{mine:.2f}", f"{theirs / mine:.1f}")
 
 
-def by_torch(network: nn.Module) -> Probabilities:
+def torch_probabilities(network: nn.Module) -> Probabilities:
     """Probabilities by torch in float32."""
     return lambda images: network(torch.from_numpy(np.ascontiguousarray(images)))[0].numpy()

@@ -51,10 +51,10 @@ def main() -> None:
                 loads.setdefault(name, []).append(load)
                 percentiles = (f"{value:,.0f}" for value in (load.p50, load.p95, load.p99))
                 print_row(name, str(clients), f"{load.rate:.1f}", *percentiles, str(load.failed))
-    best = {name: max(load.rate for load in runs) for name, runs in loads.items()}
-    most = best.pop("ours")
-    print(f"\nours / best peer: {most / max(best.values()):.1f} (most requests/s of each)")
-    print(f"ours / bound: {most / bound:.2f} (requests/s)")
+    rates = {name: max(load.rate for load in runs) for name, runs in loads.items()}
+    our_rate = rates.pop("ours")
+    print(f"\nours / best peer: {our_rate / max(rates.values()):.1f} (highest requests/s of each)")
+    print(f"ours / bound: {our_rate / bound:.2f} (requests/s)")
     print(f"one client: median {loads['ours'][0].p50:.0f} ms, decoding and engine alone: {milliseconds:.0f} ms")
 
 

@@ -68,8 +68,8 @@ def test_both_languages_say_the_same_in_the_same_order():
 
 def test_both_languages_have_the_same_commands_links_and_figures():
     assert blocks(README) == blocks(FRENCH)
-    theirs = {"README.fr.md": "README.md"}
-    assert [theirs.get(a, a) + b for a, b in links(README)] == [a + b for a, b in links(FRENCH)]
+    other_language = {"README.fr.md": "README.md"}
+    assert [other_language.get(a, a) + b for a, b in links(README)] == [a + b for a, b in links(FRENCH)]
     assert figures(README, ",", r"\.") == figures(FRENCH, "\u00a0", ",")
 
 
@@ -86,7 +86,7 @@ def anchors(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document: Path):
+def test_links_and_anchors_exist(document: Path):
     for link, _ in links(document.read_text()):
         path, _, anchor = link.partition("#")
         if link and not link.startswith("http"):
