@@ -12,10 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from api.answer import Effort
-from api.headers import ANSWER_HEADER, EFFORT_HEADER
+from api.answer import succeed
+from api.headers import ANSWER_HEADER
 from gateway.app import create_app
 from gateway.settings import Settings
+from tests.answers import EXPLAINED
 from tests.conftest import ROOT
 
 DASHBOARD = json.loads((ROOT / "deploy/grafana/mlbio.json").read_text())
@@ -29,12 +30,12 @@ WORDS = {"sum", "by", "rate", "histogram_quantile", "le"}
 @pytest.fixture(scope="module")
 def exported() -> dict[str, set[str]]:
     """The labels of each series that a gateway exports when it has classified and explained."""
-    headers = {ANSWER_HEADER: "1", EFFORT_HEADER: Effort(512, 1.5).to_header()}
     theirs = 'ts_{}{{model_name="mlbio",model_version="default",hostname="machine",}} 1.5\n'
     counters = "".join(map(theirs.format, COUNTERS))
 
     def torchserve(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers=headers, text=counters if request.url.path == "/metrics" else "{}")
+        content = counters if request.url.path == "/metrics" else succeed(EXPLAINED).body
+        return httpx.Response(200, headers={ANSWER_HEADER: "1"}, content=content)
 
     with TestClient(create_app(Settings(), httpx.MockTransport(torchserve))) as client:
         for explain in (False, True):
