@@ -7,7 +7,6 @@ Unlike :mod:`cluster.main`, the gateway is a deployment, too, behind Ray Serve's
 from __future__ import annotations
 
 import logging.config
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,4 +88,4 @@ class Gateway:
         settings = Settings.from_environment()
         logging.config.dictConfig(log_config(settings))
         traces.configure()
-        return create_app(settings, make_backend=partial(RayServe, handles=self._handles))
+        return create_app(settings, RayServe(settings, self._handles))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
@@ -20,8 +19,8 @@ from api.request import Request
 from cluster.calls import Call
 from cluster.failures import RAY_ERRORS, answer_to, is_lost
 from cluster.plan import POOLS
-from gateway.backend import GRACE_SECONDS, out_of_time
-from gateway.record import current
+from gateway.backend import GRACE_SECONDS, OnProgress, out_of_time
+from gateway.middleware import current
 from gateway.settings import Settings
 
 logger = logging.getLogger("mlbio.cluster")
@@ -53,9 +52,8 @@ class RayServe:
     async def close(self) -> None:
         """Nothing to do: whoever deployed the replicas withdraws them."""
 
-    async def predict(self, request: Request, seconds: float | None = None) -> Answer:
-        """A diagnosis without an explanation, within ``seconds`` (the settings' limit unless given)."""
-        seconds = seconds or self.settings.predict_seconds
+    async def predict(self, request: Request, seconds: float) -> Answer:
+        """A diagnosis without an explanation, within ``seconds``."""
         call = Call(request, _headers(seconds))
         try:
             async with asyncio.timeout(seconds):
@@ -75,50 +73,40 @@ class RayServe:
             return out_of_time(seconds)
         raise AssertionError("the last attempt answers")
 
-    async def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
-        """A diagnosis and its explanation within ``seconds``.
+    async def explain(self, request: Request, seconds: float, on_progress: OnProgress | None = None) -> Answer:
+        """A diagnosis and its explanation, which after ``seconds`` is the best so far.
 
-        Yields lines of progress if ``stream``, and finally the answer. Leaving early (closing the generator, or
-        cancelling its task) cancels the work. A request that starts again on another replica reports no progress until
-        it is further than before.
+        A request that starts again on another replica reports no progress until it is further than before.
         """
         patience = seconds + GRACE_SECONDS
-        end = asyncio.get_running_loop().time() + patience
         headers = _headers(patience) | {
             JOB_HEADER: uuid.uuid4().hex,
             DEADLINE_HEADER: Deadline.after(seconds).to_header(),
-            **({"accept": STREAM_TYPE} if stream else {}),
+            **({"accept": STREAM_TYPE} if on_progress else {}),
         }
         call = Call(request, headers)
         furthest = -1.0
         try:
-            for attempt in range(ATTEMPTS):
-                await _pause(attempt)
-                response = self._explain.remote(call)
-                parts: AsyncIterator[float | Answer] = aiter(response)
-                finished = False
-                try:
-                    while True:
-                        # A time limit belongs to a task, and each part may be asked for by another one.
-                        async with asyncio.timeout_at(end):
-                            part = await anext(parts)
-                        if isinstance(part, Answer):
-                            finished = True
-                            yield part
-                            return
-                        if part > furthest:
-                            furthest = part
-                            yield json.dumps({"progress": round(part, 3)}).encode() + b"\n"
-                except RAY_ERRORS as error:
-                    finished = True
-                    if not self._retry(EXPLAIN_POOL, attempt, error):
-                        yield answer_to(error)
-                        return
-                finally:
-                    if not finished:
+            async with asyncio.timeout(patience):
+                for attempt in range(ATTEMPTS):
+                    await _pause(attempt)
+                    response = self._explain.remote(call)
+                    try:
+                        async for part in response:
+                            if isinstance(part, Answer):
+                                return part
+                            if on_progress and part > furthest:
+                                furthest = part
+                                await on_progress(part)
+                    except RAY_ERRORS as error:
+                        if not self._retry(EXPLAIN_POOL, attempt, error):
+                            return answer_to(error)
+                    except asyncio.CancelledError:  # out of time, or the client has left
                         response.cancel()
+                        raise
         except TimeoutError:
-            yield out_of_time(seconds)
+            return out_of_time(patience)
+        raise AssertionError("the last attempt answers")
 
     async def metrics(self) -> bytes:
         """How many replicas each pool has in each state, and how often a request was asked again."""

@@ -16,12 +16,15 @@ from gateway.app import create_app
 from gateway.connection import Connection
 from gateway.settings import Settings
 from supervisor.processes import free_port
+from tests.unit.gateway.engine import Engine
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     number = free_port()
-    config = uvicorn.Config(create_app(Settings()), port=number, http=Connection, ws="none", log_level="critical")
+    config = uvicorn.Config(
+        create_app(Settings(), Engine()), port=number, http=Connection, ws="none", log_level="critical"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
