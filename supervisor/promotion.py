@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from api.archive import ARCHIVE, PROMOTED, checksum_file, verify
+from api.files import write_atomically
 from gateway.backend import GRACE_SECONDS
 from gateway.hold import IDLE
 from gateway.settings import Settings
@@ -57,9 +58,8 @@ def hold_socket(scratch: Path, settings: Settings) -> Path:
 def record(scratch: Path, settings: Settings, running: RunningTorchServe) -> None:
     """Record what runs, for :func:`find_service`."""
     file = scratch / RECORD.format(port=settings.port)
-    partial = file.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.encode(running))
-    partial.replace(file)
+    with write_atomically(file) as partial:
+        partial.write_bytes(msgspec.json.encode(running))
 
 
 def find_service(settings: Settings) -> Path | None:

@@ -42,7 +42,7 @@ def test_a_model_that_cannot_be_loaded_is_said_with_the_reason(tmp_path: Path):
     log = tmp_path / "torchserve.log"
     log.write_text(died)
     refuse_dying_workers(tmp_path)
-    trace = "Traceback:\n  File …\nhandler.checkpoint.CheckpointError: it is damaged"
+    trace = "Traceback:\n  File …\nhandler.model.checkpoint.CheckpointError: it is damaged"
     plain, as_json = trace.rpartition("\n")[2], json.dumps({"message": "died", "trace": trace})
     for said in (plain, as_json):
         log.write_text(f"{died}W-9000 MODEL_LOG - {said}\n{died}")
