@@ -1,7 +1,7 @@
 """Hostile requests to the real service: each gets a fitting answer, and the service remains as it was.
 
-These are the ones that take most time or memory; tests/unit/gateway/test_connection.py and tests/unit/api/test_limits.py
-send and decode all.
+They are those that take most time or memory: tests/unit/gateway/test_connection.py sends all of them, and
+tests/unit/api/test_limits.py decodes all photographs.
 """
 
 from __future__ import annotations

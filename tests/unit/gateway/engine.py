@@ -26,10 +26,12 @@ class Engine:
     Attributes:
         asked: the requests that it got.
         answers: it answers when this is set.
+        cancelled: the requests that were cancelled while it worked on them.
     """
 
     def __init__(self, answer: Answer | Exception | None = None, progress: Sequence[float] = (0.5,)) -> None:
         self.asked: list[Request] = []
+        self.cancelled: list[Request] = []
         self.answers = asyncio.Event()
         self.answers.set()
         self._answer = answer
@@ -45,7 +47,11 @@ class Engine:
 
     async def _finish(self, request: Request, usual: Answer) -> Answer:
         self.asked.append(request)
-        await self.answers.wait()
+        try:
+            await self.answers.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(request)
+            raise
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer or usual
