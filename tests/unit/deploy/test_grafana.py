@@ -16,6 +16,7 @@ from api.answer import succeed
 from api.headers import ANSWER_HEADER
 from gateway.app import create_app
 from gateway.settings import Settings
+from gateway.torchserve import TorchServe
 from tests.answers import EXPLAINED
 from tests.conftest import ROOT
 
@@ -37,7 +38,7 @@ def exported() -> dict[str, set[str]]:
         content = counters if request.url.path == "/metrics" else succeed(EXPLAINED).body
         return httpx.Response(200, headers={ANSWER_HEADER: "1"}, content=content)
 
-    with TestClient(create_app(Settings(), httpx.MockTransport(torchserve))) as client:
+    with TestClient(create_app(Settings(), TorchServe(Settings(), httpx.MockTransport(torchserve)))) as client:
         for explain in (False, True):
             client.post("/predict", json={"image": base64.b64encode(b"x").decode(), "explain": explain})
         text = client.get("/metrics").text
