@@ -93,8 +93,8 @@ class Run:
                 if self.journal is not None and not task.unreachable:
                     self.journal.add(task.row)
                 self.progress.end(task.number)
-                self.progress.clear()
-                write(task.row)
+                with self.progress.hidden():
+                    write(task.row)
                 if task.row.error is not None:
                     self._report(task.row.image, task.row.error)
                 if task.unreachable:  # the others would fail in the same way
@@ -160,7 +160,6 @@ class Run:
             if self._unreachable.is_set():
                 return
             if photograph.skipped:
-                self.progress.clear()
                 self._say(f"{printable(photograph.name)}: left out, as it is the picture of an explanation")
                 continue
             explain = self.options.explain and photograph.error is None
@@ -177,4 +176,5 @@ class Run:
 
     def _say(self, text: str) -> None:
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+        with self.progress.hidden():
+            print(f"{self.name}: {text}", file=sys.stderr, flush=True)

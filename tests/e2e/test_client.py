@@ -207,8 +207,8 @@ def test_a_terminal_shows_the_progress_of_an_explanation_and_then_erases_it(serv
     seen = in_terminal(service.url, "--explain", "--precision", "Faible", tmp_path / "mole.jpg", columns=120)
     shares = [int(share) for share in re.findall(r"mole.jpg: explaining, (\d+)%", seen)]
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] > 50
-    progress, _, line = seen.rpartition("\r" + " " * 40)
-    assert "explaining" in progress and "explaining" not in line and "mole_explained.png" in line
+    assert re.search(r"\r +\r[^\r]*mole_explained.png\r\n", seen), "the line of progress does not touch the result"
+    assert re.search(r"\r *\r$", seen), "and is gone at the end"
 
 
 @pytest.mark.parametrize("columns", [20, 60])
@@ -217,6 +217,7 @@ def test_a_terminal_of_any_width(service: Service, tmp_path: Path, columns: int)
     seen = in_terminal(service.url, folder, columns=columns)
     assert "0/3 [" in seen and "2/3 [" in seen
     assert all(len(part) <= columns for part in re.split("[\r\n]", seen) if "/3 [" in part)
+    assert len(re.findall(r"\r +\r[^\r]*\.png  [^\r]*\r\n", seen)) == 3, "the line of progress touches no result"
 
 
 def test_colour_and_cursor_are_for_terminals_that_want_them(service: Service, tmp_path: Path):
