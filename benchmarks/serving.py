@@ -38,7 +38,8 @@ from benchmarks.speed import median_seconds
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import read_square
 from handler.predictor import Predictor
-from supervisor.processes import free_port, java_home
+from supervisor.components import java_home
+from supervisor.processes import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = ROOT / "model_store" / "model_mlbio.pth"

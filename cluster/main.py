@@ -32,10 +32,9 @@ from cluster.archive import Archive
 from cluster.plan import Plan, PlanError
 from gateway.server import make_server
 from gateway.settings import Settings
-from supervisor.keeper import say
 from supervisor.processes import ROOT
-from supervisor.service import refuse_bad_keys
-from supervisor.startup import ServeError, refuse_taken_port
+from supervisor.processes import print_message as say
+from supervisor.startup import ServeError, refuse_bad_keys, refuse_taken_port
 
 PROG = "ray_serve.py"
 CONNECT_SECONDS = 5.0

@@ -3,20 +3,24 @@
     python deploy/promote.py [MODEL]       default: model_store/model_mlbio.pth
     python deploy/promote.py --rollback
 
-MODEL needs a score card (``make evaluate``), which must not be worse than that of the model that is served. TorchServe
-restarts with the new archive while the gateway holds requests; if the model cannot be loaded, the archive before is
-restored. Where no service runs, the archive is put in place for the next start.
+MODEL needs a score card (``make evaluate``), which must not be worse than that of the model that is served. The new
+archive is loaded in a process of its own first, and refused if that fails. Then TorchServe restarts with it while the
+gateway holds requests; if it does not predict there, the archive before is restored. Where no service runs, the archive
+is put in place for the next start.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 from api.archive import ARCHIVE, verify
@@ -24,10 +28,10 @@ from api.archive import ArchiveError as ChecksumError
 from evaluate.gate import objections
 from gateway.settings import Settings
 from handler.engines.graphs import GraphsError, packed_version
-from supervisor.keeper import say
-from supervisor.processes import ROOT
-from supervisor.promotion import PREVIOUS, PromotionError, Replacement, find_service, locked
+from supervisor.processes import ROOT, print_message
+from supervisor.promotion import PREVIOUS, PromotionError, locked, replaced
 from supervisor.promotion import promote as restart_with
+from supervisor.runtime import find_service
 from train.archive import ArchiveError, build, packed_card, score_card_of
 
 NEXT = "next"
@@ -35,6 +39,9 @@ NEXT = "next"
 
 ABANDONED_SECONDS = 86_400.0
 """Age of one that was abandoned."""
+
+LOAD_SECONDS = 240.0
+"""Time limit of loading an archive, on the slowest machine."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -115,6 +122,32 @@ def pack(model: Path, store: Path, force: bool) -> Path:
     return archive
 
 
+def refuse_unloadable(archive: Path) -> None:
+    """Load ``archive`` and classify a picture in a process of its own, as a worker would (``deploy/try_archive.py``).
+
+    Raises:
+        PromotionError: that fails.
+    """
+    print_message("trying the new archive ...")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(archive) as files:
+                files.extractall(folder)
+            tried = subprocess.run(
+                [sys.executable, str(ROOT / "deploy/try_archive.py"), folder],
+                env=os.environ | {"PYTHONPATH": folder},
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=LOAD_SECONDS,
+            )
+        except (zipfile.BadZipFile, subprocess.TimeoutExpired) as error:
+            raise PromotionError(f"the model cannot be loaded: {error}") from None
+    if tried.returncode:
+        reason = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
+        raise PromotionError(f"the model cannot be loaded: {reason}\nthe model that is served has not changed")
+
+
 def serve(archive: Path, store: Path) -> None:
     """Serve ``archive``: at once where a service runs, else from its next start.
 
@@ -125,14 +158,18 @@ def serve(archive: Path, store: Path) -> None:
     version = packed_version(archive)
     settings = Settings.from_environment()
     with locked(store):
+        refuse_unloadable(archive)
         if service := find_service(settings):
             started = time.monotonic()
-            restart_with(archive, service, settings, lambda text: say(f"{text} ..."))
-            say(f"the service answers with {version} after {time.monotonic() - started:.0f} s")
+            restart_with(archive, service, settings, lambda text: print_message(f"{text} ..."))
+            print_message(f"the service answers with {version} after {time.monotonic() - started:.0f} s")
         else:
-            Replacement(archive, store).commit()
-            say(f"no service of yours runs at {settings.url} (MLBIO_PORT): {version} is in place for the next start")
-    say("`make archive` would go back to model_store/model_mlbio.pth; --rollback goes back to the model before")
+            with replaced(archive, store):
+                pass
+            print_message(
+                f"no service of yours runs at {settings.url} (MLBIO_PORT): {version} is in place for the next start"
+            )
+    print_message("`make archive` goes back to model_store/model_mlbio.pth, --rollback to the model before")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import requests
 
 from api.headers import EXPLAIN_POOL, POOL, STREAM_TYPE
 from supervisor.processes import free_port
-from supervisor.scratch import PREFIX, scratch_folder
+from supervisor.runtime import PREFIX, runtime_folder
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import GATEWAY, SERVER, Service, free_addresses, start_service, wait_for
 from tests.e2e.test_gateway import refused
@@ -222,7 +222,7 @@ def test_a_killed_supervisor_leaves_nothing_behind(tmp_path: Path, temporary: Pa
         service.process.stdout.close()
         assert all_ended(family, 60)
     assert len(list(temporary.glob(f"{PREFIX}*"))) == 1, "what it could not delete"
-    with patch.object(tempfile, "tempdir", str(temporary)), scratch_folder() as folder:
+    with patch.object(tempfile, "tempdir", str(temporary)), runtime_folder() as folder:
         assert list(temporary.glob(f"{PREFIX}*")) == [folder], "the next server deletes it"
 
 

@@ -37,7 +37,7 @@ EXCEPTIONS = {
     "api/pictures.py": "cli",
     "cluster/nodes.py": "bench",  # for tests and a benchmark
     "frontend/update.py": "test",  # updates the translations, with Babel
-    "supervisor/processes.py": "all",  # starts TorchServe next to the gateway
+    "supervisor/components.py": "all",  # starts TorchServe next to the gateway
     "gateway/traces.py": "traces",
 }
 

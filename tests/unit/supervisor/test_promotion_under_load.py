@@ -21,8 +21,9 @@ from api.archive import ARCHIVE
 from gateway.settings import Settings
 from supervisor import service
 from supervisor.processes import free_port, free_ports_in_a_row, start
-from supervisor.promotion import PREVIOUS, PromotionError, find_service, promote
-from supervisor.service import running
+from supervisor.promotion import PREVIOUS, PromotionError, promote
+from supervisor.runtime import find_service
+from supervisor.service import running_service
 from supervisor.shutdown import StopSignal
 
 TORCHSERVE = """
@@ -54,7 +55,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 """
 
 
-def start_torchserve(settings: Settings, store: Path, logs: Path, scratch: Path) -> subprocess.Popen[bytes]:
+def start_torchserve(settings: Settings, store: Path, logs: Path, runtime: Path) -> subprocess.Popen[bytes]:
     port = urlsplit(settings.torchserve_url).port
     command = [sys.executable, "-c", TORCHSERVE, str(port), str((store / ARCHIVE).resolve())]
     return start(command, {}, logs, logs / "torchserve.out")
@@ -107,7 +108,7 @@ def test_no_request_is_lost_with_a_model_that_works_or_does_not(tmp_path: Path, 
     monkeypatch.setattr(service, "start_torchserve", start_torchserve)
 
     async def scenario() -> None:
-        async with running(settings, store, tmp_path / "logs", StopSignal()):
+        async with running_service(settings, store, tmp_path / "logs", StopSignal()):
             found, load = find_service(settings), Load(settings.url)
             assert found is not None
 
