@@ -87,7 +87,7 @@ clean: ## delete what was made here: .venv, logs, archives, the examples' explan
 	rm -rf $(addprefix model_store/,*.mar *.mar.sha256 *.resume.pth previous promoted score_card_*)
 	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
-model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard model_store/score_card/*.json) $(shell find handler api -name "*.py") | .venv/run.stamp
+model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard model_store/score_card/*.json) $(shell find handler api -name "*.py" 2>/dev/null) | .venv/run.stamp
 	@if [ -e $@ ] && [ -e model_store/promoted ]; then \
 		echo "$@ holds a promoted model, and is older than the code or model_store/model_mlbio.pth: make promote MODEL=... packs it again, make archive goes back to model_store/model_mlbio.pth"; \
 	else echo "packing the model ..." && $(PY) train/archive.py; fi
