@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -19,8 +18,6 @@ StopReason = Literal["settled", "budget", "deadline"]
 
 DECIMALS = 4
 """Of a probability; more would be numerical noise of the engine."""
-
-_EFFORT = re.compile(r"(\d{1,9}) (\d{1,9}\.\d{1,6})")
 
 Diagnosis = Annotated[str, Meta(extra_json_schema={"enum": list(CLASSES.values())})]
 Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -184,30 +181,11 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Effort:
-    """What an explanation cost: perturbed photographs, and seconds of computing."""
-
-    samples: int
-    seconds: float
-
-    def to_header(self) -> str:
-        """``SAMPLES SECONDS``."""
-        return f"{self.samples} {self.seconds:.3f}"
-
-    @classmethod
-    def from_header(cls, text: str) -> Effort | None:
-        """Parse what :meth:`to_header` returns; None if it cannot be parsed."""
-        match = _EFFORT.fullmatch(text)
-        return cls(int(match[1]), float(match[2])) if match else None
-
-
-@dataclass(frozen=True)
 class Answer:
     """The answer to one request: an HTTP status and the documented JSON."""
 
     status: int
     body: bytes
-    effort: Effort | None = None
     code: ErrorCode | None = None
 
     @property
@@ -225,9 +203,9 @@ class Answer:
         return body + b"\n"
 
 
-def succeed(prediction: Prediction, effort: Effort | None = None) -> Answer:
-    """The documented success; ``effort`` is for metrics and not part of it."""
-    return Answer(200, msgspec.json.encode(prediction), effort)
+def succeed(prediction: Prediction) -> Answer:
+    """The documented success."""
+    return Answer(200, msgspec.json.encode(prediction))
 
 
 def refuse(status: int, error: str, code: ErrorCode | None = None) -> Answer:

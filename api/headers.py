@@ -27,12 +27,5 @@ ERROR_HEADER = "x-mlbio-error"
 REQUEST_ID_HEADER = "x-request-id"
 """Identifies a request in the logs of gateway and handler, and in the response."""
 
-EFFORT_HEADER = "x-mlbio-effort"
-"""What an explanation took, as :class:`api.answer.Effort` writes it. A request with ``1`` in this header gets it in the
-same header of the response, or in a stream, whose headers are sent first, on a line of its own before the answer."""
-
-EFFORT_LINE = b'{"effort"'
-"""How that line begins."""
-
 STREAM_TYPE = "application/x-ndjson"
 """Accepted by a client that wants progress reports before the answer."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from api.files import write_atomically
 from cli.output import Row
 
 NAME = "results.jsonl"
@@ -31,19 +32,18 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / NAME
         self._offsets: dict[bytes, int] = {}
-        partial = folder / f".{NAME}.partial"
         # Rewritten without an incomplete last line, and without failures, which are tried again.
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(json.dumps({"settings": settings}) + "\n")
-            if resume:
-                for row in self._finished(settings):
-                    key = _key(row.image, row.sha256)
-                    if key not in self._offsets:
-                        self._offsets[key] = file.tell()
-                        file.write(_line(row))
-        if not resume and self.path.exists():
-            os.replace(self.path, folder / "results.previous.jsonl")
-        os.replace(partial, self.path)
+        with write_atomically(self.path) as partial:
+            with partial.open("w", encoding="utf-8") as file:
+                file.write(json.dumps({"settings": settings}) + "\n")
+                if resume:
+                    for row in self._finished(settings):
+                        key = _key(row.image, row.sha256)
+                        if key not in self._offsets:
+                            self._offsets[key] = file.tell()
+                            file.write(_line(row))
+            if not resume and self.path.exists():
+                os.replace(self.path, folder / "results.previous.jsonl")
         self._file = self.path.open("a", encoding="utf-8")
 
     def find(self, image: str, sha256: str) -> Row | None:

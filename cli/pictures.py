@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 from pathlib import Path
 
 from api.answer import Prediction
+from api.files import write_atomically
 from api.photograph import ImageError, open_photograph
 from api.pictures import explanation_png, overlay_png, source_of, with_source
 from cli.photographs import STDIN, FileError, Photograph
@@ -62,7 +62,6 @@ def save(path: Path, photograph: Photograph, content: bytes, answer: Prediction,
     Raises:
         FileError: the picture cannot be drawn or written.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
         if overlay is None:
             picture = explanation_png(answer.explain or [])
@@ -77,9 +76,7 @@ def save(path: Path, photograph: Photograph, content: bytes, answer: Prediction,
         raise FileError("classified, but the service sent no picture of why") from None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(with_source(picture, Names.source(photograph, path.parent)))
-        os.replace(partial, path)
+        with write_atomically(path) as partial:
+            partial.write_bytes(with_source(picture, Names.source(photograph, path.parent)))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise FileError(f"classified, but {path} cannot be written ({error.strerror})") from None

@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import httpx
@@ -33,7 +34,7 @@ from gateway.hold import Hold
 from gateway.keys import explanation_limiter
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.middleware import Gateway, middleware
-from gateway.record import current, record_answer
+from gateway.record import current, record_answer, record_explanation
 from gateway.responses import DOCS_PAGE, respond
 from gateway.settings import Settings
 from gateway.torchserve import TorchServe
@@ -137,7 +138,8 @@ async def _predict(request: Request) -> Response:
         with slot:
             return respond(record_answer(await unless_disconnected(request, state.backend.predict(checked))))
     stream = STREAM_TYPE in request.headers.get("accept", "")
-    parts = state.backend.explain(checked, explain_seconds(request, state.settings), stream)
+    # The metrics need the details' figures, whether or not the client asks for them.
+    parts = state.backend.explain(replace(checked, details=True), explain_seconds(request, state.settings), stream)
     with contextlib.ExitStack() as stack:
         stack.enter_context(slot)
         try:
@@ -146,9 +148,9 @@ async def _predict(request: Request) -> Response:
             await parts.aclose()  # which cancels the work
             raise
         if isinstance(first, Answer):
-            return respond(record_answer(first), stream=stream)
+            return respond(record_explanation(first, checked.details), stream=stream)
         stack.pop_all()
-        return ProgressResponse(first, parts, slot)
+        return ProgressResponse(first, parts, slot, checked.details)
 
 
 class ProgressResponse(StreamingResponse):
@@ -158,13 +160,15 @@ class ProgressResponse(StreamingResponse):
         first: the first line.
         parts: the other lines and the answer. They are closed when the response ends, however it does.
         slot: released when the answer is there, as a client may take long to read it.
+        details: whether the answer keeps its details.
     """
 
-    def __init__(self, first: bytes, parts: AsyncGenerator[bytes | Answer], slot: Slot) -> None:
+    def __init__(self, first: bytes, parts: AsyncGenerator[bytes | Answer], slot: Slot, details: bool) -> None:
         # A compressed stream would arrive in lumps.
         super().__init__(self._lines(first), media_type=STREAM_TYPE, headers={"content-encoding": "identity"})
         self._parts = parts
         self._slot = slot
+        self._details = details
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._slot:
@@ -176,7 +180,7 @@ class ProgressResponse(StreamingResponse):
         async for part in self._parts:
             if isinstance(part, Answer):
                 self._slot.release()
-                yield record_answer(part).line()
+                yield record_explanation(part, self._details).line()
             else:
                 yield part
 

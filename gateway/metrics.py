@@ -81,9 +81,9 @@ class Metrics:
         self._requests.labels(method if method in METHODS else OTHER, known, str(status)).inc()
         if known == "/predict" and method == "POST":  # and not browsers' preflight requests
             self._seconds.labels(record.pool or "none", result).observe(seconds)
-        if record.answer is not None and record.answer.effort is not None:
-            self._samples.observe(record.answer.effort.samples)
-            self._explanation_seconds.observe(record.answer.effort.seconds)
+        if record.explanation is not None:
+            self._samples.observe(record.explanation.samples)
+            self._explanation_seconds.observe(record.explanation.seconds)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 import socket
 import uuid
@@ -14,15 +13,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from api.answer import Answer, Effort, refuse
+from api.answer import Answer, refuse
 from api.deadline import Deadline
 from api.errors import ErrorCode, code_of
 from api.headers import (
     ANSWER_HEADER,
     CANCEL_HEADER,
     DEADLINE_HEADER,
-    EFFORT_HEADER,
-    EFFORT_LINE,
     EXPIRY_HEADER,
     EXPLAIN_POOL,
     JOB_HEADER,
@@ -88,7 +85,7 @@ class TorchServe:
         pool notices when it has finished.
         """
         job_id, finished = uuid.uuid4().hex, False
-        headers = {JOB_HEADER: job_id, DEADLINE_HEADER: Deadline.after(seconds).to_header(), EFFORT_HEADER: "1"}
+        headers = {JOB_HEADER: job_id, DEADLINE_HEADER: Deadline.after(seconds).to_header()}
         headers |= {"accept": STREAM_TYPE} if stream else {}
         seconds += GRACE_SECONDS
         end = asyncio.get_running_loop().time() + seconds
@@ -98,7 +95,7 @@ class TorchServe:
                     # A timeout belongs to a task, and each part may be requested by another one.
                     async with asyncio.timeout_at(end):
                         response = await self._request_explanation(stack, request, headers, seconds)
-                    rest, effort = b"", None
+                    rest = b""
                     chunks = response.aiter_bytes()
                     while True:
                         async with asyncio.timeout_at(end):
@@ -107,14 +104,12 @@ class TorchServe:
                             break
                         *lines, rest = (rest + chunk).split(b"\n")
                         for line in lines:
-                            if line.startswith(EFFORT_LINE):
-                                effort = _read_effort(line)
-                            elif line.startswith(_PROGRESS):
+                            if line.startswith(_PROGRESS):
                                 yield line + b"\n"
                             else:
                                 rest = line  # the answer, which is the last
                                 break
-                answer = _answer(response, rest, effort)
+                answer = _answer(response, rest)
             except (httpx.HTTPError, TimeoutError) as error:
                 answer = _failure(error, seconds)
             finished = answer.status != 504
@@ -221,12 +216,11 @@ def _failure(error: httpx.HTTPError | TimeoutError, seconds: float) -> Answer:
     return refuse(503, "the connection to the model server broke: try again", ErrorCode.UNAVAILABLE)
 
 
-def _answer(response: httpx.Response, body: bytes, effort: Effort | None = None) -> Answer:
+def _answer(response: httpx.Response, body: bytes) -> Answer:
     """Our handler's answer unchanged, or an answer for one of TorchServe's own errors."""
     if ANSWER_HEADER in response.headers:
-        effort = effort or Effort.from_header(response.headers.get(EFFORT_HEADER, ""))
         code = _error_code(response) if response.status_code != 200 else None
-        return Answer(response.status_code, body.rstrip(b"\n"), effort, code)
+        return Answer(response.status_code, body.rstrip(b"\n"), code)
     return translate_error(response.status_code)
 
 
@@ -235,13 +229,6 @@ def _error_code(response: httpx.Response) -> ErrorCode:
         return ErrorCode(response.headers[ANSWER_HEADER])
     except ValueError:  # an earlier version of the handler
         return code_of(response.status_code)
-
-
-def _read_effort(line: bytes) -> Effort | None:
-    try:
-        return Effort.from_header(str(json.loads(line)["effort"]))
-    except ValueError:
-        return None
 
 
 def translate_error(status: int) -> Answer:

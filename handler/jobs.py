@@ -17,7 +17,6 @@ from pathlib import Path
 from api.deadline import Deadline
 from api.headers import (
     DEADLINE_HEADER,
-    EFFORT_HEADER,
     EXPIRY_HEADER,
     JOB_HEADER,
     REQUEST_ID_HEADER,
@@ -46,7 +45,6 @@ class Job:
         deadline: when an explanation ends with the best result so far; None for no limit.
         expiry: when nobody waits for the answer any more; None if somebody always does.
         request_id: names the request in logs; empty unless the gateway sent one.
-        tells_effort: whether the answer is to say what the explanation took, see :data:`api.headers.EFFORT_HEADER`.
         on_progress: called with the share of the work that is done, 0 to 1; None if no progress is wanted.
     """
 
@@ -55,7 +53,6 @@ class Job:
     expiry: Deadline | None = None
     on_progress: Callable[[float], None] | None = None
     request_id: str = ""
-    tells_effort: bool = False
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str], on_progress: Callable[[float], None]) -> Job:
@@ -67,7 +64,6 @@ class Job:
             expiry=Deadline.from_header(headers.get(EXPIRY_HEADER, "")),
             on_progress=on_progress if STREAM_TYPE in headers.get("accept", "") else None,
             request_id=headers.get(REQUEST_ID_HEADER, "")[:LONGEST_ID],
-            tells_effort=EFFORT_HEADER in headers,
         )
 
     def check(self) -> None:

@@ -19,7 +19,6 @@ from api.answer import (
     DECIMALS,
     Answer,
     Details,
-    Effort,
     ExplanationFigures,
     Malignant,
     Model,
@@ -177,11 +176,10 @@ class Predictor:
                 return refuse(500, FAULT)
             probabilities, novelty = assessment
             label = int(probabilities.argmax())
-            explanation = effort = None
+            explanation = None
             if request.explain:
                 job.progress(0.0)
                 explanation = self._explain(square, label, request.precision, job)
-                effort = Effort(explanation.samples, explanation.seconds)
             return succeed(
                 Prediction(
                     prediction=CLASSES[self.classifier.classes[label]],
@@ -190,8 +188,7 @@ class Predictor:
                     details=self._details(probabilities, novelty, request.precision, explanation)
                     if request.details
                     else UNSET,
-                ),
-                effort,
+                )
             )
         except Cancelled:
             return refuse(503, CANCELLED)

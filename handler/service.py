@@ -16,8 +16,7 @@ from typing import Any
 
 from ts.protocol.otf_message_handler import send_intermediate_predict_response
 
-from api.answer import Answer
-from api.headers import ANSWER_HEADER, CANCEL_HEADER, EFFORT_HEADER, EFFORT_LINE, EXPLAIN_POOL, STREAM_TYPE
+from api.headers import ANSWER_HEADER, CANCEL_HEADER, EXPLAIN_POOL, STREAM_TYPE
 from api.logs import JsonLines
 from api.request import ContractError, Request, parse_form, parse_json, parse_object
 from handler.jobs import Job, cancel
@@ -76,11 +75,9 @@ class SkinLesionHandler:
             streams = job.on_progress is not None
             context.set_response_content_type(i, STREAM_TYPE if streams else "application/json")
             context.set_response_status(answer.status, HTTPStatus(answer.status).phrase, i)
-            if job.tells_effort and answer.effort is not None and not streams:
-                context.set_response_header(i, EFFORT_HEADER, answer.effort.to_header())
             if answer.code is not None:  # too late after progress, so it is also in a stream's last line
                 context.set_response_header(i, ANSWER_HEADER, answer.code.value)
-            bodies.append(_lines(answer, job) if streams else answer.body)
+            bodies.append(answer.line() if streams else answer.body)
             log_answer(answer, job, len(data), seconds)
         return bodies
 
@@ -89,14 +86,6 @@ def _usable(device: str) -> bool:
     from handler.engines.cuda import usable  # torch, which a CPU does without
 
     return usable(device)
-
-
-def _lines(answer: Answer, job: Job) -> bytes:
-    """The end of a stream."""
-    effort = b""
-    if job.tells_effort and answer.effort is not None:
-        effort = EFFORT_LINE + b': "' + answer.effort.to_header().encode() + b'"}\n'
-    return effort + answer.line()
 
 
 def _headers(context: Any, index: int) -> dict[str, str]:

@@ -7,7 +7,6 @@ import ctypes
 import gc
 import logging
 import threading
-from dataclasses import asdict
 
 from api.answer import Answer
 from api.logs import EXTRA
@@ -29,7 +28,7 @@ def log_answer(answer: Answer, job: Job, batch: int, seconds: float) -> None:
     """A line about one request; ``seconds`` are those of its batch, of ``batch`` requests."""
     if job.request_id:
         fields = {"id": job.request_id, "status": answer.status, "batch": batch, "seconds": round(seconds, 4)}
-        logger.info("answered", extra={EXTRA: fields | (asdict(answer.effort) if answer.effort else {})})
+        logger.info("answered", extra={EXTRA: fields})
 
 
 def return_free_memory() -> None:

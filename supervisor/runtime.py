@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from api.files import write_atomically
 from gateway.settings import Settings
 
 PREFIX = "mlbio-serve-"
@@ -74,10 +75,8 @@ def record_file(folder: Path, settings: Settings) -> Path:
 
 def write_record(folder: Path, settings: Settings, running: RunningTorchServe) -> None:
     """Record what runs."""
-    file = record_file(folder, settings)
-    partial = file.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.encode(running))
-    partial.replace(file)
+    with write_atomically(record_file(folder, settings)) as partial:
+        partial.write_bytes(msgspec.json.encode(running))
 
 
 def read_record(folder: Path, settings: Settings) -> RunningTorchServe:

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from api.archive import ARCHIVE, PROMOTED, checksum_file
+from api.files import write_atomically
 from evaluate.score_card import ScoreCard
 from handler.engines.graphs import sha256
 from handler.model.bias import BiasSetting, FlagFigures
@@ -97,12 +98,12 @@ def build(checkpoint: Path, output: Path) -> None:
         made = packed / f"{output.stem}.mar"
         if finished.returncode or not made.is_file():
             raise ArchiveError(f"torch-model-archiver failed:\n{finished.stderr.strip()}")
-        partial = output.with_name(output.name + ".partial")
-        normalise(made, partial)
         checksum = checksum_file(output)
-        checksum.unlink(missing_ok=True)  # an archive without one is served with a warning, one with another's is not
-        text = f"{sha256(partial)}  {output.name}\n"
-        partial.replace(output)
+        with write_atomically(output) as partial:
+            normalise(made, partial)
+            text = f"{sha256(partial)}  {output.name}\n"
+            # An archive without a checksum is served with a warning, one with another's is not.
+            checksum.unlink(missing_ok=True)
         checksum.write_text(text)
 
 

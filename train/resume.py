@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
+from api.files import write_atomically
 from evaluate.arguments import UsageError
 from evaluate.dataset import DataError, Example
 from evaluate.held_out import FRACTION
 from evaluate.sources import HELD_OUT_SOURCES
-from handler.model.checkpoint import save_atomically
 from train.recipe import Recipe
 
 
@@ -76,7 +76,8 @@ class Progress:
 
     def save(self, path: Path, identity: RunIdentity) -> None:
         """Write the resume file, all or nothing."""
-        save_atomically({"identity": identity.facts()} | vars(self), path)
+        with write_atomically(path) as partial:
+            torch.save({"identity": identity.facts()} | vars(self), partial)
 
 
 def load_progress(path: Path, identity: RunIdentity, verbose: bool = True) -> Progress | None:

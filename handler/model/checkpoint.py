@@ -12,6 +12,7 @@ import torch
 from torchvision.models import ResNet, resnet34
 
 from api.classes import CLASSES
+from api.files import write_atomically
 from handler.engines.quantise import Errors, Ranges
 from handler.model.images import SIZE
 from handler.model.novelty import Novelty
@@ -33,13 +34,6 @@ FORMAT = 1
 
 class CheckpointError(ValueError):
     """The file is not a checkpoint of MLBIO. The message says why."""
-
-
-def save_atomically(content: dict[str, Any], path: Path) -> None:
-    """``torch.save`` that leaves either the old or the complete new file when it is interrupted."""
-    partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    os.replace(partial, path)
 
 
 def as_float32(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -115,7 +109,8 @@ class Checkpoint:
         }
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_atomically(content, path)
+        with write_atomically(path) as partial:
+            torch.save(content, partial)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Checkpoint:

@@ -176,7 +176,6 @@ def test_explanations_are_counted_with_what_they_took(service: Service, photogra
     def more(*name: object) -> float:
         return after[name] - before.get(name, 0.0)
 
-    assert "effort" not in response.text[:2000]
     assert more("mlbio_explanation_samples_sum") == figures["samples"]
     assert more("mlbio_explanation_seconds_sum") == pytest.approx(figures["seconds"], abs=0.002)
     assert more("mlbio_predict_seconds_count", ("outcome", "answered"), ("pool", EXPLAIN_POOL)) == 1

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from api.answer import Effort, Prediction, refuse, succeed
+from api.answer import Prediction, refuse, succeed
 from api.classes import CLASSES
 from api.errors import ErrorCode
 
@@ -47,9 +47,3 @@ def test_answers_are_compact_utf8():
 def test_only_a_full_service_and_a_limit_are_worth_a_retry():
     worth = {status: refuse(status, "why").retry for status in (400, 401, 413, 429, 500, 502, 503, 504)}
     assert [status for status, retry in worth.items() if retry] == [429, 503]
-
-
-def test_an_effort_survives_its_header():
-    assert Effort.from_header(Effort(512, 1.25).to_header()) == Effort(512, 1.25)
-    for wrong in ("", "512", "512 1", "-1 1.0", "512 nan", "512 1.0 x", "512 1e9", "9" * 20 + " 1.0"):
-        assert Effort.from_header(wrong) is None

@@ -8,18 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from api.answer import Details, ExplanationFigures, Malignant, Model, OutOfDistribution, Prediction, Regions
+from api.answer import Prediction
 from api.flat import COLUMNS, EXPLANATION_COLUMNS, flat
-
-FIGURES = ExplanationFigures("Faible", 64, 1.5, 0.8, 0.9, 1.0, 0.7, 0.6, True, "settled", Regions("", [], [], []))
-DETAILS = Details(
-    probabilities={"Melanoma": 0.6, "Melanocytic nevi": 0.4},
-    malignant=Malignant(0.6, 0.3, True),
-    out_of_distribution=OutOfDistribution(0.5, False),
-    model=Model("resnet34", "abc"),
-    explanation=FIGURES,
-    plausible=["Melanoma", "Melanocytic nevi"],
-)
+from tests.answers import DETAILS
 
 
 def test_every_column_has_a_value_of_its_type():

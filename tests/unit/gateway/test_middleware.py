@@ -11,32 +11,32 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
 from starlette.testclient import TestClient
 
-from api.answer import Effort
-from api.headers import ANSWER_HEADER, EFFORT_HEADER, EXPLAIN_POOL, POOL, REQUEST_ID_HEADER, STREAM_TYPE
+from api.answer import succeed
+from api.headers import ANSWER_HEADER, EXPLAIN_POOL, POOL, REQUEST_ID_HEADER, STREAM_TYPE
 from api.logs import EXTRA, JsonLines
 from gateway.app import create_app
 from gateway.metrics import outcome
 from gateway.middleware import ACCESS_LOGGER
 from gateway.responses import DOCS_POLICY, SECURITY_HEADERS
 from gateway.settings import Settings
+from tests.answers import EXPLAINED
 
 BODY = {"image": base64.b64encode(b"photograph").decode()}
 DONE = b'{"success":true,"prediction":"Melanoma","probability":0.5,"explain":null}'
-EFFORT = Effort(512, 1.25)
 
 
 def torchserve(request: httpx.Request) -> httpx.Response:
-    """As the handler: it says what an explanation took, if it is asked."""
-    headers, content = {ANSWER_HEADER: "1"}, DONE
-    if EFFORT_HEADER in request.headers:
+    """As the handler."""
+    content = DONE
+    if request.url.path.endswith(EXPLAIN_POOL):
+        content = succeed(EXPLAINED).body
         if request.headers["accept"] == STREAM_TYPE:
-            line = json.dumps({"effort": EFFORT.to_header()}).encode() + b"\n"
-            content = b'{"progress": 0.5}\n' + line + DONE + b"\n"
-        else:
-            headers[EFFORT_HEADER] = EFFORT.to_header()
-    return httpx.Response(200, headers=headers, content=content)
+            content = b'{"progress": 0.5}\n' + content + b"\n"
+    return httpx.Response(200, headers={ANSWER_HEADER: "1"}, content=content)
 
 
 def gateway(handler: Callable = torchserve, **settings) -> TestClient:
@@ -117,14 +117,16 @@ def test_what_is_no_prediction_is_not_counted_as_one():
     assert found['mlbio_requests_total{method="GET",path="/predict",status="405"}'] == 1
 
 
+@pytest.mark.parametrize("details", [False, True])
 @pytest.mark.parametrize("accept", ["application/json", STREAM_TYPE])
-def test_what_an_explanation_took_is_measured_and_not_told(accept: str):
+def test_an_explanation_is_measured_whether_or_not_its_details_are_asked_for(accept: str, details: bool):
     with gateway() as client:
-        response = client.post("/predict", json=BODY | {"explain": True}, headers={"accept": accept})
+        body = BODY | {"explain": True, "details": details}
+        response = client.post("/predict", json=body, headers={"accept": accept})
         found = values(client)
-    assert b"effort" not in response.content and EFFORT_HEADER not in response.headers
-    assert response.content.splitlines()[-1] == DONE
-    assert found["mlbio_explanation_samples_sum"] == 512 and found["mlbio_explanation_seconds_sum"] == 1.25
+    expected = EXPLAINED if details else replace(EXPLAINED, details=UNSET)
+    assert response.content.splitlines()[-1] == succeed(expected).body
+    assert found["mlbio_explanation_samples_sum"] == 64 and found["mlbio_explanation_seconds_sum"] == 1.5
     assert found[f'mlbio_predict_seconds_count{{outcome="answered",pool="{EXPLAIN_POOL}"}}'] == 1
 
 

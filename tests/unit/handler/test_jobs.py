@@ -26,8 +26,8 @@ def test_headers_are_read():
         "x-mlbio-deadline": Deadline.after(5).to_header(),
         "accept": "application/x-ndjson, */*",
     }
-    job = Job.from_headers(headers | {"x-request-id": "i" * 99, "x-mlbio-effort": "1"}, told.append)
-    assert job.request_id == "i" * 64 and job.tells_effort
+    job = Job.from_headers(headers | {"x-request-id": "i" * 99}, told.append)
+    assert job.request_id == "i" * 64
     assert job.id == job_id and 4 < job.seconds_left() <= 5
     job.progress(0.5)
     assert told == [0.5]

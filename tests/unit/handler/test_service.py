@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from api.answer import Effort
 from api.classes import CLASSES
-from api.headers import ANSWER_HEADER, DEADLINE_HEADER, EFFORT_HEADER, REQUEST_ID_HEADER, STREAM_TYPE
+from api.headers import ANSWER_HEADER, REQUEST_ID_HEADER, STREAM_TYPE
 from api.logs import JsonLines
-from handler import service
 from handler.service import SkinLesionHandler
 from tests.conftest import encode
 
@@ -129,23 +127,6 @@ def test_a_fault_in_one_explanation_affects_no_other(
     assert context.statuses == [500, 200]
     assert b"planted" not in answers[0] and "planted" in caplog.text
     assert any(name.encode() in answers[1] for name in CLASSES.values())
-
-
-@pytest.mark.parametrize("streams", [False, True])
-def test_what_an_explanation_took_is_told_to_those_that_ask(
-    handler: SkinLesionHandler, example_images: list[Path], streams: bool, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(service, "send_intermediate_predict_response", lambda *_: None)
-    data = [{"body": example_images[0].read_bytes(), "explain": b"true", "precision": b"Faible", "details": b"true"}]
-    asked, unasked = Context(1), Context(1)
-    unasked.sent = {DEADLINE_HEADER: "0.1"} | ({"Accept": STREAM_TYPE} if streams else {})
-    asked.sent = {EFFORT_HEADER: "1"} | unasked.sent
-    *before, answer = handler.handle(data, asked)[0].splitlines()
-    figures = json.loads(answer)["details"]["explanation"]
-    told = Effort(figures["samples"], figures["seconds"]).to_header()
-    assert [json.loads(line) for line in before] == ([{"effort": told}] if streams else [])
-    assert asked.headers[0].get(EFFORT_HEADER) == (None if streams else told)
-    assert b"effort" not in handler.handle(data, unasked)[0] and EFFORT_HEADER not in unasked.headers[0]
 
 
 def test_a_request_with_an_id_is_a_line_in_the_log(

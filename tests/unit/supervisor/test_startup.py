@@ -102,10 +102,10 @@ def test_a_model_that_cannot_be_loaded_is_reported_with_the_reason(tmp_path: Pat
     log = tmp_path / "torchserve.log"
     log.write_text(died)
     refuse_dying_workers(tmp_path)
-    trace = "Traceback:\n  File …\nhandler.checkpoint.CheckpointError: it is damaged"
+    trace = "Traceback:\n  File …\nhandler.model.checkpoint.CheckpointError: it is damaged"
     plain, as_json = trace.rpartition("\n")[2], json.dumps({"message": "died", "trace": trace})
     for line in (plain, as_json):
         log.write_text(f"{died}W-9000 MODEL_LOG - {line}\n{died}")
-        with pytest.raises(ServeError, match=r"loaded: handler\.checkpoint\.CheckpointError: it is damaged\n"):
+        with pytest.raises(ServeError, match=r"loaded: handler\.model\.checkpoint\.CheckpointError: it is damaged\n"):
             refuse_dying_workers(tmp_path)
     refuse_dying_workers(tmp_path, log.stat().st_size)  # workers of an earlier start
