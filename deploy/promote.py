@@ -130,12 +130,13 @@ def refuse_unloadable(archive: Path) -> None:
     """
     print_message("trying the new archive ...")
     with tempfile.TemporaryDirectory() as folder:
+        python_path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), folder]))  # TorchServe's order
         try:
             with zipfile.ZipFile(archive) as files:
                 files.extractall(folder)
             tried = subprocess.run(
                 [sys.executable, str(ROOT / "deploy/try_archive.py"), folder],
-                env=os.environ | {"PYTHONPATH": folder},
+                env=os.environ | {"PYTHONPATH": python_path},
                 cwd=folder,
                 capture_output=True,
                 text=True,

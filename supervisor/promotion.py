@@ -184,7 +184,8 @@ def restart(runtime: Path, settings: Settings) -> None:
     def refuse() -> None:
         if not runtime.exists():
             raise ServeError("the service was stopped")
-        refuse_dying_workers(logs, logged)
+        if log.exists() and log.stat().st_ino != old_log:  # TorchServe moves the old one away when it starts
+            refuse_dying_workers(logs)
 
     async def stop_and_wait() -> None:
         await stop_group(running.pid)
@@ -194,7 +195,7 @@ def restart(runtime: Path, settings: Settings) -> None:
         running = read_record(runtime, settings)
         logs = Path(running.logs)
         log = logs / "torchserve.log"
-        logged = log.stat().st_size if log.exists() else 0
+        old_log = log.stat().st_ino if log.exists() else None
         asyncio.run(stop_and_wait())
     except OSError as error:
         raise ServeError(f"TorchServe cannot be restarted: {error}") from None

@@ -152,12 +152,9 @@ def refuse_ended(watchdog: Watchdog, logs: Path) -> None:
         )
 
 
-def refuse_dying_workers(logs: Path, start: int = 0) -> None:
-    """Raise :class:`ServeError` if workers die at start: TorchServe retries for minutes and calls itself healthy.
-
-    The first ``start`` bytes of the log are of an earlier start.
-    """
-    text = _read(logs / "torchserve.log", start)
+def refuse_dying_workers(logs: Path) -> None:
+    """Raise :class:`ServeError` if workers die at start: TorchServe retries for minutes and calls itself healthy."""
+    text = _read(logs / "torchserve.log")
     if text.count("Backend worker process died") >= 2:
         reasons = [reason for line in text.splitlines() if (reason := _reason(line))]
         raise ServeError(f"the model cannot be loaded: {reasons[-1] if reasons else 'see the log'}\nsee {logs}")
@@ -172,8 +169,8 @@ def _reason(line: str) -> str | None:
     return text if re.match(r"\w+(?:\.\w+)*(?:Error|Exception): ", text) else None
 
 
-def _read(log: Path, start: int = 0) -> str:
+def _read(log: Path) -> str:
     try:
-        return log.read_bytes()[start:].decode(errors="replace")
+        return log.read_text(errors="replace")
     except FileNotFoundError:
         return ""

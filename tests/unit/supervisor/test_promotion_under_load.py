@@ -27,11 +27,15 @@ from supervisor.service import running_service
 from supervisor.shutdown import StopSignal
 
 TORCHSERVE = """
-import http.server, json, pathlib, sys
+import http.server, json, os, pathlib, sys
 
+if os.path.exists("torchserve.log"):  # as log4j2.xml has it
+    os.replace("torchserve.log", "torchserve.1.log")
 version = pathlib.Path(sys.argv[2]).read_text()
-if version == "broken":
-    with open("torchserve.log", "a") as log:
+with open("torchserve.log", "w") as log:
+    if version != "broken":
+        log.write("A long log of a server that works.\\n" * 100)
+    else:
         log.write("W-9000 MODEL_LOG - handler.model.checkpoint.CheckpointError: it is damaged\\n")
         log.write("Backend worker process died.\\n" * 2)
 

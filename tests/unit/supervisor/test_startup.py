@@ -108,4 +108,3 @@ def test_a_model_that_cannot_be_loaded_is_reported_with_the_reason(tmp_path: Pat
         log.write_text(f"{died}W-9000 MODEL_LOG - {line}\n{died}")
         with pytest.raises(ServeError, match=r"loaded: handler\.model\.checkpoint\.CheckpointError: it is damaged\n"):
             refuse_dying_workers(tmp_path)
-    refuse_dying_workers(tmp_path, log.stat().st_size)  # workers of an earlier start
