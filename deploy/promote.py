@@ -1,12 +1,12 @@
-"""Pack a trained model and serve it, or go back to the model before; no request is lost.
+"""Pack a trained model and serve it, or go back to the previous one; no request is lost.
 
     python deploy/promote.py [MODEL]       default: model_store/model_mlbio.pth
     python deploy/promote.py --rollback
 
 MODEL needs a score card (``make evaluate``), which must not be worse than that of the model that is served. The new
 archive is loaded in a process of its own first, and refused if that fails. Then TorchServe restarts with it while the
-gateway holds requests; if it does not predict there, the archive before is restored. Where no service runs, the archive
-is put in place for the next start.
+gateway holds requests; if it does not predict there, the previous archive is restored. Where no service runs, the
+archive is put in place for the next start.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ LOAD_SECONDS = 240.0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code: 1 if the model is refused or does not work, 2 if a file is no good."""
+    """The command line; returns the exit code: 1 if the model is refused or does not work, 2 if a file is unusable."""
     p = argparse.ArgumentParser(description="Serve another model while the service runs.")
     p.add_argument("model", nargs="?", type=Path, help="checkpoint (default: model_store/model_mlbio.pth)")
-    p.add_argument("--rollback", action="store_true", help="go back to the model that was served before")
-    p.add_argument("--force", action="store_true", help="whatever the score cards say")
+    p.add_argument("--rollback", action="store_true", help="go back to the previously served model")
+    p.add_argument("--force", action="store_true", help="even if the score card is missing or worse")
     p.add_argument("--model-store", type=Path, default=ROOT / "model_store", help=f"folder that holds {ARCHIVE}")
     arguments = p.parse_args(argv)
     if arguments.rollback and arguments.model:
-        p.error("--rollback needs no model: it goes back to the one before")
-    # Not before the options are read: importing torch takes seconds.
+        p.error("--rollback takes no model: it goes back to the previous one")
+    # After the options are parsed, because importing torch takes seconds.
     from handler.model.checkpoint import CheckpointError
 
     store: Path = arguments.model_store.resolve()
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             archive = pack(arguments.model or store / "model_mlbio.pth", store, arguments.force)
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.default_int_handler)  # so that the archive before is restored
+            signal.signal(number, signal.default_int_handler)  # so that the previous archive is restored
         try:
             serve(archive, store)
         finally:
@@ -101,7 +101,7 @@ def pack(model: Path, store: Path, force: bool) -> Path:
                 f"`python evaluate/main_evaluate.py DATA --modelname {model} --output {model.parent / 'score_card'}`"
             )
         if served and (found := objections(card, served)):
-            raise PromotionError("\n".join([f"{model} is not promoted (--force does it all the same):", *found]))
+            raise PromotionError("\n".join([f"{model} is not promoted (--force overrides this):", *found]))
     if card:
         figures = card.metrics
         print(f"accuracy {figures.accuracy.value:.3f}, balanced accuracy {figures.balanced_accuracy.value:.3f}")
@@ -111,7 +111,7 @@ def pack(model: Path, store: Path, force: bool) -> Path:
         with contextlib.suppress(OSError):  # of another promotion, which has ended meanwhile
             if time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
-    # Another promotion may be under way.
+    # Another promotion may be running.
     archive = Path(tempfile.mkdtemp(dir=folder), ARCHIVE)
     print(f"packing {model} ...", flush=True)
     try:
@@ -153,7 +153,7 @@ def serve(archive: Path, store: Path) -> None:
     """Serve ``archive``: at once where a service runs, else from its next start.
 
     Raises:
-        PromotionError: it does not work, or another promotion is under way.
+        PromotionError: it does not work, or another promotion is running.
         OSError: it cannot be put in place.
     """
     version = packed_version(archive)
@@ -170,7 +170,7 @@ def serve(archive: Path, store: Path) -> None:
             print_message(
                 f"no service of yours runs at {settings.url} (MLBIO_PORT): {version} is in place for the next start"
             )
-    print_message("`make archive` goes back to model_store/model_mlbio.pth, --rollback to the model before")
+    print_message("`make archive` goes back to model_store/model_mlbio.pth, --rollback to the previous model")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Serving another archive: TorchServe restarts with it while the gateway holds requests.
 
-If the new model does not predict, the archive before is restored, and TorchServe restarts with that.
+If the new model does not predict, the previous archive is restored, and TorchServe restarts with that.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ REPLACED = "replaced"
 
 
 class PromotionError(RuntimeError):
-    """The archive is not served; the one before is, unless the message says otherwise."""
+    """The archive is not served; the previous one is, unless the message says otherwise."""
 
 
 def promote(archive: Path, runtime: Path, settings: Settings, report: Callable[[str], None]) -> None:
-    """Serve ``archive`` from now on, also after the next start. The archive before is kept for going back.
+    """Serve ``archive`` from now on, also after the next start. The previous archive is kept for going back.
 
     Args:
         archive: in a folder of the model store, with its checksum.
@@ -59,30 +59,32 @@ def promote(archive: Path, runtime: Path, settings: Settings, report: Callable[[
                 restart(runtime, settings)
         except (ServeError, KeyboardInterrupt) as error:
             if not runtime.exists():
-                raise PromotionError("the service was stopped: the archive before will be served again") from None
-            report("restarting TorchServe with the archive before")
+                raise PromotionError("the service was stopped: the previous archive will be served again") from None
+            report("restarting TorchServe with the previous archive")
             try:
                 restart(runtime, settings)
             except ServeError as other:
-                raise PromotionError(f"{error}\nthe archive before is back, but does not predict: {other}") from None
+                raise PromotionError(
+                    f"{error}\nthe previous archive is restored, but does not predict: {other}"
+                ) from None
             if isinstance(error, KeyboardInterrupt):
                 raise
-            raise PromotionError(f"{error}\nthe archive before is back, and predicts") from None
+            raise PromotionError(f"{error}\nthe previous archive is restored, and predicts") from None
 
 
 @contextlib.contextmanager
 def locked(model_store: Path) -> Iterator[None]:
-    """Keep other promotions away from ``model_store``.
+    """Allow one promotion at a time in ``model_store``.
 
     Raises:
-        PromotionError: another one is under way.
+        PromotionError: another one is running.
     """
     folder = os.open(model_store, os.O_RDONLY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise PromotionError("another promotion is under way: wait until it has ended") from None
+            raise PromotionError("another promotion is running: wait until it has ended") from None
         yield
     finally:
         os.close(folder)
@@ -121,7 +123,7 @@ def replaced(archive: Path, model_store: Path) -> Iterator[None]:
 
     Raises:
         OSError: it cannot be put in place, and nothing has changed.
-        PromotionError: it is in place, but the one before could not be kept.
+        PromotionError: it is in place, but the previous one could not be kept.
     """
     served, previous = model_store / ARCHIVE, model_store / PREVIOUS / ARCHIVE
     backup, marker = model_store / REPLACED / ARCHIVE, model_store / PROMOTED
@@ -147,7 +149,7 @@ def replaced(archive: Path, model_store: Path) -> Iterator[None]:
         if backed_up:
             move(backup, previous)
     except OSError as error:
-        raise PromotionError(f"the archive is served, but the one before could not be kept: {error}") from None
+        raise PromotionError(f"the archive is served, but the previous one could not be kept: {error}") from None
     shutil.rmtree(backup.parent, ignore_errors=True)
 
 

@@ -222,7 +222,7 @@ def test_a_model_that_torchserve_cannot_load_is_replaced_by_the_one_before(
     settings = Settings(port=int(promoting.environment["MLBIO_PORT"]))
     service = find_service(settings)
     assert service is not None
-    with pytest.raises(PromotionError, match="(?s)cannot be loaded.*another checkpoint.*is back, and predicts"):
+    with pytest.raises(PromotionError, match="(?s)cannot be loaded.*another checkpoint.*is restored, and predicts"):
         promote(broken, service, settings, print)
     assert promoting.version(photograph) == promoting.old and len(promoting.servers()) == 1
 

@@ -136,7 +136,7 @@ def test_a_service_that_is_stopped_meanwhile_starts_again_with_the_archive_befor
         raise promotion.ServeError("the service was stopped")
 
     monkeypatch.setattr(promotion, "restart", restart)
-    with pytest.raises(PromotionError, match="the service was stopped: the archive before will be served again"):
+    with pytest.raises(PromotionError, match="the service was stopped: the previous archive will be served again"):
         promote(put(tmp_path / "next", b"new"), runtime, SETTINGS, print)
     assert (tmp_path / ARCHIVE).read_bytes() == b"served"
 
@@ -162,7 +162,7 @@ def test_a_gateway_that_has_ended_is_reported(tmp_path: Path):
 
 
 def test_one_promotion_at_a_time(tmp_path: Path):
-    with locked(tmp_path), pytest.raises(PromotionError, match="under way"), locked(tmp_path):
+    with locked(tmp_path), pytest.raises(PromotionError, match="running"), locked(tmp_path):
         pass
     with locked(tmp_path):
         pass

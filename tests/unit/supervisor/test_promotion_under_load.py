@@ -121,7 +121,7 @@ def test_no_request_is_lost_with_a_model_that_works_or_does_not(tmp_path: Path, 
             assert set(answers) == {"old", "new"} and (store / PREVIOUS / ARCHIVE).read_text() == "old"
 
             async with load.flowing() as answers:
-                with pytest.raises(PromotionError, match="(?s)it is damaged.*is back, and predicts"):
+                with pytest.raises(PromotionError, match="(?s)it is damaged.*is restored, and predicts"):
                     await asyncio.to_thread(promote, put(store / "next/b", "broken"), found, settings, print)
             assert set(answers) == {"new"} and (store / ARCHIVE).read_text() == "new"
             assert (store / PREVIOUS / ARCHIVE).read_text() == "old"
