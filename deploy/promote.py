@@ -12,7 +12,6 @@ archive is put in place for the next start.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import shutil
 import signal
@@ -35,10 +34,7 @@ from supervisor.runtime import find_service
 from train.archive import ArchiveError, build, packed_card, score_card_of
 
 NEXT = "next"
-"""Folder in the model store for archives that are to be served, each in its own folder."""
-
-ABANDONED_SECONDS = 86_400.0
-"""Age of one that was abandoned."""
+"""Folder in the model store for the archive that is to be served."""
 
 LOAD_SECONDS = 240.0
 """Time limit of loading an archive, on the slowest machine."""
@@ -58,21 +54,21 @@ def main(argv: list[str] | None = None) -> int:
     from handler.model.checkpoint import CheckpointError
 
     store: Path = arguments.model_store.resolve()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # so that the previous archive is restored
     try:
-        if arguments.rollback:
-            archive = store / PREVIOUS / ARCHIVE
-            if not archive.is_file():
-                raise PromotionError("there is nothing to go back to: no model has been promoted here")
-            verify(archive)
-        else:
-            archive = pack(arguments.model or store / "model_mlbio.pth", store, arguments.force)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.default_int_handler)  # so that the previous archive is restored
-        try:
-            serve(archive, store)
-        finally:
-            if not arguments.rollback:
-                shutil.rmtree(archive.parent, ignore_errors=True)
+        with locked(store):
+            try:
+                if arguments.rollback:
+                    archive = store / PREVIOUS / ARCHIVE
+                    if not archive.is_file():
+                        raise PromotionError("there is nothing to go back to: no model has been promoted here")
+                    verify(archive)
+                else:
+                    archive = pack(arguments.model or store / "model_mlbio.pth", store, arguments.force)
+                serve(archive, store)
+            finally:
+                shutil.rmtree(store / NEXT, ignore_errors=True)
     except PromotionError as error:
         print(f"promote: error: {error}", file=sys.stderr)
         return 1
@@ -86,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def pack(model: Path, store: Path, force: bool) -> Path:
-    """The archive of ``model``, in a folder of the model store.
+    """Make the archive of ``model`` in the model store.
 
     Raises:
         PromotionError: it has no score card, or a worse one than the model that is served.
@@ -105,20 +101,9 @@ def pack(model: Path, store: Path, force: bool) -> Path:
     if card:
         figures = card.metrics
         print(f"accuracy {figures.accuracy.value:.3f}, balanced accuracy {figures.balanced_accuracy.value:.3f}")
-    folder = store / NEXT
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        with contextlib.suppress(OSError):  # of another promotion, which has ended meanwhile
-            if time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-    # Another promotion may be running.
-    archive = Path(tempfile.mkdtemp(dir=folder), ARCHIVE)
+    archive = store / NEXT / ARCHIVE
     print(f"packing {model} ...", flush=True)
-    try:
-        build(model, archive)
-    except BaseException:
-        shutil.rmtree(archive.parent, ignore_errors=True)
-        raise
+    build(model, archive)
     return archive
 
 
@@ -153,23 +138,22 @@ def serve(archive: Path, store: Path) -> None:
     """Serve ``archive``: at once where a service runs, else from its next start.
 
     Raises:
-        PromotionError: it does not work, or another promotion is running.
+        PromotionError: it does not work.
         OSError: it cannot be put in place.
     """
     version = packed_version(archive)
     settings = Settings.from_environment()
-    with locked(store):
-        refuse_unloadable(archive)
-        if service := find_service(settings):
-            started = time.monotonic()
-            restart_with(archive, service, settings, lambda text: print_message(f"{text} ..."))
-            print_message(f"the service answers with {version} after {time.monotonic() - started:.0f} s")
-        else:
-            with replaced(archive, store):
-                pass
-            print_message(
-                f"no service of yours runs at {settings.url} (MLBIO_PORT): {version} is in place for the next start"
-            )
+    refuse_unloadable(archive)
+    if service := find_service(settings):
+        started = time.monotonic()
+        restart_with(archive, service, settings, lambda text: print_message(f"{text} ..."))
+        print_message(f"the service answers with {version} after {time.monotonic() - started:.0f} s")
+    else:
+        with replaced(archive, store):
+            pass
+        print_message(
+            f"no service of yours runs at {settings.url} (MLBIO_PORT): {version} is in place for the next start"
+        )
     print_message("`make archive` goes back to model_store/model_mlbio.pth, --rollback to the previous model")
 
 
