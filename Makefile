@@ -84,7 +84,7 @@ audit: .venv/test.stamp ## check the installed packages for known vulnerabilitie
 
 clean: ## delete what was made here: .venv, logs, archives, the examples' explanations, unfinished training
 	rm -rf .venv .cache .hypothesis .run build logs *.egg-info .*_cache examples/.ipynb_checkpoints examples/drawn_*_explained.png
-	rm -rf $(addprefix model_store/,*.mar *.mar.sha256 *.resume.pth previous promoted score_card_*)
+	rm -rf $(addprefix model_store/,*.mar *.mar.sha256 *.resume.pth next previous replaced promoted score_card_*)
 	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard model_store/score_card/*.json) $(shell find handler api -name "*.py" 2>/dev/null) | .venv/run.stamp
