@@ -22,7 +22,8 @@ import requests
 from api.classes import CLASSES
 from benchmarks.common import CHECKPOINT, ROOT
 from benchmarks.load import Target, as_json
-from supervisor.processes import free_port, java_home
+from supervisor.components import java_home
+from supervisor.processes import free_port
 
 PACKAGES = ROOT / "build" / "peers"
 START_SECONDS = 120.0
