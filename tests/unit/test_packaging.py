@@ -36,6 +36,7 @@ EXCEPTIONS = {
     "api/photograph.py": "cli",
     "api/pictures.py": "cli",
     "frontend/update.py": "test",  # updates the translations, with Babel
+    "benchmarks/ray_serve.py": "test",  # which has Ray, too
     "supervisor/processes.py": "all",  # starts TorchServe next to the gateway
     "gateway/traces.py": "traces",
 }
