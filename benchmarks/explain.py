@@ -47,7 +47,7 @@ from handler.explain.lime.explainer import PRECISIONS, Precision, painting
 from handler.explain.lime.regions import skin_surface
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import network_square
-from handler.model.network import PixelsToProbabilities
+from handler.model.inference import PixelsToProbabilities
 
 ROOT = Path(__file__).resolve().parent.parent
 

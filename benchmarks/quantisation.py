@@ -27,11 +27,11 @@ from evaluate.dataset import find_examples, load_squares, split_by_lesion
 from handler.engines.classifier import has_bfloat16
 from handler.engines.convert import convert, trace
 from handler.engines.graphs import Arithmetic, compile_graph, ov
-from handler.engines.quantise import Ranges, RoundedWeights, Rounding, convolutions, fold_batch_norm, quantise
+from handler.engines.quantise import Ranges, RoundedWeights, Rounding, convolutions, quantise
 from handler.engines.saturation import saturates, without_saturation
 from handler.explain.lime.regions import paint, regions_of, skin_surface
 from handler.model.checkpoint import Checkpoint
-from handler.model.network import PixelsToProbabilities
+from handler.model.inference import PixelsToProbabilities
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -109,7 +109,7 @@ def rounded(
 ) -> PixelsToProbabilities:
     """The checkpoint's network, folded and changed by one of the functions below."""
     module = PixelsToProbabilities(checkpoint).eval()
-    fold_batch_norm(module.network)
+    module.network.fold_batch_norm()
     change(module, ranges)
     return module
 
@@ -124,9 +124,9 @@ def inputs_only(module: PixelsToProbabilities, ranges: Ranges) -> None:
 
 def with_sums(module: PixelsToProbabilities, ranges: Ranges) -> None:
     """As :func:`handler.engines.convert.convert`, but the first convolution rounds normalised pixels."""
-    first = module.network.conv1
+    name, first = convolutions(module.network)[0]
     quantise(module.network, ranges, module.normalise.get_buffer("mean"), module.normalise.get_buffer("std"))
-    module.network.conv1 = nn.Sequential(Rounding(*symmetric(ranges["conv1"])), RoundedWeights(first))
+    module.network.set_submodule(name, nn.Sequential(Rounding(*symmetric(ranges[name])), RoundedWeights(first)))
 
 
 def symmetric(bounds: tuple[float, float]) -> tuple[float, float]:

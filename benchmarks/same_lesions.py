@@ -23,14 +23,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional as F
-from torchvision.models import ResNet
 from tqdm import tqdm
 
+from api.arguments import UsageError, ensure_writable
 from api.photograph import ImageError, open_photograph
-from evaluate.arguments import UsageError, add_also_option, ensure_writable
+from evaluate.arguments import add_also_option
 from evaluate.dataset import DataError, Example, find_examples
 from evaluate.sources import HELD_OUT_SOURCES, SAME_LESIONS, find_sources
-from handler.model.network import Normalise
+from handler.model.network import Network, Normalise
 from train.precision import mixed_precision
 from train.weights import starting_network
 
@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def same_lesions(ours: Sequence[Example], theirs: Sequence[Example], network: ResNet) -> list[tuple[Example, Example]]:
+def same_lesions(ours: Sequence[Example], theirs: Sequence[Example], network: Network) -> list[tuple[Example, Example]]:
     """Each of ``theirs`` with the one of ``ours`` that shows the same lesion, where there is one.
 
     Raises:
@@ -119,8 +119,8 @@ def same_lesions(ours: Sequence[Example], theirs: Sequence[Example], network: Re
 
 
 @torch.inference_mode()
-def features_of(examples: Sequence[Example], network: ResNet) -> np.ndarray:
-    """The mean outputs of layers 3 and 4, each of length 1, for the centre squares (N, 768)."""
+def features_of(examples: Sequence[Example], network: Network) -> np.ndarray:
+    """The intermediate and the last features, each of length 1, for the centre squares (N, D)."""
     normalise = Normalise()
 
     def square(example: Example) -> np.ndarray:
@@ -134,14 +134,14 @@ def features_of(examples: Sequence[Example], network: ResNet) -> np.ndarray:
             for start in tqdm(range(0, len(examples), BATCH), desc="features", leave=False, disable=None):
                 yield torch.from_numpy(np.stack(list(pool.map(square, examples[start : start + BATCH]))))
 
-    features = []
+    features, last = [], []
+    hook = network.get_submodule(network.head).register_forward_pre_hook(lambda _, inputs: last.append(inputs[0]))
     for batch in batches():
         x = normalise(batch.permute(0, 3, 1, 2).float()).contiguous(memory_format=torch.channels_last)
         with mixed_precision(torch.device("cpu")):
-            x = network.maxpool(network.relu(network.bn1(network.conv1(x))))
-            third = network.layer3(network.layer2(network.layer1(x)))
-            layers = [third, network.layer4(third)]
-        features.append(torch.cat([F.normalize(layer.float().mean((2, 3))) for layer in layers], 1).numpy())
+            intermediate, _ = network.features_and_logits(x)
+        features.append(torch.cat([F.normalize(layer.float()) for layer in (intermediate, last.pop())], 1).numpy())
+    hook.remove()
     return np.concatenate(features)
 
 

@@ -27,11 +27,10 @@ from lime.lime_image import LimeImageExplainer
 from api.classes import CLASSES
 from api.photograph import open_photograph
 from handler.engines.classifier import Classifier
-from handler.engines.quantise import fold_batch_norm
 from handler.explain.lime.explainer import PRECISIONS, Explainer, Precision
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import SIZE, network_square
-from handler.model.network import PixelsToProbabilities
+from handler.model.inference import PixelsToProbabilities
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -95,7 +94,7 @@ def main() -> None:
 @torch.inference_mode()
 def images_per_second(checkpoint: Checkpoint, device: torch.device, batch: int) -> float:
     """Speed of the bare network on a GPU, in float16 and without a copy to or from its memory."""
-    network = fold_batch_norm(checkpoint.network()).half().to(device).to(memory_format=torch.channels_last)
+    network = checkpoint.network().fold_batch_norm().half().to(device).to(memory_format=torch.channels_last)
     x = torch.zeros((batch, 3, SIZE, SIZE), dtype=torch.half, device=device).contiguous(
         memory_format=torch.channels_last
     )

@@ -21,14 +21,13 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision.models import resnet34
 from torchvision.transforms import v2
 
 from api.classes import CLASSES
 from api.photograph import open_photograph
 from evaluate.dataset import Example, find_examples
-from handler.model.checkpoint import MEAN, STD
 from handler.model.images import SIZE
+from handler.model.network import MEAN, STD, Network
 from train.learner import Learner
 from train.processes import Processes
 from train.recipe import Recipe
@@ -87,7 +86,7 @@ def main() -> None:
 
 def plain_speed(examples: list[Example], size: int, batch_size: int, device: torch.device) -> float:
     """Images per second of the plain loop."""
-    network = resnet34(num_classes=len(CLASSES)).to(device)
+    network = Network(len(CLASSES)).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     loader = DataLoader(
         DecodedDataset(examples, size),
@@ -115,7 +114,7 @@ def plain_speed(examples: list[Example], size: int, batch_size: int, device: tor
 def our_speed(examples: list[Example], recipe: Recipe, device: torch.device) -> float:
     """Images per second of an epoch of the training command."""
     training_set = load_training_set(examples, recipe, device)
-    learner = Learner.create(resnet34(num_classes=len(CLASSES)), recipe, device, Processes())
+    learner = Learner.create(Network(len(CLASSES)), recipe, device, Processes())
 
     def epoch() -> int:
         train_epoch(learner, training_set, recipe, Processes(), epoch=0, epochs=1, seed=0)

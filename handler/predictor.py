@@ -68,7 +68,7 @@ class Predictor:
     def __init__(self, classifier: Classifier, model: ModelFacts, bias: BiasSetting | None = None) -> None:
         self.classifier = classifier
         self.model = Model(
-            architecture="resnet34",
+            architecture=model.architecture,
             version=model.version,
             epoch=model.epoch,
             bias_strength=None if bias is None else bias.strength,

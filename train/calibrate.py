@@ -13,15 +13,14 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from torch import nn
 
 from api.classes import MALIGNANT, class_indices
 from evaluate.metrics import accuracy, balanced_accuracy
 from evaluate.trade_off import best_index
-from handler.engines.quantise import activation_ranges, fold_batch_norm, rounding_errors
+from handler.engines.quantise import activation_ranges, rounding_errors
 from handler.model.checkpoint import Checkpoint
-from handler.model.network import Normalise, features_and_logits
-from handler.model.novelty import Novelty
+from handler.model.inference import Novelty
+from handler.model.network import Network, Normalise
 from handler.model.plausible import COVERAGE
 from train.precision import mixed_precision
 
@@ -83,7 +82,7 @@ def complete(
 
 def fit_quantisation(checkpoint: Checkpoint, squares: np.ndarray) -> None:
     """Store what quantisation needs in ``checkpoint``, from training images taken evenly from ``squares``."""
-    folded, normalise = fold_batch_norm(checkpoint.network()), Normalise()
+    folded, normalise = checkpoint.network().fold_batch_norm(), Normalise()
     evenly = squares[:: max(len(squares) // QUANTISATION_IMAGES, 1)][:QUANTISATION_IMAGES]
     pixels = torch.from_numpy(np.ascontiguousarray(evenly)).permute(0, 3, 1, 2).float()
     batches = [normalise(batch) for batch in pixels.split(QUANTISATION_BATCH)]
@@ -93,9 +92,9 @@ def fit_quantisation(checkpoint: Checkpoint, squares: np.ndarray) -> None:
 
 @torch.inference_mode()
 def predict(
-    network: nn.Module, squares: np.ndarray, device: torch.device, mixed: bool = False
+    network: Network, squares: np.ndarray, device: torch.device, mixed: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Middle features (N, 256) and logits (N, classes) for ``uint8`` squares (N, S, S, 3).
+    """Intermediate features (N, D) and logits (N, classes) for ``uint8`` squares (N, S, S, 3).
 
     ``mixed`` allows bf16: faster, to about two digits.
     """
@@ -105,7 +104,7 @@ def predict(
         batch = torch.from_numpy(squares[start : start + PREDICTION_BATCH])
         pixels = normalise(batch.permute(0, 3, 1, 2).to(device).float())
         with precision:
-            features, logits = features_and_logits(network, pixels.contiguous(memory_format=torch.channels_last))
+            features, logits = network.features_and_logits(pixels.contiguous(memory_format=torch.channels_last))
         all_features.append(features.float().cpu().numpy())
         all_logits.append(logits.float().cpu().numpy())
     return np.concatenate(all_features), np.concatenate(all_logits)

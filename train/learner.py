@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
-from torchvision.models import ResNet
 
+from handler.model.network import Network
 from train.processes import Processes
 from train.recipe import Recipe
 
@@ -21,18 +21,18 @@ class Learner:
 
     Attributes:
         network: what is called in a step; several processes share the gradients of its backward pass.
-        core: the ResNet itself, the same weights as ``network``.
+        core: the network itself, the same weights as ``network``.
         average: exponential moving average of ``core``; this is what is validated and kept.
         optimizer: of ``core``'s parameters.
     """
 
     network: nn.Module
-    core: ResNet
+    core: Network
     average: MovingAverage
     optimizer: torch.optim.Optimizer
 
     @classmethod
-    def create(cls, core: ResNet, recipe: Recipe, device: torch.device, processes: Processes) -> Learner:
+    def create(cls, core: Network, recipe: Recipe, device: torch.device, processes: Processes) -> Learner:
         """Move ``core`` to ``device`` and make all that training it needs."""
         network = processes.wrap(core, device)
         if isinstance(network, nn.parallel.DistributedDataParallel):
@@ -57,6 +57,8 @@ class MovingAverage(AveragedModel):
     with num_updates). Integer buffers are copied.
     """
 
+    module: Network
+
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__(network, use_buffers=True)
         self.decay = decay
@@ -76,9 +78,9 @@ class MovingAverage(AveragedModel):
         self.n_averaged += 1
 
 
-def make_optimizer(network: ResNet, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW; the fresh head learns faster, and scales and biases do not decay."""
-    head = {id(p) for p in network.fc.parameters()}
+    head = {id(p) for p in network.get_submodule(network.head).parameters()}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in network.parameters():
         groups.setdefault((id(parameter) in head, parameter.ndim > 1), []).append(parameter)

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import softmax
-from torch import nn
 
 from api.classes import CLASSES
 from evaluate.dataset import Example, load_squares, short_sides
-from evaluate.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
+from evaluate.metrics import accuracy, balanced_accuracy, expected_calibration_error, macro_auroc, recalls
 from evaluate.predictions import Predictions, model_of
-from evaluate.roc import macro_auroc
 from handler.model.checkpoint import Checkpoint
+from handler.model.network import Network
 from train.calibrate import Part, best_score, calibrate, complete, predict
 
 NOVELTY_IMAGES = 4000
@@ -58,7 +57,7 @@ class Validation:
         self.best_score = -math.inf
         self.history: list[dict[str, Any]] = []
 
-    def add_epoch(self, network: nn.Module, figures: EpochFigures) -> None:
+    def add_epoch(self, network: Network, figures: EpochFigures) -> None:
         """Score ``network``, add the epoch to the history, and save the network if no earlier one was better."""
         parts = {
             name: (predict(network, squares, self.device, mixed=True)[1], labels)

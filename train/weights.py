@@ -8,53 +8,53 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.models import ResNet, ResNet34_Weights, resnet34
 
+from api.arguments import UsageError
 from api.classes import CLASSES
-from evaluate.arguments import UsageError
 from handler.model.checkpoint import as_float32, first_line
+from handler.model.network import Network
 
 
-def starting_network(init: str | None) -> tuple[ResNet, str]:
-    """A ResNet34 for ``CLASSES``, and a description of where its weights come from.
+def starting_network(init: str | None) -> tuple[Network, str]:
+    """A network for ``CLASSES``, and a description of where its weights come from.
 
     The last layer is initialised at random, unless ``init`` is a checkpoint of ``main_train.py``.
 
     Args:
-        init: a file for :func:`read_weights`; None downloads torchvision's ImageNet weights.
+        init: a file for :func:`read_weights`; None takes the ImageNet weights of :meth:`Network.pretrained`.
 
     Raises:
-        UsageError: the weights cannot be read or downloaded, or are not a ResNet34's.
+        UsageError: the weights cannot be read or downloaded, or are another network's.
     """
     if init is None:
-        weights, source = imagenet_weights(), "torchvision ResNet34_Weights.IMAGENET1K_V1"
+        weights, source = imagenet_weights()
     else:
         weights, source = read_weights(Path(init)), Path(init).name
-    network = resnet34(num_classes=len(CLASSES))
-    if weights.get("fc.weight", network.fc.weight).shape != network.fc.weight.shape:
-        weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+    network = Network(len(CLASSES))
+    fresh = network.state_dict()
+    head = [name for name in fresh if name.startswith(f"{network.head}.")]
+    if any(name in weights and weights[name].shape != fresh[name].shape for name in head):
+        weights = {name: value for name, value in weights.items() if name not in head}
     try:
         missing, unexpected = network.load_state_dict(weights, strict=False)
     except RuntimeError:
-        raise UsageError(f"--init {init} does not hold a ResNet34: its tensors have other shapes") from None
-    wrong_names = [*unexpected, *(name for name in missing if not name.startswith("fc."))]
+        raise UsageError(f"--init {init} does not hold a {network.architecture}: the shapes differ") from None
+    wrong_names = [*unexpected, *(name for name in missing if name not in head)]
     if wrong_names:
-        raise UsageError(f"--init {init} does not hold a ResNet34 in torchvision's names ({wrong_names[0]})")
+        raise UsageError(f"--init {init} does not hold a {network.architecture}: its names differ ({wrong_names[0]})")
     return network, source
 
 
-def imagenet_weights() -> dict[str, torch.Tensor]:
-    """torchvision's ResNet34, from its cache or downloaded.
+def imagenet_weights() -> tuple[dict[str, torch.Tensor], str]:
+    """The weights of :meth:`Network.pretrained`, and their name.
 
     Raises:
         UsageError: the download failed.
     """
     try:
-        return dict(ResNet34_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True))
+        return Network.pretrained()
     except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: wrong hash
-        raise UsageError(
-            f"torchvision's ImageNet weights cannot be downloaded ({error}): give a file with --init"
-        ) from None
+        raise UsageError(f"the ImageNet weights cannot be downloaded ({error}): give a file with --init") from None
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

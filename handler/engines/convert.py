@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from handler.engines.graphs import Graphs, ModelFacts, measured, ov, sha256
-from handler.engines.quantise import correct_biases, fold_batch_norm, quantise
+from handler.engines.quantise import correct_biases, quantise
 from handler.model.bias import BiasSetting, FlagFigures
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import SIZE
-from handler.model.network import PixelsToProbabilities
+from handler.model.inference import PixelsToProbabilities
 
 
 def convert(checkpoint: Checkpoint) -> Graphs:
@@ -24,7 +24,7 @@ def convert(checkpoint: Checkpoint) -> Graphs:
         return Graphs(answers, None)
     rounded = PixelsToProbabilities(checkpoint).eval()
     normalise, rounded.normalise = rounded.normalise, nn.Identity()
-    network = correct_biases(fold_batch_norm(rounded.network), checkpoint.rounding_errors or {})
+    network = correct_biases(rounded.network.fold_batch_norm(), checkpoint.rounding_errors or {})
     mean, std = normalise.get_buffer("mean"), normalise.get_buffer("std")
     quantise(network, checkpoint.ranges, mean, std)
     return Graphs(answers, trace(rounded))
@@ -51,6 +51,7 @@ def facts(
     known_flag, known_biases = measured(path.parent, digest)
     return ModelFacts(
         sha256=digest,
+        architecture=checkpoint.architecture,
         classes=list(checkpoint.classes),
         malignant_threshold=checkpoint.malignant_threshold,
         epoch=checkpoint.training.get("epoch"),

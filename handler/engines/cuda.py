@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from handler.engines.quantise import fold_batch_norm
 from handler.model.checkpoint import Checkpoint
-from handler.model.network import PixelsToProbabilities
+from handler.model.inference import PixelsToProbabilities
 
 logger = logging.getLogger("mlbio.handler")
 
@@ -85,7 +84,7 @@ class Cuda:
 def half_precision(checkpoint: Checkpoint) -> PixelsToProbabilities:
     """The network in float16, with batch norm folded into the convolutions: its variances would lose digits."""
     module = PixelsToProbabilities(checkpoint)
-    fold_batch_norm(module.network).half()
+    module.network.fold_batch_norm().half()
     module.normalise = nn.Sequential(module.normalise, _Half())
     return module
 

@@ -41,6 +41,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
         flag: None where the model has no score card.
         biases: the trade-off curve of the bias of rare classes; empty where the score card has none.
         plausible_threshold: see :class:`handler.model.checkpoint.Checkpoint`.
+        architecture: of the network; older archives do not name it.
     """
 
     sha256: str
@@ -50,6 +51,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     flag: FlagFigures | None = None
     biases: list[BiasSetting] = []
     plausible_threshold: float | None = None
+    architecture: str = "unknown"
 
     @property
     def version(self) -> str:

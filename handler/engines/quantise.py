@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import ResNet
-from torchvision.models.resnet import BasicBlock
+
+from handler.model.network import Network
 
 Ranges = dict[str, tuple[float, float]]
 """Smallest and largest input of each convolution, by the convolution's name."""
@@ -26,20 +25,8 @@ Errors = dict[str, torch.Tensor]
 Observer = Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]
 
 
-def fold_batch_norm(network: ResNet) -> ResNet:
-    """Fold each batch norm into the convolution before it. ``network`` is changed in place and returned."""
-    network.conv1, network.bn1 = fuse_conv_bn_eval(network.conv1, network.bn1), nn.Identity()
-    for layer in (network.layer1, network.layer2, network.layer3, network.layer4):
-        for block in layer:
-            block.conv1, block.bn1 = fuse_conv_bn_eval(block.conv1, block.bn1), nn.Identity()
-            block.conv2, block.bn2 = fuse_conv_bn_eval(block.conv2, block.bn2), nn.Identity()
-            if block.downsample is not None:
-                block.downsample = fuse_conv_bn_eval(*block.downsample)
-    return network
-
-
 @torch.inference_mode()
-def activation_ranges(network: ResNet, batches: Iterable[torch.Tensor]) -> Ranges:
+def activation_ranges(network: Network, batches: Iterable[torch.Tensor]) -> Ranges:
     """Ranges of the convolutions' inputs of a folded network over normalised ``batches`` (N, 3, H, W).
 
     The upper end is the mean of the batches' maxima, so that a single outlier does not coarsen all other values.
@@ -59,23 +46,24 @@ def activation_ranges(network: ResNet, batches: Iterable[torch.Tensor]) -> Range
 
 @torch.inference_mode()
 def rounding_errors(
-    network: ResNet, ranges: Ranges, mean: torch.Tensor, std: torch.Tensor, batches: Iterable[torch.Tensor]
+    network: Network, ranges: Ranges, mean: torch.Tensor, std: torch.Tensor, batches: Iterable[torch.Tensor]
 ) -> Errors:
     """Mean errors that :func:`quantise` will cause, over normalised ``batches`` (N, 3, H, W).
 
     The errors are those of each convolution by itself: its inputs are the exact network's, rounded.
     """
     seen: dict[str, list[torch.Tensor]] = {}
+    first = convolutions(network)[0][0]
 
     def observer(name: str, convolution: nn.Conv2d) -> Observer:
         rounded: nn.Module
-        if name == "conv1":
+        if name == first:
             rounded = PixelConvolution(convolution, mean, std)
         else:
             rounded = nn.Sequential(Rounding(*ranges[name]), RoundedWeights(convolution))
 
         def observe(_: nn.Module, inputs: tuple[torch.Tensor, ...], exact: torch.Tensor) -> None:
-            found = rounded(inputs[0] * std + mean if name == "conv1" else inputs[0])
+            found = rounded(inputs[0] * std + mean if name == first else inputs[0])
             seen.setdefault(name, []).append((found - exact).mean((0, 2, 3)))
 
         return observe
@@ -88,7 +76,7 @@ def rounding_errors(
     return {name: torch.stack(errors).mean(0) for name, errors in seen.items()}
 
 
-def correct_biases(network: ResNet, errors: Errors) -> ResNet:
+def correct_biases(network: Network, errors: Errors) -> Network:
     """Subtract ``errors`` from a folded network's biases (Nagel et al., "Data-Free Quantization Through Weight
     Equalization and Bias Correction", ICCV 2019). ``network`` is changed in place and returned.
     """
@@ -98,7 +86,7 @@ def correct_biases(network: ResNet, errors: Errors) -> ResNet:
     return network
 
 
-def quantise(network: ResNet, ranges: Ranges, mean: torch.Tensor, std: torch.Tensor) -> ResNet:
+def quantise(network: Network, ranges: Ranges, mean: torch.Tensor, std: torch.Tensor) -> Network:
     """Quantise a folded network, which is changed in place and returned.
 
     Args:
@@ -113,18 +101,14 @@ def quantise(network: ResNet, ranges: Ranges, mean: torch.Tensor, std: torch.Ten
     missing = {name for name, _ in convolutions(network)} - ranges.keys()
     if missing:
         raise KeyError(min(missing))
-    network.conv1 = PixelConvolution(network.conv1, mean, std)
-    network.maxpool = nn.Sequential(network.maxpool, Rounding(*ranges["layer1.0.conv1"]))
-    names = [name for name, module in network.named_modules() if isinstance(module, BasicBlock)]
-    for name, following in zip(names, [*names[1:], None], strict=True):
-        block = network.get_submodule(name)
-        block.conv1 = RoundedWeights(block.conv1)
-        block.conv2 = nn.Sequential(Rounding(*ranges[f"{name}.conv2"]), RoundedWeights(block.conv2))
-        if block.downsample is not None:
-            block.downsample = RoundedWeights(block.downsample)
-        if following:  # the sum is rounded once for all that read it: two convolutions, or one and the next sum
-            layer, _, position = name.partition(".")
-            network.get_submodule(layer)[int(position)] = nn.Sequential(block, Rounding(*ranges[f"{following}.conv1"]))
+    (first, convolution), *others = convolutions(network)
+    network.set_submodule(first, PixelConvolution(convolution, mean, std))
+    for name, convolution in others:
+        network.set_submodule(name, RoundedWeights(convolution))
+    for name, read_by in network.activations_to_round().items():
+        module, rounding = network.get_submodule(name), Rounding(*ranges[read_by])
+        order = (rounding, module) if name == read_by else (module, rounding)
+        network.set_submodule(name, nn.Sequential(*order))
     return network
 
 

@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.models import ResNet, resnet34
 
 from api.classes import CLASSES
 from api.files import write_atomically
 from handler.engines.quantise import Errors, Ranges
 from handler.model.images import SIZE
-from handler.model.novelty import Novelty
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's channel statistics, for pixels scaled to 0–1."""
+from handler.model.inference import Novelty
+from handler.model.network import MEAN, STD, Network
 
 PREPROCESSING: dict[str, Any] = {
     "size": SIZE,
@@ -51,7 +48,7 @@ class Checkpoint:
     """A trained network with everything that was fitted for it.
 
     Attributes:
-        state: ResNet34's weights, named as in torchvision.
+        state: the weights of a :class:`handler.model.network.Network`.
         classes: ``dx`` codes in the order of the network's outputs.
         temperature: divisor of the logits before softmax (Guo et al., "On Calibration of Modern Neural Networks",
             ICML 2017), fitted on validation images.
@@ -83,6 +80,11 @@ class Checkpoint:
     def __post_init__(self) -> None:
         self.bias = self.bias or [0.0] * len(self.classes)
 
+    @property
+    def architecture(self) -> str:
+        """Name of the network that the weights are of."""
+        return Network.architecture
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file atomically, with weights in float16 and batch-norm statistics in float32."""
         half = {
@@ -93,7 +95,7 @@ class Checkpoint:
         }
         content = {
             "format": FORMAT,
-            "architecture": "resnet34",
+            "architecture": self.architecture,
             "state_dict": half,
             "classes": list(self.classes),
             "names": [CLASSES[c] for c in self.classes],
@@ -125,8 +127,10 @@ class Checkpoint:
             raise CheckpointError(f"{path} does not exist") from None
         except Exception as error:  # torch raises pickle, zip and runtime errors alike
             raise CheckpointError(f"{path} is not a checkpoint ({first_line(error)})") from None
-        if not isinstance(content, dict) or content.get("architecture") != "resnet34" or "state_dict" not in content:
+        if not isinstance(content, dict) or "architecture" not in content or "state_dict" not in content:
             raise CheckpointError(f"{path} is not a checkpoint of train/main_train.py")
+        if content["architecture"] != Network.architecture:
+            raise CheckpointError(f"{path} is a {content['architecture']}; this version reads {Network.architecture}")
         if content.get("format") != FORMAT:
             raise CheckpointError(f"{path} has format {content.get('format')}; this version reads {FORMAT}")
         missing = [name for name in ("classes", "temperature", "preprocessing", "training") if name not in content]
@@ -152,15 +156,15 @@ class Checkpoint:
             rounding_errors=content.get("rounding_errors"),
         )
 
-    def network(self) -> ResNet:
-        """A float32 ResNet34 with these weights, in evaluation mode.
+    def network(self) -> Network:
+        """A float32 network with these weights, in evaluation mode.
 
         Raises:
             CheckpointError: the weights are those of another network.
         """
-        network = resnet34(num_classes=len(self.classes))
+        network = Network(len(self.classes))
         try:
             network.load_state_dict(self.state)
         except RuntimeError:
-            raise CheckpointError("the checkpoint's weights do not fit a ResNet34 of its classes") from None
+            raise CheckpointError(f"the checkpoint's weights do not fit a {self.architecture} of its classes") from None
         return network.eval()

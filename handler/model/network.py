@@ -1,31 +1,83 @@
-"""The graph from pixels to probabilities: normalisation, ResNet34, calibration and novelty."""
+"""The network's architecture, which only this module knows: another one replaces the class :class:`Network`.
+
+``tests/unit/handler/model/test_network.py`` has a second one as an example.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
-from torchvision.models import ResNet
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models import ResNet, ResNet34_Weights
+from torchvision.models.resnet import BasicBlock
 
-from handler.model.checkpoint import MEAN, STD, Checkpoint
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's channel statistics, for pixels scaled to 0–1: those that :meth:`Network.pretrained` was trained with."""
 
 
-def features_and_logits(network: ResNet, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Intermediate features and logits of a torchvision ResNet.
+class Network(ResNet):
+    """ResNet34 with torchvision's parameter names: from normalised pixels (N, 3, H, W) to logits (N, classes).
 
-    Args:
-        network: such as resnet34.
-        x: normalised pixels, (N, 3, H, W).
-
-    Returns:
-        Layer 3's output averaged over the picture, (N, D), and the logits, (N, classes).
+    Attributes:
+        architecture: its name in checkpoints, answers and messages.
+        head: name of the last layer, which depends on the classes.
     """
-    x = network.maxpool(network.relu(network.bn1(network.conv1(x))))
-    x = network.layer3(network.layer2(network.layer1(x)))
-    features = x.mean(dim=(2, 3))
-    return features, network.fc(torch.flatten(network.avgpool(network.layer4(x)), 1))
+
+    architecture: ClassVar = "resnet34"
+    head: ClassVar = "fc"
+    conv1: Any
+    bn1: Any
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(BasicBlock, [3, 4, 6, 3], num_classes=classes)
+
+    @staticmethod
+    def pretrained() -> tuple[dict[str, torch.Tensor], str]:
+        """ImageNet weights, from torchvision's cache or downloaded, and their name.
+
+        Raises:
+            OSError, http.client.HTTPException: the download failed.
+            RuntimeError: the file has the wrong checksum.
+        """
+        weights = ResNet34_Weights.IMAGENET1K_V1
+        return dict(weights.get_state_dict(progress=False, check_hash=True)), f"torchvision {weights}"
+
+    def features_and_logits(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features for the novelty score, (N, D), which are layer 3's output averaged over the picture, and logits."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        features = x.mean(dim=(2, 3))
+        return features, self.fc(torch.flatten(self.avgpool(self.layer4(x)), 1))
+
+    def fold_batch_norm(self) -> Self:
+        """Fold each batch norm into the convolution before it, in place; for evaluation. Returns the network."""
+        self.conv1, self.bn1 = fuse_conv_bn_eval(self.conv1, self.bn1), nn.Identity()
+        for name in self._blocks():
+            block = self.get_submodule(name)
+            block.conv1, block.bn1 = fuse_conv_bn_eval(block.conv1, block.bn1), nn.Identity()
+            block.conv2, block.bn2 = fuse_conv_bn_eval(block.conv2, block.bn2), nn.Identity()
+            if block.downsample is not None:
+                block.downsample = fuse_conv_bn_eval(*block.downsample)
+        return self
+
+    def activations_to_round(self) -> dict[str, str]:
+        """Where an 8-bit version of the folded network rounds activations, besides the pixels.
+
+        A module's name comes with that of the convolution by whose range of inputs it rounds. A convolution by its own
+        name rounds its input; any other module rounds its output, once for all that read it. Modules come before those
+        that contain them.
+        """
+        blocks = self._blocks()
+        inside = {f"{name}.conv2": f"{name}.conv2" for name in blocks}
+        # The sum of a block is read by the next block's first convolution, its shortcut, and its sum.
+        between = {name: f"{following}.conv1" for name, following in zip(["maxpool", *blocks], blocks, strict=False)}
+        return inside | between
+
+    def _blocks(self) -> list[str]:
+        return [name for name, module in self.named_modules() if isinstance(module, BasicBlock)]
 
 
 class Normalise(nn.Module):
@@ -41,25 +93,3 @@ class Normalise(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return (pixels - self.mean) / self.std
-
-
-class PixelsToProbabilities(nn.Module):
-    """From pixels (N, 224, 224, 3), 0–255, to calibrated probabilities (N, classes) and novelty scores (N,).
-
-    The scores are NaN if the checkpoint has no :class:`handler.model.novelty.Novelty`.
-    """
-
-    bias: torch.Tensor
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__()
-        self.network = checkpoint.network()
-        self.temperature = checkpoint.temperature
-        self.register_buffer("bias", torch.tensor(checkpoint.bias))
-        self.novelty = checkpoint.novelty or (lambda features: features[:, 0] * math.nan)
-        self.normalise: nn.Module = Normalise(checkpoint.preprocessing["mean"], checkpoint.preprocessing["std"])
-
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x = self.normalise(pixels.permute(0, 3, 1, 2).float())
-        features, logits = features_and_logits(self.network, x)
-        return torch.softmax((logits.float() + self.bias) / self.temperature, dim=1), self.novelty(features.float())

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchvision.models import resnet34
 
 from api.classes import CLASSES
 from handler.engines.convert import export
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import SIZE
-from handler.model.network import Normalise, features_and_logits
-from handler.model.novelty import Novelty
+from handler.model.inference import Novelty
+from handler.model.network import Network, Normalise
 from tests.pictures import noise
 
 
@@ -29,10 +28,10 @@ def squares() -> np.ndarray:
 def untrained(squares: np.ndarray) -> Checkpoint:
     """Random weights, calibrated so that the squares have different probabilities and novelty scores; no ranges."""
     torch.manual_seed(0)
-    checkpoint = Checkpoint(resnet34(num_classes=len(CLASSES)).state_dict())
+    checkpoint = Checkpoint(Network(len(CLASSES)).state_dict())
     with torch.inference_mode():
         pixels = Normalise()(torch.from_numpy(squares).permute(0, 3, 1, 2).float())
-        features, logits = features_and_logits(checkpoint.network(), pixels)
+        features, logits = checkpoint.network().features_and_logits(pixels)
     checkpoint.bias = (-logits.mean(0)).tolist()
     checkpoint.temperature = float(logits.std(0).mean())
     checkpoint.novelty = Novelty(features.mean(0), torch.eye(features.shape[1]) / features.std(0), limit=200.0)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torchvision.models import resnet18
 
+from handler.model.network import Network
 from train.learner import Learner, MovingAverage, make_optimizer, set_learning_rate
 from train.processes import Processes
 from train.recipe import Recipe
@@ -59,9 +59,7 @@ def test_a_learner_goes_on_from_a_saved_state(tmp_path):
         learner.optimizer.step()
         learner.average.update_parameters(learner.core)
 
-    first, second = (
-        Learner.create(resnet18(num_classes=7), Recipe(), torch.device("cpu"), Processes()) for _ in range(2)
-    )
+    first, second = (Learner.create(Network(7), Recipe(), torch.device("cpu"), Processes()) for _ in range(2))
     step(first)
     torch.save(first.state_dict(), tmp_path / "state.pth")
     second.load_state_dict(torch.load(tmp_path / "state.pth", weights_only=True))
@@ -77,7 +75,7 @@ def test_a_learner_goes_on_from_a_saved_state(tmp_path):
 
 def test_the_learning_rate_rises_then_falls_to_zero():
     recipe = Recipe()
-    optimizer = make_optimizer(resnet18(num_classes=7), recipe)
+    optimizer = make_optimizer(Network(7), recipe)
     peaks = {group["peak"] for group in optimizer.param_groups}
     assert peaks == {recipe.learning_rate, recipe.head_learning_rate}
     rates = []
@@ -91,7 +89,7 @@ def test_the_learning_rate_rises_then_falls_to_zero():
 
 
 def test_scales_and_biases_do_not_decay():
-    optimizer = make_optimizer(resnet18(num_classes=7), Recipe())
+    optimizer = make_optimizer(Network(7), Recipe())
     for group in optimizer.param_groups:
         dimensions = {parameter.ndim > 1 for parameter in group["params"]}
         assert dimensions == {group["weight_decay"] > 0}

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.models import resnet34
 
 from evaluate.dataset import Example, find_examples, split_by_lesion
 from evaluate.predictions import Predictions
 from handler.model.checkpoint import Checkpoint
-from handler.model.network import PixelsToProbabilities
+from handler.model.inference import PixelsToProbabilities
+from handler.model.network import Network
 from tests.tiny_ham10000 import train_folder
 from train import calibrate, precision, validation
 from train.recipe import SEVERAL_SOURCES, Recipe
@@ -41,7 +41,7 @@ def examples(root, monkeypatch, one_thread) -> tuple[list[Example], list[Example
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return resnet34(num_classes=7).eval()
+    return Network(7).eval()
 
 
 def test_the_best_epoch_is_kept_and_not_the_last(examples, network, tmp_path, monkeypatch, capsys):

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import ResNet34_Weights, resnet18, resnet34
 
-from evaluate.arguments import UsageError
+from api.arguments import UsageError
 from handler.model.checkpoint import Checkpoint
 from train import weights
 
@@ -48,13 +48,13 @@ def unreadable_weights(folder: Path) -> dict[str, tuple[Path, str]]:
         "a list": (save("list.pth", [torch.zeros(3)]), "does not hold weights by name"),
         "no tensors": (save("numbers.pth", {"a": 1, "b": "x"}), "does not hold weights by name"),
         "a list as state": (save("state.pth", {"state_dict": [1]}), "does not hold weights by name"),
-        "no weights": (save("nothing.pth", {}), "does not hold a ResNet34 in torchvision's names (conv1.weight)"),
+        "no weights": (save("nothing.pth", {}), "does not hold a resnet34: its names differ (conv1.weight)"),
         "other names": (
             save("names.pth", {"w": torch.zeros(3)}),
-            "does not hold a ResNet34 in torchvision's names (w)",
+            "does not hold a resnet34: its names differ (w)",
         ),
-        "other shapes": (folder / "other.safetensors", "does not hold a ResNet34: its tensors have other shapes"),
-        "smaller network": (save("18.pth", resnet18().state_dict()), "does not hold a ResNet34"),
+        "other shapes": (folder / "other.safetensors", "does not hold a resnet34: the shapes differ"),
+        "smaller network": (save("18.pth", resnet18().state_dict()), "does not hold a resnet34"),
     }
 
 

@@ -13,7 +13,7 @@ import torch
 
 from handler.engines.classifier import Classifier, fastest_arithmetic, has_bfloat16
 from handler.model.checkpoint import Checkpoint
-from handler.model.network import PixelsToProbabilities
+from handler.model.inference import PixelsToProbabilities
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from handler.engines.classifier import Classifier
 from handler.engines.cuda import Cuda
 from handler.explain.lime.regions import paint, regions_of, skin_surface
 from handler.model.checkpoint import Checkpoint
-from handler.model.network import PixelsToProbabilities
+from handler.model.inference import PixelsToProbabilities
 
 
 @pytest.fixture(scope="module")

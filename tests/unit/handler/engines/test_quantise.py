@@ -7,24 +7,22 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torchvision.models import resnet34
 
 from handler.engines.quantise import (
     PixelConvolution,
     activation_ranges,
     correct_biases,
-    fold_batch_norm,
     quantise,
     rounding_errors,
 )
-from handler.model.network import Normalise
+from handler.model.network import Network, Normalise
 
 
 @pytest.fixture(scope="module")
-def network() -> nn.Module:
+def network() -> Network:
     """Random weights and random batch-norm statistics."""
     torch.manual_seed(0)
-    made = resnet34(num_classes=7)
+    made = Network(7)
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.0)
@@ -46,15 +44,15 @@ def batches(pixels: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 @torch.inference_mode()
-def outputs(network: nn.Module, batches: list[torch.Tensor]) -> torch.Tensor:
+def outputs(network: Network, batches: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat([network(batch) for batch in batches])
 
 
-def folded(network: nn.Module) -> nn.Module:
-    return fold_batch_norm(copy.deepcopy(network))
+def folded(network: Network) -> Network:
+    return copy.deepcopy(network).fold_batch_norm()
 
 
-def quantised(network: nn.Module, ranges: dict[str, tuple[float, float]]) -> nn.Module:
+def quantised(network: Network, ranges: dict[str, tuple[float, float]]) -> Network:
     """Of pixels."""
     normalise = Normalise()
     return quantise(folded(network), ranges, normalise.mean, normalise.std)

@@ -5,7 +5,6 @@ Tests that run in both precisions do so on any CPU: where it has no bfloat16, Op
 
 from __future__ import annotations
 
-import copy
 import os
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from handler.engines import classifier as engines
 from handler.engines.classifier import Classifier
 from handler.engines.convert import convert
 from handler.engines.graphs import Arithmetic, compile_graph, ov
-from handler.engines.quantise import activation_ranges, fold_batch_norm
+from handler.engines.quantise import activation_ranges
 from handler.engines.saturation import LARGEST_SUM, convolution, largest_sums, saturates, without_saturation
 from handler.model.checkpoint import Checkpoint
 from handler.model.network import Normalise
@@ -38,7 +37,7 @@ both_precisions = pytest.mark.parametrize("arithmetic", ["float32", "bfloat16"])
 def rounded(untrained: Checkpoint, squares: np.ndarray) -> Checkpoint:
     """With ranges."""
     pixels = Normalise()(torch.from_numpy(squares).permute(0, 3, 1, 2).float())
-    network = fold_batch_norm(copy.deepcopy(untrained.network()))
+    network = untrained.network().fold_batch_norm()
     return replace(untrained, ranges=activation_ranges(network, [pixels]))
 
 

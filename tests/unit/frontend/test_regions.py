@@ -1,15 +1,13 @@
-"""Regions as outlines."""
+"""The outlines of regions, and which are named."""
 
 from __future__ import annotations
-
-import base64
 
 import numpy as np
 import pytest
 
 from api.photograph import Square
 from api.pictures import read_map
-from frontend.shapes import outline, shapes
+from frontend.regions import outline, rank, shapes, strongest, supporting
 from tests.unit.frontend.answers import figures
 
 
@@ -17,13 +15,6 @@ def area(points: np.ndarray) -> float:
     """Signed, by the shoelace formula."""
     following = np.roll(points, -1, axis=0)
     return float((points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0]).sum() / 2)
-
-
-def test_a_pixel_becomes_a_diamond():
-    mask = np.zeros((3, 3), bool)
-    mask[1, 1] = True
-    (loop,) = outline(mask)
-    assert set(map(tuple, loop)) == {(1.5, 1), (2, 1.5), (1.5, 2), (1, 1.5)}
 
 
 def test_a_hole_has_a_line_of_its_own_that_turns_the_other_way():
@@ -45,6 +36,7 @@ def test_regions_lie_on_the_centre_square_of_the_photograph():
     assert list(drawn) == [0, 1, 2, 3]
     assert drawn[0].centre == pytest.approx((76 + 112, 112), abs=6)
     assert drawn[3].centre == pytest.approx((76 + 336, 336), abs=6)
+    assert drawn[0].path.startswith("M") and drawn[0].path.endswith("Z")
 
 
 def test_the_centre_of_a_ring_lies_in_the_ring():
@@ -54,7 +46,9 @@ def test_the_centre_of_a_ring_lies_in_the_ring():
     assert numbers[int(y), int(x)] == 0
 
 
-@pytest.mark.parametrize("text", ["", "no base64!", base64.b64encode(b"no picture").decode()])
-def test_what_is_no_map_is_refused(text: str):
-    with pytest.raises(ValueError, match="map is not a PNG"):
-        read_map(text)
+def test_regions_are_numbered_by_strength():
+    weights = [0.2, -0.42, 0.8, 0.01]
+    assert rank(weights) == [3, 2, 1, 4]
+    assert strongest(weights) == [2, 1, 0]
+    assert supporting(weights) == [2, 0]
+    assert strongest([0.0, 0.0]) == strongest([]) == []

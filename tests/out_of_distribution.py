@@ -1,4 +1,4 @@
-"""Pictures that are no photographs of skin: bundled with scikit-image, scikit-learn and matplotlib, or drawn here."""
+"""Out-of-distribution images: bundled with scikit-image, scikit-learn and matplotlib, or drawn here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FACES = Path(skimage.__file__).parent / "data/lfw_subset.npy"
 COLOURS = ["black", "white", "grey", "red", "blue", "green", "peachpuff", "saddlebrown"]
 
 
-def strangers() -> dict[str, np.ndarray]:
+def out_of_distribution_images() -> dict[str, np.ndarray]:
     """``uint8`` squares (224, 224, 3) by name: a cat, faces, texts, textures, machines, noise, colours, shapes."""
     pictures = {
         name: network_square(open_photograph((folder / name).read_bytes()))

@@ -1,4 +1,4 @@
-"""The regions of an explanation as SVG paths on the photograph, at any size."""
+"""The regions of an explanation: their outlines on the photograph, and which of them are worth naming."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import numpy as np
 import scipy
 from skimage import measure
 
+from api.answer import Regions
 from api.photograph import Square
+
+STRONGEST = 5
+"""Regions that are numbered on the picture and listed; as many as the service outlines."""
+
+MIN_RELATIVE_WEIGHT = 0.1
+"""A region is one of the strongest only with at least this share of the greatest weight; as in the service."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,10 @@ def shapes(numbers: np.ndarray, square: Square) -> dict[int, Shape]:
     made = {}
     for number in np.unique(numbers).tolist():
         mask = numbers == number
-        loops = ["M" + "L".join(_point(p, square, scale) for p in loop) + "Z" for loop in outline(mask)]
+        loops = [np.array([square.left, square.top]) + loop * scale for loop in outline(mask)]
+        path = "".join("M" + "L".join(f"{round(x, 1):g} {round(y, 1):g}" for x, y in loop) + "Z" for loop in loops)
         x, y = _centre(mask)
-        made[number] = Shape("".join(loops), (square.left + x * scale, square.top + y * scale))
+        made[number] = Shape(path, (square.left + x * scale, square.top + y * scale))
     return made
 
 
@@ -48,13 +56,36 @@ def outline(mask: np.ndarray) -> list[np.ndarray]:
     return [measure.approximate_polygon(line, 1e-6)[:-1, ::-1] - 0.5 for line in lines]
 
 
-def _point(point: np.ndarray, square: Square, scale: float) -> str:
-    x, y = square.left + point[0] * scale, square.top + point[1] * scale
-    return f"{x:.1f} {y:.1f}".replace(".0 ", " ").removesuffix(".0")
-
-
 def _centre(mask: np.ndarray) -> tuple[float, float]:
     """The middle of the pixel that is farthest from the region's border."""
     distance = scipy.ndimage.distance_transform_edt(np.pad(mask, 1))
     y, x = np.unravel_index(distance.argmax(), distance.shape)
     return float(x) - 0.5, float(y) - 0.5
+
+
+def rank(weights: list[float]) -> list[int]:
+    """The number shown for each region: 1 for the greatest weight, whatever its sign."""
+    order = _by_strength(weights)
+    return [order.index(n) + 1 for n in range(len(weights))]
+
+
+def strongest(weights: list[float]) -> list[int]:
+    """The regions worth naming, the strongest first."""
+    most = max(map(abs, weights), default=0.0)
+    return [
+        n for n in _by_strength(weights)[:STRONGEST] if abs(weights[n]) >= MIN_RELATIVE_WEIGHT * most and weights[n]
+    ]
+
+
+def supporting(weights: list[float]) -> list[int]:
+    """The strongest of the regions that support the diagnosis."""
+    return strongest([max(0.0, w) for w in weights])
+
+
+def named_in_tables(regions: Regions) -> set[int]:
+    """The regions in the tables, which the picture therefore numbers."""
+    return {*strongest(regions.weights), *(n for pair in regions.pairs for n in pair.regions)}
+
+
+def _by_strength(weights: list[float]) -> list[int]:
+    return sorted(range(len(weights)), key=lambda n: -abs(weights[n]))
