@@ -17,8 +17,8 @@ import psutil
 import pytest
 import requests
 
-from api.headers import POOL, STREAM_TYPE
-from gateway import body, connection
+from api.headers import EXPLAIN_POOL, POOL, STREAM_TYPE
+from gateway import admission, connection
 from gateway.settings import Settings
 from tests.conftest import encode
 from tests.e2e.conftest import Gateway, Service, wait_for
@@ -73,8 +73,7 @@ def closed_after(client: socket.socket, drip: bytes = b"") -> float:
 
 def nothing_left(gateway: Gateway) -> bool:
     """Whether every slot and every byte is free again."""
-    state = gateway.state
-    limiters = (state.bodies, state.classifications, state.explanations)
+    limiters = (gateway.endpoint.bodies, *gateway.endpoint.limiters.values())
     return all(limiter.used_slots == limiter.used_bytes == 0 for limiter in limiters)
 
 
@@ -108,7 +107,7 @@ def test_photographs_that_would_take_too_much_memory_are_refused(gateway, photog
     made = gateway(queue_bytes=int(1.2 * len(photograph)))  # one, and not the bytes of two
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(made.predict, image=photograph)
-        wait_for(lambda: made.state.classifications.used_slots == 1, 5)
+        wait_for(lambda: made.endpoint.limiters[POOL].used_slots == 1, 5)
         assert "too many classifications" in refused(made.predict(image=photograph), 503)
         with connected(made) as other:  # refused before its body arrives, as the limit on bytes would be exceeded
             other.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 30000000\r\n\r\n")
@@ -163,7 +162,7 @@ def test_headers_that_drip_are_cut_off(gateway, photograph: str, monkeypatch: py
 
 
 def test_a_body_that_drips_is_408(gateway, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(body, "BODY_SECONDS", 1.0)
+    monkeypatch.setattr(admission, "BODY_SECONDS", 1.0)
     made = gateway()
     head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n"
     with connected(made) as silent, connected(made) as dripping:
@@ -194,7 +193,7 @@ def test_a_reader_that_stalls_is_cut_off_and_keeps_no_slot(gateway, endless: str
         stalled.connect(("127.0.0.1", made.settings.port))
         head = f"POST /predict HTTP/1.1\r\nhost: x\r\naccept: {STREAM_TYPE}\r\nprefer: wait=1\r\n"
         stalled.sendall(f"{head}content-length: {len(request)}\r\n\r\n".encode() + request)
-        wait_for(lambda: made.state.explanations.used_slots == 1, 5)
+        wait_for(lambda: made.endpoint.limiters[EXPLAIN_POOL].used_slots == 1, 5)
         wait_for(lambda: nothing_left(made), 60)
         assert made.server.server_state.connections, "the slot is free while the answer waits to be read"
         wait_for(lambda: not made.server.server_state.connections, 5)
@@ -207,7 +206,7 @@ def test_a_reader_that_stalls_is_cut_off_and_keeps_no_slot(gateway, endless: str
 def test_a_client_that_leaves_frees_its_slot(gateway, endless: str, busy: psutil.Process, explain: bool):
     made = gateway(predict_queue=1, explain_queue=1)
     body = {"image": endless, "explain": explain, "precision": "Importante"}
-    limiter = made.state.explanations if explain else made.state.classifications
+    limiter = made.endpoint.limiters[EXPLAIN_POOL if explain else POOL]
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(requests.post, f"{made.url}/predict", json=body, timeout=3)
         wait_for(lambda: limiter.used_slots == 1, 2.5)
