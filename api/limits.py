@@ -48,10 +48,11 @@ MAX_EXIF = 2**16
 """Bytes of EXIF that are looked at, as many as a JPEG segment holds. The orientation is among the first."""
 
 
-NOT_AN_IMAGE = (
-    "not an image that can be read: send a JPEG, PNG, WebP, BMP, TIFF or GIF file "
-    "(convert HEIC and RAW photographs to JPEG first)"
-)
+NOT_AN_IMAGE = "not an image that can be read: send a JPEG, HEIC, PNG, WebP, BMP, TIFF or GIF file (export RAW photographs as JPEG)"
+RAW = "a camera's RAW file, whose first picture is a thumbnail: export it as JPEG"
+RAW_SIGNATURES = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"HEAPCCDR")
+"""Of the kinds that are no TIFF files."""
+
 DAMAGED = "the image is damaged or cut short, or of a rare kind: save it again, as JPEG or PNG, and resend it"
 _CODES = {NOT_AN_IMAGE: ErrorCode.NOT_AN_IMAGE, DAMAGED: ErrorCode.DAMAGED_IMAGE}
 
