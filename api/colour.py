@@ -120,10 +120,9 @@ def from_chromaticities(image: Image.Image, gamma: float | None, chromaticities:
 
 def _to_xyz(chromaticities: tuple[float, ...]) -> np.ndarray:
     """The matrix (3, 3) from linear RGB to XYZ, its white adapted to that of sRGB by Bradford's method."""
-    xyz = np.array(
-        [[x / y, 1.0, (1 - x - y) / y] for x, y in zip(chromaticities[::2], chromaticities[1::2], strict=True)]
-    )
-    white, primaries = xyz[0], xyz[1:].T
+    points = zip(chromaticities[::2], chromaticities[1::2], strict=True)
+    white, *primaries = (np.array([x / y, 1.0, (1 - x - y) / y]) for x, y in points)
+    columns = np.stack(primaries, axis=1)
     matrix = columns * np.linalg.solve(columns, white)
     x, y = SRGB_CHROMATICITIES[:2]
     cones, wanted = _BRADFORD @ white, _BRADFORD @ [x / y, 1.0, (1 - x - y) / y]

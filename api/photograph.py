@@ -24,6 +24,7 @@ from api.errors import ErrorCode
 from api.jpeg import strip_metadata
 from api.limits import (
     DAMAGED,
+    KINDS,
     MAX_EXIF,
     MAX_PIXELS,
     MAX_WEBP_PIXELS,
@@ -117,10 +118,7 @@ def open_photograph(data: bytes) -> Image.Image:
         ImageError: not an image, of another format, over a limit, truncated or corrupt.
     """
     if not data:
-        raise ImageError(
-            "the image is empty: send the bytes of a JPEG, HEIC, PNG, WebP, BMP, TIFF or GIF file",
-            ErrorCode.EMPTY_IMAGE,
-        )
+        raise ImageError(f"the image is empty: send the bytes of a {KINDS} file", ErrorCode.EMPTY_IMAGE)
     kind = _format(data)
     try:
         if kind == "JPEG":
@@ -178,7 +176,8 @@ def _open_heif(data: bytes) -> Image.Image:
     from pillow_heif import open_heif  # libheif, which few photographs need
 
     heif = open_heif(data, convert_hdr_to_8bit=True)
-    check_size(*heif.size, MAX_WHOLE_PIXELS)
+    width, height = heif.size
+    check_size(width, height, MAX_WHOLE_PIXELS)
     return heif.to_pillow()
 
 
