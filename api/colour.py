@@ -1,12 +1,14 @@
 """Colours as files declare them, converted to 8-bit sRGB as browsers do.
 
 An ICC profile counts in every format; in a PNG, so do cICP, sRGB, gAMA and cHRM, in the order of precedence of the PNG
-specification (third edition, 2025, section 4.3). EXIF's colour space is ignored, as browsers ignore it.
+specification (third edition, 2025, section 4.3), and in a HEIC file the primaries of its nclx. EXIF's colour space is
+ignored, as browsers ignore it.
 """
 
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFilter
@@ -14,18 +16,23 @@ from PIL import Image, ImageCms, ImageFilter
 from api.limits import MAX_PROFILE
 
 BACKGROUND_SAMPLE = 128
-"""Pixels of the longer side at which the colour behind transparent parts is chosen."""
+"""Pixels, at most, of each side of the copy in which the colour behind transparent parts is chosen."""
 
-SRGB_GAMMA = 1 / 2.2
 SRGB_CHROMATICITIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 """x and y of white, red, green and blue, in the order of a PNG's cHRM."""
 
-_CICP_PRIMARIES = {
+_PRIMARIES = {
     1: SRGB_CHROMATICITIES,
     9: (0.3127, 0.329, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046),  # BT.2020
     12: (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),  # Display P3
 }
+"""Chromaticities by ITU-T H.273's number of the primaries."""
+_LIKE_SRGB = (1, 6, 13, 14, 15)
+"""H.273's transfer functions that browsers show as sRGB's: not those of HDR."""
+
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+_D50 = np.array([0.9642, 1.0, 0.8249])
+"""XYZ of the white of ICC profiles."""
 
 
 def on_background(image: Image.Image) -> Image.Image:
@@ -80,50 +87,61 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         return image
 
 
-def declared_by_png(image: Image.Image, data: bytes) -> tuple[float | None, tuple[float, ...]]:
-    """Gamma (None: sRGB's own curve) and chromaticities that a PNG without an ICC profile declares."""
-    cicp = data.find(b"cICP", 8, data.find(b"IDAT"))
-    if cicp > 0 and (primaries := _CICP_PRIMARIES.get(data[cicp + 4])) and data[cicp + 5] in (1, 6, 13, 14, 15):
-        return None, primaries
-    if "srgb" in image.info:
-        return None, SRGB_CHROMATICITIES
-    gamma = image.info.get("gamma")
-    chromaticities = tuple(image.info.get("chromaticity", SRGB_CHROMATICITIES))
-    if gamma is None or not 0.1 <= gamma <= 10 or abs(gamma / SRGB_GAMMA - 1) < 0.05:
+def declared_profile(image: Image.Image, data: bytes) -> bytes | None:
+    """The colours that a HEIC or PNG file declares by other means than an ICC profile, as such a profile.
+
+    None if they are sRGB, unknown or not declared, or if the ICC profile has precedence.
+    """
+    primaries = transfer = 0
+    if nclx := image.info.get("nclx_profile"):
+        primaries, transfer = nclx["color_primaries"], nclx["transfer_characteristics"]
+    elif image.format == "PNG" and (start := data.find(b"cICP", 0, data.find(b"IDAT"))) >= 0:
+        primaries, transfer = data[start + 4 : start + 6]
+    if primaries in _PRIMARIES and transfer in _LIKE_SRGB:
+        return matrix_profile(_PRIMARIES[primaries])
+    if image.format != "PNG" or "srgb" in image.info or "icc_profile" in image.info:
+        return None
+    gamma = image.info.get("gamma", 0)
+    if not 0.1 <= gamma <= 10 or 0.43 < gamma < 0.48:  # 1 / 2.2, which means sRGB
         gamma = None
-    return gamma, chromaticities
+    return matrix_profile(tuple(image.info.get("chromaticity", SRGB_CHROMATICITIES)), gamma)
 
 
-def from_chromaticities(image: Image.Image, gamma: float | None, chromaticities: tuple[float, ...]) -> Image.Image:
-    """An RGB picture of this gamma and these primaries in sRGB; as it is where they make no difference or no sense."""
+def matrix_profile(chromaticities: tuple[float, ...], gamma: float | None = None) -> bytes | None:
+    """An ICC profile of these chromaticities.
+
+    Args:
+        chromaticities: x and y of white, red, green and blue.
+        gamma: the exponent by which light was encoded, such as 1 / 2.2; sRGB's own curve if None.
+
+    Returns:
+        None if the result would be sRGB, or if there are no such colours.
+    """
     same = np.allclose(chromaticities, SRGB_CHROMATICITIES, atol=2e-3)
     if gamma is None and same:
-        return image
-    levels = np.arange(256) / 255
-    table = (
-        levels ** (1 / gamma)
-        if gamma
-        else np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-    )
-    linear = table.astype(np.float32)[np.asarray(image)]
-    if not same:
-        try:
-            linear = linear @ (np.linalg.inv(_to_xyz(SRGB_CHROMATICITIES)) @ _to_xyz(chromaticities)).T.astype(
-                np.float32
-            )
-        except (np.linalg.LinAlgError, ZeroDivisionError):
-            return image
-        linear = linear.clip(0, 1)
-    encoded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return Image.fromarray((encoded * 255 + 0.5).astype(np.uint8))
+        return None
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    try:
+        columns = _to_d50(chromaticities).T
+        colours = {b"rXYZ": columns[0], b"gXYZ": columns[1], b"bXYZ": columns[2]}
+        (tags,) = struct.unpack_from(">I", profile, 128)
+        for i in range(tags):
+            name, offset, _ = struct.unpack_from(">4sII", profile, 132 + 12 * i)
+            if name in colours and not same:
+                struct.pack_into(">3i", profile, offset + 8, *(round(value * 65536) for value in colours[name]))
+            elif name in (b"rTRC", b"gTRC", b"bTRC") and gamma is not None:
+                # Parameters g, a, b, c, d of ICC's function 3: (a x + b)^g from d on.
+                struct.pack_into(">5i", profile, offset + 12, round(65536 / gamma), 65536, 0, 0, 0)
+    except (ValueError, ArithmeticError, struct.error, np.linalg.LinAlgError):
+        return None
+    return bytes(profile)
 
 
-def _to_xyz(chromaticities: tuple[float, ...]) -> np.ndarray:
-    """The matrix (3, 3) from linear RGB to XYZ, its white adapted to that of sRGB by Bradford's method."""
+def _to_d50(chromaticities: tuple[float, ...]) -> np.ndarray:
+    """The matrix (3, 3) from linear RGB to XYZ, its white adapted to D50 by Bradford's method."""
     points = zip(chromaticities[::2], chromaticities[1::2], strict=True)
     white, *primaries = (np.array([x / y, 1.0, (1 - x - y) / y]) for x, y in points)
     columns = np.stack(primaries, axis=1)
     matrix = columns * np.linalg.solve(columns, white)
-    x, y = SRGB_CHROMATICITIES[:2]
-    cones, wanted = _BRADFORD @ white, _BRADFORD @ [x / y, 1.0, (1 - x - y) / y]
-    return np.linalg.inv(_BRADFORD) @ np.diag(wanted / cones) @ _BRADFORD @ matrix
+    adapted = np.diag((_BRADFORD @ _D50) / (_BRADFORD @ white))
+    return np.linalg.inv(_BRADFORD) @ adapted @ _BRADFORD @ matrix

@@ -1,4 +1,4 @@
-"""Limits that :mod:`api.photograph` enforces before it decodes a photograph.
+"""Limits on photographs, and the errors for those over them; :mod:`api.photograph` enforces them before it decodes.
 
 Together they keep decoding under a second of one core and under 400 MB of memory, whatever the file contains. They
 limit what headers say, not time, and are checked before any pixel is decoded: the same file gets the same answer on
@@ -8,6 +8,16 @@ every machine, and an ordinary photograph costs nothing more.
 from __future__ import annotations
 
 from api.errors import ErrorCode
+
+MAX_REQUEST = 32 * 2**20
+"""Bytes of a request to the service."""
+
+MAX_SENT_BYTES = MAX_REQUEST * 3 // 4 - 2**16
+"""Bytes of a photograph that fits into a request, in base64; clients make a larger one smaller
+(:func:`api.photograph.to_send`)."""
+
+MAX_FILE_BYTES = 100 * 2**20
+"""Bytes of a file that clients and the batch read: no picture within the limits below is larger."""
 
 MIN_SIDE = 32
 """Limit on width and on height: a diagnosis of fewer pixels means nothing."""
@@ -54,8 +64,8 @@ MAX_EXIF = 2**16
 KINDS = "JPEG, HEIC, PNG, WebP, BMP, TIFF or GIF"
 NOT_AN_IMAGE = f"not an image that can be read: send a {KINDS} file (export RAW photographs as JPEG)"
 RAW = "a camera's RAW file, whose first picture is a thumbnail: export it as JPEG"
-RAW_SIGNATURES = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"HEAPCCDR")
-"""Of the kinds that are no TIFF files."""
+RAW_SIGNATURES = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM")
+"""First bytes of RAW files that are no TIFF files; another is Canon's CR3."""
 
 DAMAGED = "the image is damaged or cut short, or of a rare kind: save it again, as JPEG or PNG, and resend it"
 _CODES = {NOT_AN_IMAGE: ErrorCode.NOT_AN_IMAGE, DAMAGED: ErrorCode.DAMAGED_IMAGE}

@@ -18,8 +18,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
+from pillow_heif import open_heif
 
-from api.colour import declared_by_png, from_chromaticities, from_deep_grey, on_background, to_srgb
+from api.colour import declared_profile, from_deep_grey, on_background, to_srgb
 from api.errors import ErrorCode
 from api.jpeg import strip_metadata
 from api.limits import (
@@ -27,6 +28,7 @@ from api.limits import (
     KINDS,
     MAX_EXIF,
     MAX_PIXELS,
+    MAX_SENT_BYTES,
     MAX_WEBP_PIXELS,
     MAX_WHOLE_BYTES,
     MAX_WHOLE_PIXELS,
@@ -38,7 +40,7 @@ from api.limits import (
 )
 from api.structure import check_gif, check_png, check_tiff, check_webp
 
-__all__ = ["EXTENSIONS", "FORMATS", "MIN_SHORT_SIDE", "ImageError", "Square", "open_photograph"]
+__all__ = ["EXTENSIONS", "FORMATS", "MIN_SHORT_SIDE", "ImageError", "Square", "open_photograph", "to_send"]
 
 MIN_SHORT_SIDE = 896
 """A photograph is never shrunk below this shorter side, in pixels: four times the network's input; or below half of it
@@ -107,12 +109,16 @@ class Square:
         return self.left, self.top, self.left + self.side, self.top + self.side
 
 
-def open_photograph(data: bytes) -> Image.Image:
+def open_photograph(data: bytes, heic_pixels: int = MAX_WHOLE_PIXELS) -> Image.Image:
     """Decode the first frame of ``data`` into an upright 8-bit sRGB photograph.
 
     Transparent parts get the colour of what is next to them. :mod:`api.colour` says which colour spaces are understood.
     A large photograph is shrunk by an integer factor to a shorter side of at least :data:`MIN_SHORT_SIDE`. This saves
     time and memory, and makes no difference to the network. :mod:`api.limits` bounds what any file costs.
+
+    Args:
+        data: the content of the file.
+        heic_pixels: the limit on width times height of a HEIC file.
 
     Raises:
         ImageError: not an image, of another format, over a limit, truncated or corrupt.
@@ -125,8 +131,11 @@ def open_photograph(data: bytes) -> Image.Image:
             data = strip_metadata(data)
         elif kind in _CHECKS:
             _CHECKS[kind](data)
-        image = _open(kind, data)
-        _check_cost(image, data)
+        if kind == "HEIF":
+            image = _open_heif(data, heic_pixels)
+        else:
+            image = _open(kind, data)
+            _check_cost(image, data)
         floor = _shortest(image.size)
         image.draft(None, (floor, floor))  # a JPEG is shrunk while it is decoded, by 2, 4 or 8
         image.load()
@@ -152,33 +161,36 @@ def _format(data: bytes) -> str:
     Raises:
         ImageError: it is none of :data:`FORMATS`.
     """
-    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
-        return "HEIF"
+    if data[4:8] == b"ftyp":
+        brands = data[8 : min(int.from_bytes(data[:4]), 256)]
+        if b"avif" in brands or b"avis" in brands:
+            raise ImageError(f"an AVIF file is not read: send a {KINDS} file", ErrorCode.NOT_AN_IMAGE)
+        if brands.startswith(HEIF_BRANDS):
+            return "HEIF"
+    if data.startswith(RAW_SIGNATURES) or data[4:12] == b"ftypcrx ":
+        raise ImageError(RAW)
     for kind, signatures in _SIGNATURES.items():
         if data.startswith(signatures):
             return kind
-    if data.startswith(RAW_SIGNATURES) or data[4:12] == b"ftypcrx ":
-        raise ImageError(RAW)
     raise ImageError(NOT_AN_IMAGE)
 
 
 def _open(kind: str, data: bytes) -> Image.Image:
     """The picture with its header read, and nothing decoded."""
-    if kind == "HEIF":
-        return _open_heif(data)
     try:
         return _READERS[kind](io.BytesIO(data))
     except SyntaxError:  # what Pillow raises for the header of another format
         raise ImageError(NOT_AN_IMAGE) from None
 
 
-def _open_heif(data: bytes) -> Image.Image:
-    from pillow_heif import open_heif  # libheif, which few photographs need
-
+def _open_heif(data: bytes, most_pixels: int) -> Image.Image:
+    """The picture, upright and decoded, by libheif."""
     heif = open_heif(data, convert_hdr_to_8bit=True)
-    width, height = heif.size
-    check_size(width, height, MAX_WHOLE_PIXELS)
-    return heif.to_pillow()
+    check_size(*heif.size, most_pixels)
+    image = heif.to_pillow()
+    for key in ("exif", "xmp"):  # libheif has turned the picture
+        image.info.pop(key, None)
+    return image
 
 
 def _check_cost(image: Image.Image, data: bytes) -> None:
@@ -220,10 +232,9 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image, data: bytes) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    is_png = image.format == "PNG"
+    declared = declared_profile(image, data)
+    profile = None if declared else image.info.get("icc_profile")
     deep = _bits(image, data) > 8
-    declared = declared_by_png(image, data) if is_png and not profile else None
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image, profile = from_deep_grey(_shrink(image if image.mode in ("I", "F") else image.convert("I"))), None
     elif image.mode in ("PA", "RGBa") or "transparency" in image.info:
@@ -235,14 +246,14 @@ def _to_rgb(image: Image.Image, data: bytes) -> Image.Image:
     image = _shrink(image)
     if image.mode in ("RGBA", "LA"):
         image = on_background(image.convert("RGBA"))
-    if deep and image.mode == "RGB" and np.asarray(image).max() < 16:
+    if deep and image.mode == "RGB" and np.asarray(image).max() < 64:  # 14 bits or fewer, of which Pillow drops 8
         raise ImageError(
             "the image's colours have 16 bits, of which the upper ones are empty, so that it would appear black: "
             "scale them to the full range, or save it with 8 bits"
         )
     image = to_srgb(image, profile)
     image = image if image.mode == "RGB" else image.convert("RGB")
-    return from_chromaticities(image, *declared) if declared else image
+    return to_srgb(image, declared)
 
 
 def _shortest(size: tuple[int, int]) -> int:
@@ -254,3 +265,28 @@ def _shrink(image: Image.Image) -> Image.Image:
     """Shrink a large image of any format, as ``draft`` does a JPEG."""
     factor = min(image.size) // _shortest(image.size)
     return image.reduce(factor) if factor > 1 else image
+
+
+def to_send(content: bytes) -> bytes:
+    """A file as the service takes it: unchanged unless it is too large for a request, or HEIC with too many pixels.
+
+    Otherwise the photograph as :func:`open_photograph` returns it, as a JPEG file.
+
+    Raises:
+        ImageError: it is too large, and cannot be read.
+    """
+    if len(content) <= MAX_SENT_BYTES and not _is_large_heic(content):
+        return content
+    file = io.BytesIO()
+    open_photograph(content, heic_pixels=MAX_PIXELS).save(file, "JPEG", quality=95, subsampling=0)
+    return file.getvalue()
+
+
+def _is_large_heic(content: bytes) -> bool:
+    try:
+        if _format(content) != "HEIF":
+            return False
+        width, height = open_heif(content).size
+    except Exception:  # whatever libheif raises for a damaged file, which the service refuses
+        return False
+    return MAX_WHOLE_PIXELS < width * height <= MAX_PIXELS
