@@ -22,6 +22,7 @@ import requests
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from api.answer import Prediction
+from api.errors import ErrorCode, code_of
 from api.headers import ERROR_HEADER, STREAM_TYPE
 from api.request import DEFAULT_PRECISION
 
@@ -60,19 +61,21 @@ class RequestRefused(ServiceError):
     Attributes:
         status: the HTTP status.
         retry_after: seconds after which the service asks to be tried again; None if it does not say.
-        code: an :class:`api.errors.ErrorCode`, or one of a later version; empty if the service sends none.
+        code: what went wrong, for programs.
     """
 
-    def __init__(self, message: str, status: int, retry_after: float | None = None, code: str = "") -> None:
+    def __init__(
+        self, message: str, status: int, retry_after: float | None = None, code: ErrorCode | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
-        self.code = code
+        self.code = code or code_of(status)
 
     @property
     def is_busy(self) -> bool:
-        """Whether the service is overloaded, so that the same request may succeed later."""
-        return self.status in (429, 503)
+        """Whether the service is overloaded or restarting, so that the same request may succeed soon."""
+        return self.code in (ErrorCode.BUSY, ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE)
 
 
 def service_url() -> str:
@@ -211,8 +214,7 @@ class Client:
             ) from None
         if not outcome.success:
             reason = outcome.error or f"HTTP {response.status_code}, no reason given"
-            code = outcome.code or response.headers.get(ERROR_HEADER, "")
-            raise RequestRefused(reason, response.status_code, _retry_after(response), code)
+            raise RequestRefused(reason, response.status_code, _retry_after(response), _error_code(outcome, response))
         try:
             return _predictions.decode(line)
         except msgspec.DecodeError as error:
@@ -246,6 +248,14 @@ class _Outcome(msgspec.Struct):
     success: bool
     error: str | None = None
     code: str = ""
+
+
+def _error_code(outcome: _Outcome, response: requests.Response) -> ErrorCode:
+    """The code in a stream's last line, or else in the header."""
+    try:
+        return ErrorCode(outcome.code or response.headers.get(ERROR_HEADER, ""))
+    except ValueError:  # an older service sends none, and a later one may have others
+        return code_of(500 if response.ok else response.status_code)
 
 
 class _Progress(msgspec.Struct, forbid_unknown_fields=True):

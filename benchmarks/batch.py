@@ -1,4 +1,4 @@
-"""Many photographs: ``deploy/batch.py`` beside the engine alone, and two machines beside one.
+"""Many photographs: ``scale/main_batch.py`` next to the engine alone, and two machines next to one.
 
     python benchmarks/batch.py ../shared/ham10000/HAM10000_images_test [--images 1000]
 
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from api.photograph import EXTENSIONS
-from cluster.nodes import cluster
+from benchmarks.ray_serve import ray_cluster
 from handler.model.images import read_square
 from handler.predictor import Predictor
 
@@ -30,7 +30,7 @@ SHARD = 50
 
 
 def main() -> None:
-    p = argparse.ArgumentParser(description="Throughput of deploy/batch.py beside that of the engine.")
+    p = argparse.ArgumentParser(description="Throughput of scale/main_batch.py, and of the engine alone.")
     p.add_argument("folder", type=Path, help="photographs")
     p.add_argument("--images", type=int, default=1000, help="photographs to classify (default: %(default)s)")
     arguments = p.parse_args()
@@ -41,21 +41,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mlbio-b-") as folder:
         listing = Path(folder, "photographs.txt")
         listing.write_text("".join(f"{f.resolve()}\n" for f in files))
-        rates = {"engine alone": engine, f"batch.py, {cores} cores": batch_rate(listing, Path(folder, "local"), {})}
+        rates = {"engine alone": engine, f"main_batch.py, {cores} cores": batch_rate(listing, Path(folder, "local"))}
         for nodes in (1, 2):
-            with cluster(nodes, cpus=1) as made:
-                rates[f"batch.py, {nodes} node{'s' * (nodes > 1)} of 1 core"] = batch_rate(
-                    listing, Path(folder, f"nodes{nodes}"), made.environment, "--address", made.address, "--cores", "1"
+            with ray_cluster(nodes, cpus=1) as cluster:
+                rates[f"main_batch.py, {nodes} node{'s' * (nodes > 1)} of 1 core"] = batch_rate(
+                    listing, Path(folder, f"nodes{nodes}"), "--address", cluster.address, "--cores", "1"
                 )
     print(f"{len(files)} photographs, {cores} cores")
     names = list(rates)
     for name, rate, reference in zip(names, rates.values(), (None, names[0], None, names[2]), strict=True):
         ratio = f"   {rate / rates[reference]:.2f} x {reference}" if reference else ""
-        print(f"{name:28}{rate:8.1f} images/s{ratio}")
+        print(f"{name:33}{rate:8.1f} images/s{ratio}")
 
 
 def engine_rate(files: list[Path]) -> float:
-    """Images a second of the network by itself, on all cores, in the batches of :mod:`bulk.worker`."""
+    """Images a second of the network by itself, on all cores, in the batches of :mod:`scale.batch`."""
     predictor = Predictor.from_checkpoint(ROOT / "model_store/model_mlbio.pth")
     squares = np.stack([read_square(f.read_bytes()) for f in files])[:BATCH]
     predictor.classifier.assess(squares)
@@ -66,10 +66,19 @@ def engine_rate(files: list[Path]) -> float:
     return count / (time.monotonic() - started)
 
 
-def batch_rate(listing: Path, output: Path, environment: dict[str, str], *options: str) -> float:
+def batch_rate(listing: Path, output: Path, *options: str) -> float:
     """Images a second of a run, from the first file that it writes to the last."""
-    command = [sys.executable, ROOT / "deploy/batch.py", listing, "--output", output, "--shard", str(SHARD), *options]
-    subprocess.run([str(c) for c in command], check=True, capture_output=True, env=os.environ | environment)
+    command = [
+        sys.executable,
+        ROOT / "scale/main_batch.py",
+        listing,
+        "--output",
+        output,
+        "--shard",
+        str(SHARD),
+        *options,
+    ]
+    subprocess.run([str(c) for c in command], check=True, capture_output=True)
     written = sorted(p.stat().st_mtime for p in output.glob("part-*.parquet"))
     return SHARD * (len(written) - 1) / (written[-1] - written[0])
 

@@ -1,4 +1,4 @@
-"""Requests per second and latency of classifications on Ray Serve with one node and two, beside plain TorchServe.
+"""Requests per second and latency of classifications on Ray Serve with one node and two, next to TorchServe.
 
 .venv/bin/python benchmarks/ray_serve.py                  a drawn example of 600 x 450 pixels
 
@@ -11,17 +11,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+
+import ray
+from ray import serve
+from ray.cluster_utils import Cluster
 
 from benchmarks.serving import Target, as_json, drawn_photograph, ours, wrk
-from cluster.nodes import cluster
+from scale.serving import application
 from supervisor.processes import free_port
 
-ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = (1, 8, 32)
 WARM_UP_SECONDS = 3
 
@@ -51,21 +52,28 @@ def main() -> None:
 
 @contextlib.contextmanager
 def on_ray(photo: bytes, nodes: int) -> Iterator[Target]:
-    """The gateway in front of Ray Serve, with a replica of each pool on every node."""
+    """The application on Ray Serve, with a replica of each pool on every node."""
     port = free_port()
-    with cluster(nodes) as made:
-        command = [sys.executable, "deploy/ray_serve.py", "--address", made.address, "--port", str(port)]
-        command += ["--min-replicas", str(nodes), "--max-replicas", str(nodes)]
-        environment = os.environ | made.environment | {"MLBIO_LOG_FILE": os.devnull}
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        try:
-            if not any("a prediction works" in line for line in process.stdout):
-                raise SystemExit("ray_serve.py: the service did not start")
-            yield Target(f"http://127.0.0.1:{port}/predict", as_json(photo))
-        finally:
-            process.terminate()
-            process.wait()
+    with ray_cluster(nodes) as cluster:
+        ray.init(cluster.address, log_to_driver=False)
+        serve.start(http_options={"host": "127.0.0.1", "port": port}, proxy_location="HeadOnly")
+        serve.run(application({"min_replicas": nodes, "max_replicas": nodes}))
+        yield Target(f"http://127.0.0.1:{port}/predict", as_json(photo))
+        serve.shutdown()
+
+
+@contextlib.contextmanager
+def ray_cluster(nodes: int, cpus: int = 2) -> Iterator[Cluster]:
+    """So many Ray nodes on this machine, with so many of Ray's logical CPUs each."""
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus})
+    try:
+        for _ in range(nodes - 1):
+            cluster.add_node(num_cpus=cpus)
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ from PIL import Image
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from api.arguments import UsageError, ensure_writable
 from api.photograph import ImageError, open_photograph
-from evaluate.arguments import UsageError, add_also_option, ensure_writable
+from evaluate.arguments import add_also_option
 from evaluate.dataset import DataError, Example, find_examples
 from evaluate.sources import HELD_OUT_SOURCES, SAME_LESIONS, find_sources
 from handler.model.network import Network, Normalise

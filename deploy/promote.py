@@ -21,7 +21,7 @@ from pathlib import Path
 
 from api.archive import ARCHIVE, verify
 from api.archive import ArchiveError as ChecksumError
-from evaluate.gate import objections
+from evaluate.comparison import objections
 from gateway.settings import Settings
 from handler.engines.graphs import GraphsError, packed_version
 from supervisor.keeper import say

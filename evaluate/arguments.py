@@ -1,24 +1,19 @@
-"""Arguments of a command line, checked before anything is computed."""
+"""Options that several commands of ``evaluate`` and ``train`` have."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
+from api.arguments import not_negative, positive
 
-class UsageError(ValueError):
-    """The command line asks for something that cannot be done. The message says what to change."""
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
-    return _whole(text, 1)
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "model_store/score_card"
 
 
-def not_negative(text: str) -> int:
-    """A whole number of at least 0, for argparse."""
-    return _whole(text, 0)
+def add_model_option(parser: argparse.ArgumentParser, description: str) -> None:
+    """``--modelname``: a checkpoint."""
+    parser.add_argument("--modelname", type=Path, default=ROOT / "model_store/model_mlbio.pth", help=description)
 
 
 def add_bootstrap_options(parser: argparse.ArgumentParser) -> None:
@@ -36,41 +31,3 @@ def add_also_option(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder of photographs from other sources, with a metadata.csv; may be repeated",
     )
-
-
-def ensure_writable(path: Path, option: str) -> Path:
-    """``path`` of a file, after creating its folder and trying to put a file there.
-
-    Raises:
-        UsageError: it cannot be written; the message names ``option``.
-    """
-    if os.path.isdir(path):  # unlike Path.is_dir, it accepts any text
-        raise UsageError(f"{option} {path} cannot be written (it is a folder)")
-    _try(path, path, option)
-    return path
-
-
-def ensure_writable_folder(path: Path, option: str) -> Path:
-    """``path`` of a folder, after creating it and trying to put a file there.
-
-    Raises:
-        UsageError: it cannot be written; the message names ``option``.
-    """
-    _try(path / "trial", path, option)
-    return path
-
-
-def _try(file: Path, path: Path, option: str) -> None:
-    trial = file.with_name(file.name + ".partial")
-    try:
-        trial.parent.mkdir(parents=True, exist_ok=True)
-        trial.touch()
-        trial.unlink()
-    except OSError as error:
-        raise UsageError(f"{option} {path} cannot be written ({error.strerror})") from None
-
-
-def _whole(text: str, minimum: int) -> int:
-    if not text.isdecimal() or int(text) < minimum:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {minimum}")
-    return int(text)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
 from evaluate import metrics
-from evaluate.kept import read_json, write_json
-from evaluate.roc import macro_auroc
 from handler.explain.lime.surrogate import log_odds
 
 DECIMALS = 4
 
 
-class ArithmeticFigures(Struct, frozen=True):
-    """Figures of one arithmetic.
+class ArithmeticMetrics(Struct, frozen=True):
+    """Metrics of one arithmetic.
 
     Attributes:
-        name: float32, bfloat16 (answers where the CPU has it) or int8 (LIME's perturbations).
+        name: float32, bfloat16 (predictions where the CPU has it) or int8 (LIME's perturbations).
         macro_auroc: None if all images have the same class.
         agreement: share of the images with the same most probable class as in float32.
         largest_difference: of any probability from float32.
@@ -36,23 +34,20 @@ class ArithmeticFigures(Struct, frozen=True):
     log_odds_rmse: float
 
 
-def compare(name: str, probabilities: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> ArithmeticFigures:
-    """Figures of ``probabilities`` (N, classes) beside those in float32, ``reference``, for ``labels`` (N,)."""
+def compare(name: str, probabilities: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> ArithmeticMetrics:
+    """``probabilities`` (N, classes) compared with those in float32, ``reference``, for ``labels`` (N,)."""
     differences = probabilities.astype(np.float64) - reference
-    figures = {
+    values: dict[str, Any] = {
         "accuracy": metrics.accuracy(probabilities, labels),
         "balanced_accuracy": metrics.balanced_accuracy(probabilities, labels),
+        "macro_auroc": metrics.macro_auroc(probabilities, labels),
         "expected_calibration_error": metrics.expected_calibration_error(probabilities, labels),
         "agreement": agreement(probabilities, reference),
         "largest_difference": np.abs(differences).max(),
         "log_odds_rmse": log_odds_rmse(probabilities, reference),
     }
-    auroc = float(macro_auroc(probabilities, labels))
-    return ArithmeticFigures(
-        name=name,
-        macro_auroc=None if np.isnan(auroc) else round(auroc, DECIMALS),
-        **{key: round(float(value), DECIMALS) for key, value in figures.items()},
-    )
+    values = {key: None if np.isnan(value) else round(float(value), DECIMALS) for key, value in values.items()}
+    return ArithmeticMetrics(name, **values)
 
 
 def agreement(probabilities: np.ndarray, reference: np.ndarray) -> float:
@@ -63,17 +58,3 @@ def agreement(probabilities: np.ndarray, reference: np.ndarray) -> float:
 def log_odds_rmse(probabilities: np.ndarray, reference: np.ndarray) -> float:
     """Root mean square difference of the log-odds, clipped as for explanations."""
     return float(np.sqrt(np.mean((log_odds(probabilities) - log_odds(reference)) ** 2)))
-
-
-def write(figures: list[ArithmeticFigures], path: Path) -> None:
-    """Keep the figures beside the kept answers, which are in float32 only."""
-    write_json(figures, path)
-
-
-def read(path: Path) -> list[ArithmeticFigures]:
-    """What :func:`write` wrote; nothing if there is no such file.
-
-    Raises:
-        DataError: the file holds something else.
-    """
-    return read_json(path, list[ArithmeticFigures], "figures of arithmetics") or []

@@ -7,10 +7,13 @@ often each image counts, so that all resamples form one matrix.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 LEVEL = 0.95
 """Coverage of the intervals."""
@@ -19,12 +22,29 @@ CHUNK_CELLS = 200_000
 """Resamples times images that are computed at once, so that they fit the processor's cache."""
 
 
-class Estimate(NamedTuple):
-    """A figure and the ends of its interval, arrays of the same shape; NaN where no resample defines the figure."""
+class Estimate(Struct, frozen=True):
+    """A value and the ends of its interval; None where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Estimates(NamedTuple):
+    """Values and the ends of their intervals, arrays of the same shape; NaN where a value is not defined."""
 
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+    def at(self, index: int | tuple[int, ...]) -> Estimate:
+        """The one at ``index``."""
+        return Estimate(*(rounded(values[index]) for values in self))
+
+
+def rounded(value: float) -> float | None:
+    """Six decimals: more than any set of images can resolve, fewer than two processors may differ in. None for NaN."""
+    return None if math.isnan(value) else round(float(value), 6)
 
 
 def clusters_of(names: Sequence[str]) -> np.ndarray:
@@ -40,7 +60,10 @@ def draw_weights(clusters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class Bootstrap:
-    """Resamples of a set of images, drawn once for all figures.
+    """Resamples of a set of images, drawn once for all metrics.
+
+    A metric maps weights (R, N) to an array (R, ...). A resample in which it is not defined (NaN) is left out of the
+    interval.
 
     Args:
         clusters: (N,), see :func:`clusters_of`.
@@ -52,25 +75,21 @@ class Bootstrap:
         rng = np.random.default_rng(seed)
         self._weights = np.stack([draw_weights(clusters, rng) for _ in range(resamples)])
 
-    def estimate(self, figure: Callable[[np.ndarray], np.ndarray]) -> Estimate:
-        """A figure and its interval.
+    def estimate(self, metric: Callable[[np.ndarray], Any]) -> Estimate:
+        """A metric (R,) and its interval."""
+        return self.estimates(metric).at(())
 
-        ``figure`` maps weights (R, N) to an array (R, ...). A resample in which it is not defined (NaN) is left out of
-        the interval.
-        """
+    def estimates(self, metric: Callable[[np.ndarray], Any]) -> Estimates:
+        """A metric (R, ...) of several values, and their intervals."""
         resamples, images = self._weights.shape
-        value = figure(np.ones((1, images)))[0]
+        value = metric(np.ones((1, images)))[0]
         step = max(1, CHUNK_CELLS // images)
-        parts = [figure(self._weights[start : start + step]) for start in range(0, resamples, step)]
-        return Estimate(value, *_percentiles(np.concatenate(parts)))
+        parts = [metric(self._weights[start : start + step]) for start in range(0, resamples, step)]
+        return Estimates(value, *_percentiles(np.concatenate(parts)))
 
 
 def _percentiles(values: np.ndarray) -> np.ndarray:
-    """Lower and upper ends, (2, ...), of the figures (R, ...) of all resamples."""
-    ends = np.full((2, *values.shape[1:]), np.nan)
-    for index in np.ndindex(values.shape[1:]):
-        known = values[(slice(None), *index)]
-        known = known[~np.isnan(known)]
-        if len(known):
-            ends[(slice(None), *index)] = np.percentile(known, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return ends
+    """Lower and upper ends, (2, ...), of the values (R, ...) of all resamples."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        return np.nanpercentile(values, [50 * (1 - LEVEL), 50 * (1 + LEVEL)], axis=0)

@@ -1,4 +1,4 @@
-"""Two models' answers to the same images, side by side, with intervals of the paired differences."""
+"""Two models compared: by their predictions for the same images, and by their score cards."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from msgspec import Struct
 
 from api.classes import MELANOMA, class_indices
 from evaluate import metrics
-from evaluate.bootstrap import Bootstrap, clusters_of
+from evaluate.bootstrap import Bootstrap, Estimate, clusters_of
 from evaluate.dataset import DataError, Example
-from evaluate.figures import Figure, figure_of
 from evaluate.predictions import Predictions
-from evaluate.score_card import METRICS
+from evaluate.score_card import ScoreCard
+
+HIGHER_IS_BETTER = ("accuracy", "balanced_accuracy", "macro_auroc")
+LOWER_IS_BETTER = ("expected_calibration_error",)
 
 
 class Difference(Struct, frozen=True):
-    """A figure of both models.
+    """A metric of both models.
 
     Attributes:
-        name: of the figure.
+        name: of the metric.
         change: from the first to the second, with the interval of the paired difference.
     """
 
     name: str
-    first: Figure
-    second: Figure
-    change: Figure
+    first: Estimate
+    second: Estimate
+    change: Estimate
 
 
-class Answers(Struct, frozen=True):
+class Pair(Struct, frozen=True):
     """Both models' probabilities (N, classes) of the same images."""
 
     examples: list[Example]
@@ -45,48 +47,80 @@ def melanomas_found(probabilities: np.ndarray, labels: np.ndarray, weights: np.n
     return metrics.recalls(probabilities, labels, weights)[..., melanoma]
 
 
-FIGURES: dict[str, Callable] = {
-    name: METRICS[name]
-    for name in ("accuracy", "balanced_accuracy", "macro_auroc", "log_loss", "expected_calibration_error")
-} | {"melanomas_found": melanomas_found}
+COMPARED: dict[str, Callable] = {
+    "accuracy": metrics.accuracy,
+    "balanced_accuracy": metrics.balanced_accuracy,
+    "macro_auroc": metrics.macro_auroc,
+    "log_loss": metrics.log_loss,
+    "expected_calibration_error": metrics.expected_calibration_error,
+    "melanomas_found": melanomas_found,
+}
 
 
-def paired(first: Sequence[Predictions], second: Sequence[Predictions]) -> Answers:
-    """The answers of two models, file by file: each file of ``second`` answers the images of the same of ``first``.
+def pair_predictions(first: Sequence[Predictions], second: Sequence[Predictions]) -> Pair:
+    """The predictions of two models, file by file: each file of ``second`` has the images of the same of ``first``.
 
     Images may come in any order, and again in another file, as of other shifts.
 
     Raises:
-        DataError: there are not as many files, or a file answers other images or has other labels.
+        DataError: there are not as many files, or a file has other images or other labels.
     """
     if len(first) != len(second):
-        raise DataError(f"{len(first)} files of answers and {len(second)} to compare with: give as many of each")
+        raise DataError(f"{len(first)} files of predictions and {len(second)} to compare with: give as many of each")
     examples: list[Example] = []
     columns: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for number, (one, other) in enumerate(zip(first, second, strict=True), 1):
         row = {(example.path.name, example.label): i for i, example in enumerate(other.examples)}
         keys = [(example.path.name, example.label) for example in one.examples]
         if len(row) != len(other.examples) or len(set(keys)) != len(keys):
-            raise DataError(f"files number {number}: one of them answers an image twice")
+            raise DataError(f"files number {number}: one of them has an image twice")
         if set(row) != set(keys):
-            raise DataError(f"files number {number} answer different images, or label them differently")
+            raise DataError(f"files number {number} have different images, or label them differently")
         examples += one.examples
         columns[0].append(one.probabilities)
         columns[1].append(other.probabilities[[row[key] for key in keys]])
-    return Answers(examples, *(np.concatenate(column) for column in columns))
+    return Pair(examples, *(np.concatenate(column) for column in columns))
 
 
-def compare(answers: Answers, resamples: int, seed: int) -> list[Difference]:
-    """Each of :data:`FIGURES` of both models. Whole lesions are resampled, the same ones for both."""
-    labels = np.array([example.label for example in answers.examples])
-    bootstrap = Bootstrap(clusters_of([example.lesion for example in answers.examples]), resamples, seed)
+def compare(pair: Pair, resamples: int, seed: int) -> list[Difference]:
+    """Each of :data:`COMPARED` of both models. Whole lesions are resampled, the same ones for both."""
+    labels = np.array([example.label for example in pair.examples])
+    bootstrap = Bootstrap(clusters_of([example.lesion for example in pair.examples]), resamples, seed)
 
     def change(metric: Callable, weights: np.ndarray) -> np.ndarray:
-        return metric(answers.second, labels, weights) - metric(answers.first, labels, weights)
+        return metric(pair.second, labels, weights) - metric(pair.first, labels, weights)
 
-    def difference(name: str, metric: Callable) -> Difference:
-        functions = partial(metric, answers.first, labels), partial(metric, answers.second, labels)
-        estimates = [bootstrap.estimate(function) for function in (*functions, partial(change, metric))]
-        return Difference(name, *(figure_of(estimate) for estimate in estimates))
+    return [
+        Difference(
+            name,
+            first=bootstrap.estimate(partial(metric, pair.first, labels)),
+            second=bootstrap.estimate(partial(metric, pair.second, labels)),
+            change=bootstrap.estimate(partial(change, metric)),
+        )
+        for name, metric in COMPARED.items()
+    ]
 
-    return [difference(name, metric) for name, metric in FIGURES.items()]
+
+def objections(new: ScoreCard, served: ScoreCard) -> list[str]:
+    """Why a new model may not replace the served one, a line for each metric that is worse than the served interval.
+
+    Two models of which neither is better differ by chance, and so may replace each other.
+    """
+    if (new.images, new.lesions) != (served.images, served.lesions):
+        return [
+            f"its score card is of {new.images} images ({new.lesions} lesions) and that of the served model of "
+            f"{served.images} ({served.lesions}): make both of the same images"
+        ]
+    found = []
+    for name in HIGHER_IS_BETTER + LOWER_IS_BETTER:
+        ours: Estimate = getattr(new.metrics, name)
+        theirs: Estimate = getattr(served.metrics, name)
+        limit, relation = (theirs.low, "below") if name in HIGHER_IS_BETTER else (theirs.high, "above")
+        if ours.value is None or theirs.value is None or limit is None:
+            continue
+        if ours.value < limit if name in HIGHER_IS_BETTER else ours.value > limit:
+            found.append(
+                f"{name.replace('_', ' ')} {ours.value:.3f} is {relation} {limit:.3f}, the end of the interval of the "
+                f"served model's {theirs.value:.3f}"
+            )
+    return found

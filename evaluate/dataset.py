@@ -1,10 +1,12 @@
-"""Labelled sets of photographs: HAM10000's folder layout, or a folder and a CSV file."""
+"""Labelled sets of photographs: HAM10000's folder layout, or a folder and a CSV file; splits of them by lesion."""
 
 from __future__ import annotations
 
+import argparse
 import csv
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,14 +76,11 @@ def find_examples(root: str | Path, split: str) -> list[Example]:
     for path in files.values():
         if path.stem not in rows:
             raise DataError(f"{path} has no row in {root / METADATA} (image_id {path.stem})")
-        dx, lesion, *patient = rows[path.stem]
-        if dx not in CLASSES:
-            raise DataError(f"{root / METADATA}: image {path.stem} has dx {dx!r}; known are {', '.join(CLASSES)}")
+        row, image = rows[path.stem], f"{root / METADATA}: image {path.stem}"
+        label, lesion = label_of(row["dx"], image), row["lesion_id"]
         if not lesion:
-            raise DataError(
-                f"{root / METADATA}: image {path.stem} has no lesion_id, so the split cannot keep it to one side"
-            )
-        examples.append(Example(path, list(CLASSES).index(dx), lesion, *patient))
+            raise DataError(f"{image} has no lesion_id, so the split cannot keep it to one side")
+        examples.append(Example(path, label, lesion, *patient_fields(row)))
     return examples
 
 
@@ -113,19 +112,17 @@ def find_labelled(folder: str | Path, labels: str | Path) -> list[Example]:
         raise DataError(f"{folder} is not a folder: give the one that holds the images")
     examples: dict[Path, Example] = {}
     for row in read_rows(labels, ("file", "dx")):
-        name, dx = Path(text_of(row, "file")), text_of(row, "dx")
+        name = Path(text_of(row, "file"))
         if name.is_absolute() or ".." in name.parts or name == Path():
             raise DataError(
                 f"{labels}: {str(name)!r} is not a file inside {folder}: give its path relative to the folder"
             )
-        if dx not in CLASSES:
-            raise DataError(f"{labels}: {name} has dx {dx!r}; known are {', '.join(CLASSES)}")
+        label = label_of(text_of(row, "dx"), f"{labels}: {name}")
         if not os.path.isfile(folder / name):  # unlike Path.is_file, it accepts any text
             raise DataError(f"{folder / name} is missing: {labels} names it")
         if name in examples:
             raise DataError(f"{labels} has two rows for {name}: keep one")
-        label, lesion = list(CLASSES).index(dx), text_of(row, "lesion_id")
-        examples[name] = Example(folder / name, label, lesion, *patient_fields(row))
+        examples[name] = Example(folder / name, label, text_of(row, "lesion_id"), *patient_fields(row))
     if not examples:
         raise DataError(f"{labels} has no row: it holds one for each image")
     return list(examples.values())
@@ -138,11 +135,8 @@ def split_by_lesion(examples: list[Example], fraction: float, seed: int) -> tupl
         DataError: a class has too few lesions for both sides.
     """
     lesions: dict[int, list[str]] = {}
-    label_of: dict[str, int] = {}
-    for example in examples:
-        label_of.setdefault(example.lesion, example.label)
-    for lesion in sorted(label_of):
-        lesions.setdefault(label_of[lesion], []).append(lesion)
+    for lesion, label in _labels_of_lesions(examples).items():
+        lesions.setdefault(label, []).append(lesion)
     rng = np.random.default_rng(seed)
     held_out: set[str] = set()
     for label in sorted(lesions):
@@ -154,9 +148,55 @@ def split_by_lesion(examples: list[Example], fraction: float, seed: int) -> tupl
             )
         count = min(max(1, round(fraction * len(names))), len(names) - 1)
         held_out.update(names[i] for i in rng.permutation(len(names))[:count])
-    train = [e for e in examples if e.lesion not in held_out]
-    validation = [e for e in examples if e.lesion in held_out]
-    return train, validation
+    return _divide(examples, held_out)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of ``count`` folds, ``number`` from 1."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    @classmethod
+    def parse(cls, text: str) -> Fold:
+        """The fold that ``text`` names, such as 2/5; for argparse."""
+        match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text)
+        if match and 1 <= int(match[1]) <= int(match[2]) and int(match[2]) > 1:
+            return cls(int(match[1]), int(match[2]))
+        raise argparse.ArgumentTypeError(f"{text} is not a fold: give K/N, such as 2/5, with K from 1 to N")
+
+
+def split_fold(examples: list[Example], fold: Fold, seed: int) -> tuple[list[Example], list[Example]]:
+    """``(train, held_out)``: each lesion is held out by one fold, and each class's lesions are spread evenly.
+
+    Raises:
+        DataError: a class has fewer lesions than there are folds.
+    """
+    label_by_lesion = _labels_of_lesions(examples)
+    lesions, labels = list(label_by_lesion), np.array(list(label_by_lesion.values()))
+    counts = np.bincount(labels, minlength=len(CLASSES))
+    for label in np.flatnonzero((counts > 0) & (counts < fold.count)):
+        raise DataError(
+            f"class {list(CLASSES)[label]} has {counts[label]} lesions in the training images, fewer than the "
+            f"{fold.count} folds: give fewer folds"
+        )
+    from sklearn.model_selection import StratifiedKFold  # its import takes seconds
+
+    folds = StratifiedKFold(fold.count, shuffle=True, random_state=seed).split(lesions, labels)
+    return _divide(examples, {lesions[i] for i in list(folds)[fold.number - 1][1]})
+
+
+def _labels_of_lesions(examples: Sequence[Example]) -> dict[str, int]:
+    """The label of each lesion, sorted by lesion; of its first example if they differ."""
+    return dict(sorted({e.lesion: e.label for e in reversed(examples)}.items()))
+
+
+def _divide(examples: list[Example], held_out: set[str]) -> tuple[list[Example], list[Example]]:
+    return [e for e in examples if e.lesion not in held_out], [e for e in examples if e.lesion in held_out]
 
 
 def class_counts(examples: list[Example]) -> dict[str, int]:
@@ -206,13 +246,24 @@ def short_sides(examples: list[Example], workers: int) -> np.ndarray:
         return np.array(list(pool.map(side, examples)), int)
 
 
-def _read_metadata(path: Path) -> dict[str | None, tuple]:
-    rows: dict[str | None, tuple] = {}
+def _read_metadata(path: Path) -> dict[str | None, dict[str, str | None]]:
+    rows: dict[str | None, dict[str, str | None]] = {}
     for row in read_rows(path, ("image_id", "dx", "lesion_id")):
-        fields = (row["dx"], row["lesion_id"], *patient_fields(row))
-        if rows.setdefault(row["image_id"], fields)[:2] != fields[:2]:
+        first = rows.setdefault(row["image_id"], row)
+        if (first["dx"], first["lesion_id"]) != (row["dx"], row["lesion_id"]):
             raise DataError(f"{path} has two rows for image_id {row['image_id']} that do not agree: keep one")
     return rows
+
+
+def label_of(dx: str | None, image: str) -> int:
+    """The index of a class; ``image`` says in the error which one it is about.
+
+    Raises:
+        DataError: it is none of the classes.
+    """
+    if dx not in CLASSES:
+        raise DataError(f"{image} has dx {dx!r}; known are {', '.join(CLASSES)}")
+    return list(CLASSES).index(dx)
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str | None]]:

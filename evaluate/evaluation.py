@@ -1,63 +1,47 @@
-"""A model's answers to labelled images, new or kept from an earlier run, and their score card."""
+"""A model's predictions for labelled images, new or stored by an earlier run, and their score card."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from evaluate import arithmetic, other_diseases, report, robustness, trade_off
-from evaluate.arguments import UsageError, ensure_writable_folder
-from evaluate.arithmetic import ArithmeticFigures
-from evaluate.dataset import FOLDERS, DataError, Example, Photograph, find_examples, find_labelled, load_squares
-from evaluate.held_out import held_out, split_sources_again
-from evaluate.kept import ANSWERS, ARITHMETIC, CARD, ELSEWHERE, OTHER_DISEASES, ROBUSTNESS, TEXT, TRADE_OFF
-from evaluate.other_diseases import OtherAnswers
-from evaluate.predictions import Predictions, in_known_order, model_of
-from evaluate.score_card import ScoreCard, as_json, score_card
-from evaluate.sources import HELD_OUT_SOURCES, OtherDisease, Sources, Split, find_sources
+from api.arguments import UsageError, ensure_writable_folder
+from evaluate import arithmetic, files, report
+from evaluate.arithmetic import ArithmeticMetrics
+from evaluate.dataset import FOLDERS, Example, Photograph, find_examples, find_labelled, load_squares
+from evaluate.files import read_json, read_measured, write_json
+from evaluate.held_out import split_elsewhere
+from evaluate.predictions import OtherDiseasePredictions, Predictions, in_class_order, model_of
+from evaluate.score_card import Robustness, score_card
+from evaluate.sources import OtherDisease, find_sources
+from evaluate.trade_off import TradeOff
 from handler.engines.classifier import Classifier, has_bfloat16
 from handler.engines.convert import convert
 from handler.model.checkpoint import Checkpoint
 
 BATCH = 32
 
-Assess = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
-"""Squares in, probabilities and novelty scores out, if it knows any."""
 
-
-@dataclass(frozen=True)
-class Answered:
-    """All that is known of a model's answers to a set of images.
-
-    Attributes:
-        others: to photographs of diseases that the model does not know.
-        folder: what other commands measured is in it.
-        output: folder to write the card to.
-    """
-
-    predictions: Predictions
-    arithmetics: list[ArithmeticFigures]
-    others: OtherAnswers | None
-    folder: Path
-    output: Path
-
-
-def kept_answers(answers: Path, output: Path) -> Iterator[Answered]:
-    """The answers in a file, and what lies next to it."""
-    predictions, folder = Predictions.read(answers), answers.parent
+def evaluate_stored(arguments: argparse.Namespace, output: Path) -> Iterator[str]:
+    """Write the card of the predictions in a file, with what is next to it; yields its Markdown."""
+    predictions, folder = Predictions.read(arguments.probabilities), arguments.probabilities.parent
     ensure_writable_folder(output, "--output")
-    others = other_diseases.read(folder / OTHER_DISEASES, predictions.model[1])
-    yield Answered(predictions, arithmetic.read(folder / ARITHMETIC), others, folder, output)
+    arithmetics = read_json(folder / files.ARITHMETIC, list[ArithmeticMetrics]) or []
+    others = None
+    if (folder / files.OTHER_DISEASES).exists():
+        others = OtherDiseasePredictions.read(folder / files.OTHER_DISEASES)
+        others = others if others.model == predictions.model else None
+    yield write_card(predictions, arithmetics, others, folder, output, arguments)
 
 
-def new_answers(arguments: argparse.Namespace, output: Path) -> Iterator[Answered]:
-    """The model's answers to all images, and then to those of other sources.
+def evaluate_images(arguments: argparse.Namespace, output: Path) -> Iterator[str]:
+    """Write the card of the model's predictions for all images, and then that of other sources; yields their Markdown.
 
     This takes minutes, so everything that can be refused is tried first.
     """
@@ -69,29 +53,16 @@ def new_answers(arguments: argparse.Namespace, output: Path) -> Iterator[Answere
     sources = find_sources(arguments.also)
     test = split_elsewhere(sources, arguments.root, checkpoint).test if arguments.also else []
     network = Network(arguments.modelname, checkpoint)
-    elsewhere = output / ELSEWHERE
-    for place in [output, elsewhere] if test else [output]:
-        ensure_writable_folder(place, "--output")
-    names = [example.path.relative_to(folder) for example in examples]
-    yield Answered(*network.predictions(examples, names), None, output, output)
+    elsewhere = output / files.ELSEWHERE
+    for path in [output, elsewhere] if test else [output]:
+        ensure_writable_folder(path, "--output")
+    predictions, arithmetics = network.predict(examples, [example.path.relative_to(folder) for example in examples])
+    yield write_card(predictions, arithmetics, None, output, output, arguments)
     if test:
         # Their names alone: no two folders have an image of the same name.
-        predictions, arithmetics = network.predictions(test, [Path(example.path.name) for example in test])
-        others = network.other_answers(sources.others) if sources.others else None
-        yield Answered(predictions, arithmetics, others, elsewhere, elsewhere)
-
-
-def split_elsewhere(sources: Sources, root: Path, checkpoint: Checkpoint) -> Split:
-    """The parts of ``sources`` for a model that was trained on the images under ``root``.
-
-    Raises:
-        DataError: nothing is held out, or the model was trained on other images.
-    """
-    validation = held_out(find_examples(root, "train"), checkpoint)
-    split = split_sources_again(sources.examples, validation, checkpoint)
-    if not split.validation or not split.test:
-        raise DataError(f"--also has too few photographs of {', '.join(HELD_OUT_SOURCES)} to hold some out")
-    return split
+        predictions, arithmetics = network.predict(test, [Path(example.path.name) for example in test])
+        others = network.predict_others(sources.others) if sources.others else None
+        yield write_card(predictions, arithmetics, others, elsewhere, elsewhere, arguments)
 
 
 class Network:
@@ -104,86 +75,85 @@ class Network:
 
     def __init__(self, path: Path, checkpoint: Checkpoint) -> None:
         graphs = convert(checkpoint)
-        exact = Classifier(graphs, arithmetic="float32", classes=checkpoint.classes)
-        self._classes = exact.classes
-        self._exact: Assess = exact.assess
-        self._faster: dict[str, Assess] = {}
+        self._exact = Classifier(graphs, arithmetic="float32", classes=checkpoint.classes)
+        self._faster = {}
         if has_bfloat16():
-            self._faster["bfloat16"] = Classifier(graphs, arithmetic="bfloat16", classes=checkpoint.classes).assess
+            bfloat16 = Classifier(graphs, arithmetic="bfloat16", classes=checkpoint.classes)
+            self._faster["bfloat16"] = bfloat16.probabilities
         if graphs.samples:
-            self._faster["int8"] = lambda pixels: (exact.sample_probabilities(pixels), None)
+            self._faster["int8"] = self._exact.sample_probabilities
         self._facts = model_of(path), checkpoint.malignant_threshold, checkpoint.plausible_threshold
 
-    def predictions(
+    def predict(
         self, examples: Sequence[Example], names: Sequence[Path]
-    ) -> tuple[Predictions, list[ArithmeticFigures]]:
-        """The answers in float32 to ``examples``, which get ``names``, compared with those in faster arithmetic."""
+    ) -> tuple[Predictions, list[ArithmeticMetrics]]:
+        """The predictions in float32 for ``examples``, named ``names``, and how those in faster arithmetic compare."""
         squares = _squares(examples)
-        probabilities, novelty = classify(self._exact, self._classes, squares, "float32")
+        probabilities, novelty = self._assess(squares)
         named = [replace(example, path=name) for example, name in zip(examples, names, strict=True)]
         predictions = Predictions(named, probabilities, novelty, *self._facts)
-        answers = {"float32": probabilities} | {
-            name: classify(assess, self._classes, squares, name)[0] for name, assess in self._faster.items()
-        }
+        compared = {"float32": probabilities}
+        for name, probabilities_of in self._faster.items():
+            parts = [probabilities_of(batch) for batch in _batches(squares, name)]
+            compared[name] = in_class_order(np.concatenate(parts), self._exact.classes)
         return predictions, [
-            arithmetic.compare(name, faster, probabilities, predictions.labels) for name, faster in answers.items()
+            arithmetic.compare(name, faster, probabilities, predictions.labels) for name, faster in compared.items()
         ]
 
-    def other_answers(self, others: Sequence[OtherDisease]) -> OtherAnswers:
-        """The answers in float32 to photographs of other diseases."""
-        probabilities, novelty = classify(self._exact, self._classes, _squares(others), "float32")
+    def predict_others(self, others: Sequence[OtherDisease]) -> OtherDiseasePredictions:
+        """The predictions in float32 for photographs of other diseases."""
+        probabilities, novelty = self._assess(_squares(others))
         named = [replace(other, path=Path(other.path.name)) for other in others]
-        return OtherAnswers(named, probabilities, novelty, *self._facts)
+        return OtherDiseasePredictions(named, probabilities, novelty, *self._facts)
+
+    def _assess(self, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Probabilities, float32 (N, classes) in the order of ``CLASSES``, and novelty (N,), None if not known."""
+        parts = [self._exact.assess(batch) for batch in _batches(squares, "float32")]
+        probabilities, novelty = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return in_class_order(probabilities, self._exact.classes), None if np.isnan(novelty).any() else novelty
 
 
 def _squares(images: Sequence[Photograph]) -> np.ndarray:
     return load_squares(images, os.cpu_count() or 1, "decoding images")
 
 
-def classify(
-    assess: Assess, classes: list[str], squares: np.ndarray, description: str
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Answers to ``uint8`` squares (N, 224, 224, 3) by an engine of :class:`handler.engines.classifier.Classifier`.
-
-    Returns probabilities, float32 (N, classes) in the order of ``CLASSES``, 0 for a class that the model lacks, and
-    novelty, float32 (N,), None if it is not known.
-    """
-    starts = tqdm(range(0, len(squares), BATCH), desc=f"classifying in {description}", leave=False, disable=None)
-    answers, scores = zip(*(assess(squares[s : s + BATCH]) for s in starts), strict=True)
-    probabilities = in_known_order(np.concatenate(answers), classes)
-    novelty = None if scores[0] is None else np.concatenate(scores)
-    return probabilities, None if novelty is None or np.isnan(novelty).any() else novelty
+def _batches(squares: np.ndarray, name: str) -> Iterator[np.ndarray]:
+    for start in tqdm(range(0, len(squares), BATCH), desc=f"classifying in {name}", leave=False, disable=None):
+        yield squares[start : start + BATCH]
 
 
-def card_of(answered: Answered, resamples: int, seed: int) -> ScoreCard:
-    """The card, with what other commands measured of the same model."""
-    sha256 = answered.predictions.model[1]
-    shifts = robustness.read(answered.folder / ROBUSTNESS, sha256)
-    curve = trade_off.read(answered.folder / TRADE_OFF, sha256)
-    return score_card(
-        answered.predictions, resamples, seed, answered.arithmetics, shifts, curve, others=answered.others
-    )
+def write_card(
+    predictions: Predictions,
+    arithmetics: list[ArithmeticMetrics],
+    others: OtherDiseasePredictions | None,
+    measured: Path,
+    output: Path,
+    arguments: argparse.Namespace,
+) -> str:
+    """Write the card, its picture and what it is made of into the folder ``output``; returns the Markdown.
 
-
-def write(answered: Answered, card: ScoreCard) -> str:
-    """Write the card, its pictures and the answers; returns the Markdown.
+    ``measured`` is the folder with what other commands measured of the same model.
 
     Raises:
+        DataError: a file in ``measured`` holds something else.
         UsageError: the folder cannot be written.
     """
-    text, output = report.markdown(card), answered.output
+    robustness = read_measured(measured / files.ROBUSTNESS, Robustness, predictions.model[1])
+    trade_off = read_measured(measured / files.TRADE_OFF, TradeOff, predictions.model[1])
+    card = score_card(predictions, arguments.resamples, arguments.seed, arithmetics, robustness, trade_off, others)
+    text = report.markdown(card)
     try:
-        answered.predictions.write(output / ANSWERS)
-        if answered.others:
-            answered.others.write(output / OTHER_DISEASES)
-        arithmetic.write(card.arithmetics, output / ARITHMETIC)
-        if card.robustness:
-            robustness.write(card.robustness, output / ROBUSTNESS)
-        if card.trade_off:
-            trade_off.write(card.trade_off, output / TRADE_OFF)
-        (output / CARD).write_text(as_json(card), encoding="utf-8")
-        (output / TEXT).write_text(text, encoding="utf-8")
-        report.draw(answered.predictions, card, output)
+        predictions.write(output / files.PREDICTIONS)
+        if others:
+            others.write(output / files.OTHER_DISEASES)
+        write_json(arithmetics, output / files.ARITHMETIC)
+        if robustness:
+            write_json(robustness, output / files.ROBUSTNESS)
+        if trade_off:
+            write_json(trade_off, output / files.TRADE_OFF)
+        write_json(card, output / files.CARD)
+        (output / files.TEXT).write_text(text, encoding="utf-8")
+        report.draw(card, output)
     except OSError as error:
         raise UsageError(f"--output {output} cannot be written ({error.strerror})") from None
     return text

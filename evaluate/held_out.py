@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
-from evaluate.dataset import DataError, Example, split_by_lesion
-from evaluate.folds import Fold, split_fold
-from evaluate.sources import HELD_OUT_SOURCES, Split, split_sources
+from evaluate.dataset import DataError, Example, Fold, find_examples, split_by_lesion, split_fold
+from evaluate.sources import HELD_OUT_SOURCES, Sources, Split, split_sources
 from handler.model.checkpoint import Checkpoint
 
 FRACTION = 0.1
@@ -61,4 +61,16 @@ def split_sources_again(others: Sequence[Example], held_out: Sequence[Example], 
                 f"the model learned from {learned[source]} photographs of {source}, and these would give it "
                 f"{counts[source]}: give the folders that it was trained on"
             )
+    return split
+
+
+def split_elsewhere(sources: Sources, root: Path, checkpoint: Checkpoint) -> Split:
+    """The parts of ``sources`` for a model that was trained on the images under ``root``.
+
+    Raises:
+        DataError: nothing is held out, or the model was trained on other images.
+    """
+    split = split_sources_again(sources.examples, held_out(find_examples(root, "train"), checkpoint), checkpoint)
+    if not split.validation or not split.test:
+        raise DataError(f"--also has too few photographs of {', '.join(HELD_OUT_SOURCES)} to hold some out")
     return split

@@ -1,10 +1,10 @@
-"""Compare two models, or two recipes, by their answers to the same images.
+"""Compare two models, or two recipes, by their predictions for the same images.
 
     python evaluate/main_compare.py --answers gentle/fold_*.csv --with strong/fold_*.csv
     python evaluate/main_compare.py --answers old/validation_*.csv --with new/validation_*.csv
 
 The files are those that main_train.py --fold, main_robustness.py --answers and main_evaluate.py write; the first of one
-side answers the images of the first of the other, and so on. A difference whose interval holds 0 may be chance.
+side has the images of the first of the other, and so on. A difference whose interval holds 0 may be chance.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
     # Not before the options are read: importing torch takes seconds.
-    from evaluate.comparison import compare, paired
+    from evaluate.comparison import compare, pair_predictions
     from evaluate.predictions import Predictions
     from evaluate.report import comparison_table
 
     try:
         first, second = ([Predictions.read(path) for path in side] for side in (arguments.answers, arguments.others))
-        answers = paired(first, second)
+        pair = pair_predictions(first, second)
     except (DataError, OSError) as error:
         print(f"main_compare.py: error: {error}", file=sys.stderr)
         return 2
-    print(comparison_table(compare(answers, arguments.resamples, arguments.seed), len(answers.examples)))
+    print(comparison_table(compare(pair, arguments.resamples, arguments.seed), len(pair.examples)))
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The documented options."""
-    p = argparse.ArgumentParser(description="Compare two models by their answers to the same images.")
+    p = argparse.ArgumentParser(description="Compare two models by their predictions for the same images.")
     p.add_argument("--answers", nargs="+", type=Path, required=True, metavar="CSV", help="of the first model")
     p.add_argument(
         "--with", nargs="+", type=Path, required=True, metavar="CSV", dest="others", help="of the second, in that order"

@@ -15,25 +15,22 @@ import argparse
 import sys
 from pathlib import Path
 
-from evaluate.arguments import UsageError, add_also_option, add_bootstrap_options
+from api.arguments import UsageError
+from evaluate.arguments import OUTPUT, add_also_option, add_bootstrap_options, add_model_option
 from evaluate.dataset import FOLDERS, METADATA, DataError
-from evaluate.kept import OUTPUT, ROOT
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
     # Not before the options are read: importing torch takes seconds.
-    from evaluate.evaluation import card_of, kept_answers, new_answers, write
+    from evaluate.evaluation import evaluate_images, evaluate_stored
     from handler.model.checkpoint import CheckpointError
 
     try:
         check(arguments)
-        output = arguments.output or default_output(arguments)
-        sets = (
-            kept_answers(arguments.probabilities, output) if arguments.probabilities else new_answers(arguments, output)
-        )
-        texts = [write(answered, card_of(answered, arguments.resamples, arguments.seed)) for answered in sets]
+        evaluate = evaluate_stored if arguments.probabilities else evaluate_images
+        texts = list(evaluate(arguments, arguments.output or default_output(arguments)))
     except (UsageError, DataError, CheckpointError, OSError) as error:
         print(f"main_evaluate.py: error: {error}", file=sys.stderr)
         return 2
@@ -44,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The documented options."""
     p = argparse.ArgumentParser(
-        description="Compute the score card of a trained model: Markdown, JSON, pictures and answers."
+        description="Compute the score card of a trained model: Markdown, JSON, a picture and the predictions."
     )
     p.add_argument("root", nargs="?", type=Path, help=f"folder with {METADATA} and {FOLDERS['test']}/")
     p.add_argument("--images", type=Path, metavar="DIR", help="instead of root: folder of another set")
@@ -55,16 +52,14 @@ def parser() -> argparse.ArgumentParser:
         help="its diagnoses: columns file, dx (and optionally lesion_id, age, sex, localization)",
     )
     p.add_argument(
-        "--probabilities", type=Path, metavar="CSV", help="instead of images: the answers that an earlier run has kept"
+        "--probabilities", type=Path, metavar="CSV", help="instead of images: the predictions that an earlier run wrote"
     )
-    p.add_argument(
-        "--modelname", type=Path, default=ROOT / "model_store/model_mlbio.pth", help="checkpoint to evaluate"
-    )
+    add_model_option(p, "checkpoint to evaluate")
     p.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
-        help="folder to write (default: model_store/score_card; with --images score_card_NAME beside it, NAME being "
+        help="folder to write (default: model_store/score_card; with --images score_card_NAME next to it, NAME being "
         "that folder's; with --probabilities the folder of that file)",
     )
     add_also_option(p)

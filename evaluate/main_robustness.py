@@ -4,7 +4,7 @@
     python evaluate/main_robustness.py ../shared/ham10000 --also ../shared/elsewhere
 
 Every photograph of the validation part of the training images and of the test images is changed in ten ways
-(``evaluate/shifts.py``) and classified. Recipes are to be chosen by the validation part alone. The table goes into
+(``evaluate/robustness.py``) and classified. Recipes are to be chosen by the validation part alone. The table goes into
 ``robustness.json`` next to the score card, whose command then shows it. It takes minutes. ``--also`` adds tables of the
 validation and test parts of other sources.
 """
@@ -15,11 +15,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from evaluate.arguments import UsageError, add_also_option, add_bootstrap_options
+from api.arguments import UsageError
+from evaluate.arguments import OUTPUT, add_also_option, add_bootstrap_options, add_model_option
 from evaluate.dataset import FOLDERS, METADATA, DataError
-from evaluate.kept import OUTPUT, ROBUSTNESS, ROOT
+from evaluate.files import ROBUSTNESS
 
-VALIDATION, TEST = "validation", "test"
+SETS = ("validation", "test")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     # Not before the options are read: importing torch takes seconds.
     from evaluate.report import robustness_table
-    from evaluate.shifted import measure
+    from evaluate.robustness import measure
     from handler.model.checkpoint import CheckpointError
 
     try:
@@ -43,16 +44,8 @@ def parser() -> argparse.ArgumentParser:
     """The documented options."""
     p = argparse.ArgumentParser(description="Measure a trained model's accuracy on photographs changed in ten ways.")
     p.add_argument("root", type=Path, help=f"folder with {METADATA}, {FOLDERS['train']}/ and {FOLDERS['test']}/")
-    p.add_argument(
-        "--modelname", type=Path, default=ROOT / "model_store/model_mlbio.pth", help="checkpoint to evaluate"
-    )
-    p.add_argument(
-        "--sets",
-        nargs="+",
-        choices=(VALIDATION, TEST),
-        default=[VALIDATION, TEST],
-        help="images to change (default: both)",
-    )
+    add_model_option(p, "checkpoint to evaluate")
+    p.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="images to change (default: both)")
     p.add_argument(
         "--output",
         type=Path,
@@ -60,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         default=OUTPUT,
         help=f"folder of {ROBUSTNESS} (default: model_store/score_card)",
     )
-    p.add_argument("--answers", type=Path, metavar="DIR", help="folder for the answers, for main_compare.py")
+    p.add_argument("--answers", type=Path, metavar="DIR", help="folder for the predictions, for main_compare.py")
     add_also_option(p)
     add_bootstrap_options(p)
     return p

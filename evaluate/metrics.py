@@ -1,11 +1,13 @@
-"""Figures of a classifier, from its probabilities and the true labels.
+"""Metrics of a classifier, from its probabilities and the true labels.
 
 Most functions take ``probabilities`` (N, C), ``labels`` (N,), and ``weights`` (..., N), how often each image counts.
-Their results have the leading axes of the weights, one figure for each resample of a bootstrap. Without weights, each
-image counts once. A figure that is not defined (of a class without images) is NaN.
+Their results have the leading axes of the weights, one value for each resample of a bootstrap. Without weights, each
+image counts once. A value that is not defined (of a class without images) is NaN.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +20,7 @@ BINS = 15
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
     """Share of images whose most probable class is the true one."""
-    return _mean(probabilities.argmax(1) == labels, weights)
+    return mean(probabilities.argmax(1) == labels, weights)
 
 
 def recalls(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -27,23 +29,23 @@ def recalls(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray |
     return ratio(_diagonal(matrix), matrix.sum(-1))
 
 
-def precisions(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Precision of each class, shape (..., C); NaN for a class that is never answered."""
+def ppvs(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Positive predictive value of each class, shape (..., C); NaN for a class that is never predicted."""
     matrix = confusion(probabilities, labels, weights)
     return ratio(_diagonal(matrix), matrix.sum(-2))
 
 
 def balanced_accuracy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
     """Mean sensitivity over the classes that have images."""
-    return _plain(mean_of_known(recalls(probabilities, labels, weights)))
+    return _plain(nanmean(recalls(probabilities, labels, weights)))
 
 
 def macro_f1(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
-    """F1, the harmonic mean of sensitivity and precision, averaged over the classes that have images."""
+    """Harmonic mean of sensitivity and positive predictive value, averaged over the classes that have images."""
     matrix = confusion(probabilities, labels, weights)
-    support, answered = matrix.sum(-1), matrix.sum(-2)
-    f1 = np.where(support > 0, ratio(2 * _diagonal(matrix), support + answered), np.nan)
-    return _plain(mean_of_known(f1))
+    support, predicted = matrix.sum(-1), matrix.sum(-2)
+    f1 = np.where(support > 0, ratio(2 * _diagonal(matrix), support + predicted), np.nan)
+    return _plain(nanmean(f1))
 
 
 def confusion(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -59,52 +61,122 @@ def expected_calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None, bins: int = BINS
 ) -> Scalars:
     """Mean gap between confidence and accuracy over equal-width bins (Naeini et al., AAAI 2015)."""
-    images, confidence, right = _in_bins(probabilities, labels, weights, bins)
-    return _plain(ratio(abs(confidence - right).sum(-1), images.sum(-1)))
+    images, confidence, correct = _in_bins(probabilities, labels, weights, bins)
+    return _plain(ratio(abs(confidence - correct).sum(-1), images.sum(-1)))
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, ...]:
     """Number of images, mean confidence and accuracy of each bin, shape (bins,) each."""
-    images, confidence, right = _in_bins(probabilities, labels, None, bins)
-    return images.astype(int), ratio(confidence, images), ratio(right, images)
+    images, confidence, correct = _in_bins(probabilities, labels, None, bins)
+    return images.astype(int), ratio(confidence, images), ratio(correct, images)
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
     """Squared error summed over the classes, 0 to 2, averaged over images (Brier, Monthly Weather Review, 1950)."""
     truth = np.eye(probabilities.shape[1])[labels]
-    return _mean(((probabilities.astype(float) - truth) ** 2).sum(1), weights)
+    return mean(((probabilities.astype(float) - truth) ** 2).sum(1), weights)
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
     """Mean negative log-likelihood of the true class, whose probability is clipped to at least 1e-12."""
     of_truth = probabilities[np.arange(len(labels)), labels].astype(float)
-    return _mean(-np.log(np.maximum(of_truth, 1e-12)), weights)
+    return mean(-np.log(np.maximum(of_truth, 1e-12)), weights)
 
 
-def rates(called: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> tuple[Scalars, Scalars]:
-    """``(sensitivity, specificity)`` of the decision ``called`` for the truth ``positive``, both boolean (N,)."""
+def rates(called: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Sensitivity and specificity, (..., 2), of the decision ``called`` for the truth ``positive``, boolean (N,)."""
     weights = np.ones(len(positive)) if weights is None else weights
-    return _mean(called, weights * positive), _mean(~called, weights * ~positive)
+    return np.stack([mean(called, weights * positive), mean(~called, weights * ~positive)], -1)
 
 
-def coverage(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
-    """Share of images whose set, a row of ``sets``, boolean (N, C), holds the true class."""
-    return _mean(_covered(sets, labels), weights)
+def mean(values: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
+    """Mean of ``values`` (N,), one of each image."""
+    weights = np.ones(len(values)) if weights is None else weights
+    return _plain(ratio(weights @ values.astype(float), weights.sum(-1)))
 
 
-def coverages(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """:func:`coverage` of the images of each class, shape (..., C)."""
-    return _means_by_class(_covered(sets, labels), labels, sets.shape[1], weights)
+def class_means(values: np.ndarray, labels: np.ndarray, classes: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """:func:`mean` over the images of each class, shape (..., classes)."""
+    member = np.eye(classes)[labels]
+    weights = np.ones(len(labels)) if weights is None else weights
+    return ratio(weights @ (member * values[:, None]), weights @ member)
 
 
-def set_size(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Scalars:
-    """Mean number of classes in an image's set."""
-    return _mean(sets.sum(1), weights)
+class Roc(NamedTuple):
+    """A point for every threshold T, at which the images with a score of at least T are called positive.
+
+    Attributes:
+        thresholds: (T,), descending; at the first, infinity, nothing is called positive.
+        sensitivity: (..., T), rising from 0 to 1; NaN without positive images.
+        specificity: (..., T), falling from 1 to 0; NaN without other images.
+    """
+
+    thresholds: np.ndarray
+    sensitivity: np.ndarray
+    specificity: np.ndarray
 
 
-def set_sizes(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """:func:`set_size` of the images of each class, shape (..., C)."""
-    return _means_by_class(sets.sum(1), labels, sets.shape[1], weights)
+def roc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> Roc:
+    """The curve of ``scores`` (N,) for the truth ``positive``, boolean (N,)."""
+    weights = np.ones(len(scores)) if weights is None else weights
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    last_of_equals = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+
+    def above(members: np.ndarray) -> np.ndarray:
+        counts = np.cumsum((weights * members)[..., order], axis=-1)[..., last_of_equals]
+        return np.concatenate([np.zeros((*counts.shape[:-1], 1)), counts], axis=-1)
+
+    true_positives, false_positives = above(positive), above(~positive)
+    return Roc(
+        np.append(np.inf, ranked[last_of_equals]),
+        ratio(true_positives, true_positives[..., -1:]),
+        1 - ratio(false_positives, false_positives[..., -1:]),
+    )
+
+
+def area(curve: Roc) -> np.ndarray:
+    """AUROC, shape (...): the probability that a positive image scores above another one, ties counting half.
+
+    This is the Mann-Whitney statistic (Hanley and McNeil, Radiology 143, 1982).
+    """
+    height = (curve.sensitivity[..., 1:] + curve.sensitivity[..., :-1]) / 2
+    return (height * -np.diff(curve.specificity, axis=-1)).sum(-1)
+
+
+def aurocs(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """AUROC of each class against the rest, (..., C)."""
+    classes = range(probabilities.shape[1])
+    return np.stack([area(roc(probabilities[:, c], labels == c, weights)) for c in classes], axis=-1)
+
+
+def macro_auroc(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Mean of :func:`aurocs` over the classes for which it is defined, shape (...)."""
+    return nanmean(aurocs(probabilities, labels, weights))
+
+
+class Point(NamedTuple):
+    """An operating point: a threshold, shape (...), and the sensitivity and specificity that it gives, (..., 2)."""
+
+    threshold: np.ndarray
+    rates: np.ndarray
+
+
+def at_specificity(curve: Roc, least: float) -> Point:
+    """The point of highest sensitivity with a specificity of at least ``least``."""
+    return _point(curve, (curve.specificity >= least - 1e-9).sum(-1) - 1)  # 1 - 0.1 is a little less than 0.9
+
+
+def at_sensitivity(curve: Roc, least: float) -> Point:
+    """The point of highest specificity with a sensitivity of at least ``least``."""
+    return _point(curve, (curve.sensitivity >= least - 1e-9).argmax(-1))
+
+
+def _point(curve: Roc, index: np.ndarray) -> Point:
+    index = np.maximum(index, 0)
+    at_index = np.stack([np.take_along_axis(y, index[..., None], -1)[..., 0] for y in curve[1:]], -1)
+    undefined = np.isnan(at_index).any(-1, keepdims=True)
+    return Point(curve.thresholds[index], np.where(undefined, np.nan, at_index))
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -112,7 +184,7 @@ def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=np.asarray(whole) > 0)
 
 
-def mean_of_known(values: np.ndarray) -> np.ndarray:
+def nanmean(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis, ignoring NaN; NaN where everything is NaN."""
     known = ~np.isnan(values)
     return ratio(np.where(known, values, 0).sum(-1), known.sum(-1))
@@ -121,28 +193,13 @@ def mean_of_known(values: np.ndarray) -> np.ndarray:
 def _in_bins(
     probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, bins: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sums over the images in each bin of confidence, (..., bins) each: images, confidence, right answers."""
+    """Sums over the images in each bin of confidence, (..., bins) each: images, confidence, correct predictions."""
     confidence = probabilities.max(1).astype(float)
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     member = np.eye(bins)[index]
     weights = np.ones(len(labels)) if weights is None else weights
-    right = probabilities.argmax(1) == labels
-    return weights @ member, weights @ (member * confidence[:, None]), weights @ (member * right[:, None])
-
-
-def _mean(values: np.ndarray, weights: np.ndarray | None) -> Scalars:
-    weights = np.ones(len(values)) if weights is None else weights
-    return _plain(ratio(weights @ values.astype(float), weights.sum(-1)))
-
-
-def _means_by_class(values: np.ndarray, labels: np.ndarray, classes: int, weights: np.ndarray | None) -> np.ndarray:
-    member = np.eye(classes)[labels]
-    weights = np.ones(len(labels)) if weights is None else weights
-    return ratio(weights @ (member * values[:, None]), weights @ member)
-
-
-def _covered(sets: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return sets[np.arange(len(labels)), labels]
+    correct = probabilities.argmax(1) == labels
+    return weights @ member, weights @ (member * confidence[:, None]), weights @ (member * correct[:, None])
 
 
 def _diagonal(matrix: np.ndarray) -> np.ndarray:
@@ -150,5 +207,5 @@ def _diagonal(matrix: np.ndarray) -> np.ndarray:
 
 
 def _plain(values: np.ndarray) -> Scalars:
-    """A Python number for a single figure: checkpoints store figures and hold no numpy."""
+    """A Python number for a single value: checkpoints store metrics and hold no numpy."""
     return float(values) if np.ndim(values) == 0 else values

@@ -1,99 +1,72 @@
-"""What a model answers to photographs of diseases that are none of its classes."""
+"""What a model predicts for photographs of diseases that are none of its classes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 from msgspec import Struct
 
 from api.classes import CLASSES
 from evaluate import metrics
-from evaluate.bootstrap import Bootstrap
-from evaluate.dataset import text_of
-from evaluate.figures import Figure, figure_of
-from evaluate.predictions import NOVELTY_LIMIT, Answers, malignant_scores
-from evaluate.sources import OtherDisease
+from evaluate.bootstrap import Bootstrap, Estimate
+from evaluate.predictions import NOVELTY_LIMIT, OtherDiseasePredictions, malignant_scores
 from handler.model.plausible import plausible
 
 
-class DiseaseFigures(Struct, frozen=True):
-    """Answers to the photographs of one disease.
+class DiseaseMetrics(Struct, frozen=True):
+    """Predictions for the photographs of one disease.
 
     Attributes:
         malignant_flag: share that is flagged as malignant; None if the model has no threshold for that.
         novelty_flag: share that is flagged as unlike the training images; None if their novelty is not known.
         set_size: mean number of diagnoses that cannot be excluded; None if the model has no threshold for that.
         diagnoses: share of each class as the most probable one.
-        sources: figures of each source, if there are several.
+        sources: metrics of each source, if there are several.
     """
 
     images: int
-    malignant_flag: Figure | None
-    novelty_flag: Figure | None
-    set_size: Figure | None
-    diagnoses: dict[str, Figure]
-    sources: dict[str, DiseaseFigures] = {}
+    malignant_flag: Estimate | None
+    novelty_flag: Estimate | None
+    set_size: Estimate | None
+    diagnoses: dict[str, Estimate]
+    sources: dict[str, DiseaseMetrics] = {}
 
 
-class OtherAnswers(Answers[OtherDisease]):
-    """Answers to photographs of other diseases."""
-
-    def _columns(self) -> dict[str, Iterable[object]]:
-        return {
-            "file": [e.path.as_posix() for e in self.examples],
-            "source": [e.source for e in self.examples],
-            "dx": [e.dx for e in self.examples],
-        }
-
-    @classmethod
-    def _example(cls, path: Path, row: dict[str, str | None]) -> OtherDisease:
-        return OtherDisease(Path(row["file"] or ""), text_of(row, "dx"), text_of(row, "source"))
-
-
-def read(path: Path, sha256: str) -> OtherAnswers | None:
-    """The kept answers of the model with this digest; None if there is no such file, or of another model.
-
-    Raises:
-        DataError: the file holds something else.
-    """
-    answers = OtherAnswers.read(path) if path.exists() else None
-    return answers if answers and answers.model[1] == sha256 else None
-
-
-def disease_figures(answers: OtherAnswers, resamples: int, seed: int) -> dict[str, DiseaseFigures]:
-    """Figures of each disease by its ``dx``, that with the most images first.
+def disease_metrics(predictions: OtherDiseasePredictions, resamples: int, seed: int) -> dict[str, DiseaseMetrics]:
+    """Metrics of each disease by its ``dx``, that with the most images first.
 
     The images of each disease are resampled alone: how common it is elsewhere does not matter.
     """
-    dx = np.array([e.dx for e in answers.examples])
-    source = np.array([e.source for e in answers.examples])
-    answered, novelty = answers.probabilities.argmax(1), answers.novelty
-    malignant, least = answers.malignant_threshold, answers.plausible_threshold
-    flagged = None if malignant is None else malignant_scores(answers.probabilities) >= malignant
+    dx = np.array([e.dx for e in predictions.examples])
+    source = np.array([e.source for e in predictions.examples])
+    predicted, novelty = predictions.probabilities.argmax(1), predictions.novelty
+    malignant, least = predictions.malignant_threshold, predictions.plausible_threshold
+    flagged = None if malignant is None else malignant_scores(predictions.probabilities) >= malignant
     novel = None if novelty is None else novelty > NOVELTY_LIMIT
-    sizes = None if least is None else plausible(answers.probabilities, least).sum(1)
+    sizes = None if least is None else plausible(predictions.probabilities, least).sum(1)
 
-    def figures(member: np.ndarray) -> DiseaseFigures:
+    def metrics_of(member: np.ndarray) -> DiseaseMetrics:
         bootstrap = Bootstrap(np.arange(member.sum()), resamples, seed)
 
-        def mean(values: np.ndarray) -> Figure:
-            of_member = values[member]
-            return figure_of(bootstrap.estimate(lambda w: metrics.ratio(w @ of_member, w.sum(-1))))
+        def mean(values: np.ndarray | None) -> Estimate | None:
+            return None if values is None else bootstrap.estimate(partial(metrics.mean, values[member]))
 
         sources = _by_frequency(source[member])
-        return DiseaseFigures(
+        return DiseaseMetrics(
             images=int(member.sum()),
-            malignant_flag=None if flagged is None else mean(flagged),
-            novelty_flag=None if novel is None else mean(novel),
-            set_size=None if sizes is None else mean(sizes),
-            diagnoses={name: mean(answered == i) for i, name in enumerate(CLASSES)},
-            sources={name: figures(member & (source == name)) for name in sources} if len(sources) > 1 else {},
+            malignant_flag=mean(flagged),
+            novelty_flag=mean(novel),
+            set_size=mean(sizes),
+            diagnoses={
+                name: bootstrap.estimate(partial(metrics.mean, predicted[member] == i))
+                for i, name in enumerate(CLASSES)
+            },
+            sources={name: metrics_of(member & (source == name)) for name in sources} if len(sources) > 1 else {},
         )
 
-    return {name: figures(dx == name) for name in _by_frequency(dx)}
+    return {name: metrics_of(dx == name) for name in _by_frequency(dx)}
 
 
 def _by_frequency(names: np.ndarray) -> list[str]:

@@ -1,4 +1,4 @@
-"""A model's answers to a labelled set of images, stored as a CSV file: all that a score card is computed from."""
+"""A model's predictions for a set of images, stored as a CSV file: all that a score card is computed from."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from typing import Generic, Self, TypeVar
 import numpy as np
 
 from api.classes import CLASSES, MALIGNANT, class_indices
-from evaluate.dataset import DataError, Example, Photograph, patient_fields, read_rows, text_of
+from evaluate.dataset import DataError, Example, Photograph, label_of, patient_fields, read_rows, text_of
+from evaluate.sources import OtherDisease
 from handler.engines.graphs import sha256
 
 MODEL = ("model", "sha256")
 THRESHOLDS = ("malignant_threshold", "plausible_threshold")
-ORIGIN = ("source", "skin_tone")
+OPTIONAL = ("source", "skin_tone")
 """Columns that are written only if a value is known."""
 
 NOVELTY_LIMIT = 1.0
@@ -28,8 +29,8 @@ Image = TypeVar("Image", bound=Photograph)
 
 
 @dataclass(frozen=True)
-class Answers(ABC, Generic[Image]):
-    """Answers to ``examples``, in their order.
+class BasePredictions(ABC, Generic[Image]):
+    """Predictions for ``examples``, in their order.
 
     Attributes:
         examples: the images; their paths are relative to the folder of the set.
@@ -60,9 +61,9 @@ class Answers(ABC, Generic[Image]):
         columns |= {name: [value] * count for name, value in thresholds.items() if value is not None}
         columns |= {name: map(_digits, column) for name, column in zip(CLASSES, self.probabilities.T, strict=True)}
         with path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(columns)
-            table.writerows(zip(*columns.values(), strict=True))
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -75,12 +76,12 @@ class Answers(ABC, Generic[Image]):
         if not rows:
             raise DataError(f"{path} has no row: it holds one for each image")
         examples, probabilities = [], np.empty((len(rows), len(CLASSES)), np.float32)
-        for row, into in zip(rows, probabilities, strict=True):
+        for i, row in enumerate(rows):
             examples.append(cls._example(path, row))
             values = [_number(path, row, c) for c in CLASSES]
             if min(values) < 0 or abs(sum(values) - 1) > 1e-3:
                 raise DataError(f"{path}: the probabilities of {row['file']} are negative or do not add up to 1")
-            into[:] = values
+            probabilities[i] = values
         novelty = [_number(path, row, "novelty") for row in rows] if "novelty" in rows[0] else None
         thresholds = {name: _number(path, rows[0], name) for name in THRESHOLDS if _constant(path, rows, name)}
         return cls(
@@ -98,15 +99,11 @@ class Answers(ABC, Generic[Image]):
     @classmethod
     @abstractmethod
     def _example(cls, path: Path, row: dict[str, str | None]) -> Image:
-        """The image that a row of ``path`` is about.
-
-        Raises:
-            DataError: a value is invalid.
-        """
+        """The image of a row of the file ``path``."""
 
 
-class Predictions(Answers[Example]):
-    """Answers to labelled images."""
+class Predictions(BasePredictions[Example]):
+    """Predictions for labelled images."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -123,29 +120,46 @@ class Predictions(Answers[Example]):
             "sex": [e.sex for e in examples],
             "localization": [e.site for e in examples],
         }
-        origin = {name: [getattr(e, name) for e in examples] for name in ORIGIN}
-        return columns | {name: values for name, values in origin.items() if any(values)}
+        optional = {name: [getattr(e, name) for e in examples] for name in OPTIONAL}
+        return columns | {name: values for name, values in optional.items() if any(values)}
 
     @classmethod
     def _example(cls, path: Path, row: dict[str, str | None]) -> Example:
-        classes = list(CLASSES)
-        if row["dx"] not in classes:
-            raise DataError(f"{path}: {row['file']} has dx {row['dx']!r}; known are {', '.join(classes)}")
-        label, lesion = classes.index(row["dx"]), row.get("lesion_id") or ""
-        origin = [text_of(row, name) for name in ORIGIN]
-        return Example(Path(row["file"] or ""), label, lesion, *patient_fields(row), *origin)
+        label = label_of(row["dx"], f"{path}: {row['file']}")
+        optional = [text_of(row, name) for name in OPTIONAL]
+        return Example(Path(row["file"] or ""), label, row.get("lesion_id") or "", *patient_fields(row), *optional)
+
+
+class OtherDiseasePredictions(BasePredictions[OtherDisease]):
+    """Predictions for photographs of diseases that are none of the classes."""
+
+    def _columns(self) -> dict[str, Iterable[object]]:
+        return {
+            "file": [e.path.as_posix() for e in self.examples],
+            "source": [e.source for e in self.examples],
+            "dx": [e.dx for e in self.examples],
+        }
+
+    @classmethod
+    def _example(cls, path: Path, row: dict[str, str | None]) -> OtherDisease:
+        return OtherDisease(Path(row["file"] or ""), text_of(row, "dx"), text_of(row, "source"))
 
 
 def malignant_scores(probabilities: np.ndarray) -> np.ndarray:
     """The summed probability (N,) of the malignant classes, added in float32 as in serving."""
-    return probabilities[:, class_indices(MALIGNANT)].sum(1).astype(float)
+    return summed(probabilities, class_indices(MALIGNANT))
 
 
-def in_known_order(probabilities: np.ndarray, classes: list[str]) -> np.ndarray:
+def summed(probabilities: np.ndarray, classes: list[int]) -> np.ndarray:
+    """The summed probability (N,) of the columns ``classes``, added in their type."""
+    return probabilities[:, classes].sum(1).astype(float)
+
+
+def in_class_order(probabilities: np.ndarray, classes: list[str]) -> np.ndarray:
     """Columns ``classes`` of (N, C) in the order of ``CLASSES``, float32, 0 for a class that the model lacks."""
-    known = np.zeros((len(probabilities), len(CLASSES)), np.float32)
-    known[:, class_indices(classes)] = probabilities
-    return known
+    reordered = np.zeros((len(probabilities), len(CLASSES)), np.float32)
+    reordered[:, class_indices(classes)] = probabilities
+    return reordered
 
 
 def model_of(checkpoint: Path) -> tuple[str, str]:

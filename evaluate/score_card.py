@@ -1,12 +1,11 @@
-"""The score card: every figure of a model on a set of images, with its confidence interval.
+"""The score card: every metric of a model on a set of images, with its confidence interval.
 
-The types below are the layout of ``score_card.json``. A figure that is not defined (of a class without images, say) is
+The types below are the layout of ``score_card.json``. A value that is not defined (of a class without images, say) is
 None.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,14 +16,12 @@ from msgspec import UNSET, Struct, UnsetType
 
 from api.classes import CLASSES, MALIGNANT, MELANOMA, class_indices
 from evaluate import metrics
-from evaluate.arithmetic import ArithmeticFigures
-from evaluate.bootstrap import LEVEL, Bootstrap, clusters_of
+from evaluate.arithmetic import ArithmeticMetrics
+from evaluate.bootstrap import LEVEL, Bootstrap, Estimate, clusters_of, rounded
 from evaluate.dataset import Example
-from evaluate.figures import Figure, figure_of, number
-from evaluate.other_diseases import DiseaseFigures, OtherAnswers, disease_figures
-from evaluate.predictions import NOVELTY_LIMIT, Predictions, malignant_scores
-from evaluate.robustness import Robustness
-from evaluate.roc import Point, Roc, area, at_sensitivity, at_specificity, aurocs, macro_auroc, roc
+from evaluate.metrics import BINS, Point, at_sensitivity, at_specificity
+from evaluate.other_diseases import DiseaseMetrics, disease_metrics
+from evaluate.predictions import NOVELTY_LIMIT, OtherDiseasePredictions, Predictions, summed
 from evaluate.trade_off import TradeOff, evaluate
 from handler.model.plausible import COVERAGE, plausible
 
@@ -32,8 +29,8 @@ SPECIFICITIES = (0.80, 0.90, 0.95)
 SENSITIVITIES = (0.90, 0.95)
 """Operating points on the melanoma curve."""
 
-MALIGNANT_SENSITIVITY = 0.93
-"""Operating point on the curve of the malignant classes."""
+MALIGNANT_SENSITIVITIES = (0.93,)
+"""Operating points on the curve of the malignant classes."""
 
 AGES = (("<30", 30), ("30–44", 45), ("45–59", 60), ("60–74", 75), ("≥75", math.inf))
 """Names of the age groups and the age, in years, below which each ends."""
@@ -45,6 +42,9 @@ SKIN_TONES = {"0": "0 (very dark)", "5": "5 (very light)"}
 """Names of the ends of MILK10k's scale; the others are called by their number."""
 
 UNKNOWN = "unknown"
+
+UNCHANGED, MEAN_CHANGE = "none", "mean of all changes"
+"""Names of the rows without a shift, and with the mean of all shifts."""
 
 
 class ModelFile(Struct, frozen=True):
@@ -73,24 +73,24 @@ class Reference(Struct, frozen=True):
 
 
 class Metrics(Struct, frozen=True):
-    """Figures of the whole set."""
+    """Metrics of the whole set, each computed by the function of its name in :mod:`evaluate.metrics`."""
 
-    accuracy: Figure
-    balanced_accuracy: Figure
-    macro_auroc: Figure
-    macro_f1: Figure
-    expected_calibration_error: Figure
-    brier_score: Figure
-    log_loss: Figure
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    macro_auroc: Estimate
+    macro_f1: Estimate
+    expected_calibration_error: Estimate
+    brier_score: Estimate
+    log_loss: Estimate
 
 
-class ClassFigures(Struct, frozen=True):
+class ClassMetrics(Struct, frozen=True):
     """One class against the rest."""
 
     images: int
-    sensitivity: Figure
-    precision: Figure
-    auroc: Figure
+    sensitivity: Estimate
+    ppv: Estimate = msgspec.field(name="precision")
+    auroc: Estimate
 
 
 class Bin(Struct, frozen=True):
@@ -108,24 +108,16 @@ class OperatingPoint(Struct, frozen=True):
 
     rule: str
     threshold: float | None
-    sensitivity: Figure
-    specificity: Figure
+    sensitivity: Estimate
+    specificity: Estimate
 
 
-class Melanoma(Struct, frozen=True):
-    """Melanoma against the rest."""
+class Detection(Struct, frozen=True, kw_only=True):
+    """One or several classes, by their summed probability, against the rest; ``classes`` only if they are several."""
 
+    classes: list[str] | UnsetType = UNSET
     images: int
-    auroc: Figure
-    operating_points: list[OperatingPoint]
-
-
-class Malignant(Struct, frozen=True):
-    """The malignant classes together, by their summed probability, against the rest."""
-
-    classes: list[str]
-    images: int
-    auroc: Figure
+    auroc: Estimate
     operating_points: list[OperatingPoint]
 
 
@@ -135,23 +127,23 @@ class Group(Struct, frozen=True):
     images: int
     few: bool
     classes: int
-    accuracy: Figure
-    balanced_accuracy: Figure
+    accuracy: Estimate
+    balanced_accuracy: Estimate
 
 
 class Novelty(Struct, frozen=True):
     """The share of images flagged as unlike the training images."""
 
     limit: float
-    flagged: Figure
+    flagged: Estimate
 
 
 class ClassSets(Struct, frozen=True):
     """The sets of the images of one class."""
 
     images: int
-    coverage: Figure
-    size: Figure
+    coverage: Estimate
+    size: Estimate
 
 
 class PlausibleSets(Struct, frozen=True):
@@ -167,15 +159,49 @@ class PlausibleSets(Struct, frozen=True):
 
     target: float
     threshold: float
-    coverage: Figure
-    size: Figure
+    coverage: Estimate
+    size: Estimate
     classes: dict[str, ClassSets]
+
+
+class ShiftMetrics(Struct, frozen=True):
+    """A set of images under one shift.
+
+    Attributes:
+        shift: its name in :data:`evaluate.robustness.SHIFTS`, or :data:`MEAN_CHANGE`.
+        accuracy_change: difference from the unchanged images, with the interval of the paired difference.
+        balanced_accuracy_change: likewise.
+        agreement: share of the images whose most probable class stays the same.
+    """
+
+    shift: str
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    accuracy_change: Estimate
+    balanced_accuracy_change: Estimate
+    agreement: Estimate
+
+
+class Robustness(Struct, frozen=True):
+    """A model under every shift.
+
+    Attributes:
+        sha256: first 12 digits of the checkpoint's.
+        arithmetic: that the network was computed in.
+        images: of each set, by its name.
+        sets: metrics of each set, by its name.
+    """
+
+    sha256: str
+    arithmetic: str
+    images: dict[str, int]
+    sets: dict[str, list[ShiftMetrics]]
 
 
 class ScoreCard(Struct, frozen=True):
     """Everything that is known of a model on a set of images, in float32 but for ``arithmetics`` and ``robustness``.
 
-    ``confusion`` holds counts, rows true classes and columns answers; ``classes`` and ``confusion`` are in the order of
+    ``confusion`` holds counts, rows true classes and columns predicted ones, both in the order of
     :data:`api.classes.CLASSES`; ``groups`` are by kind (age, sex, site, and if known source and skin tone) and name.
     ``other_diseases``, by their ``dx``, are only in cards of sets with photographs of diseases that are none of the
     classes.
@@ -188,37 +214,38 @@ class ScoreCard(Struct, frozen=True):
     intervals: Intervals
     reference: Reference
     metrics: Metrics
-    classes: dict[str, ClassFigures]
+    classes: dict[str, ClassMetrics]
     confusion: list[list[int]]
     reliability: list[Bin]
-    melanoma: Melanoma
-    malignant: Malignant
+    melanoma: Detection
+    malignant: Detection
     groups: dict[str, dict[str, Group]]
     novelty: Novelty | None
-    arithmetics: list[ArithmeticFigures]
+    arithmetics: list[ArithmeticMetrics]
     robustness: Robustness | None = None
     trade_off: TradeOff | None = None
     plausible: PlausibleSets | None = None
-    other_diseases: dict[str, DiseaseFigures] | UnsetType = UNSET
+    other_diseases: dict[str, DiseaseMetrics] | UnsetType = UNSET
 
 
 def score_card(
     predictions: Predictions,
     resamples: int = 1000,
     seed: int = 0,
-    arithmetics: Sequence[ArithmeticFigures] = (),
+    arithmetics: Sequence[ArithmeticMetrics] = (),
     robustness: Robustness | None = None,
     trade_off: TradeOff | None = None,
-    others: OtherAnswers | None = None,
+    others: OtherDiseasePredictions | None = None,
 ) -> ScoreCard:
     """Compute the card, with intervals over ``resamples`` resamples of the lesions.
 
     ``arithmetics``, ``robustness`` and the held-out part of ``trade_off`` need the network and come from elsewhere.
-    ``others`` are answers to photographs of other diseases.
+    ``others`` are predictions for photographs of other diseases.
     """
     lesions = [example.lesion for example in predictions.examples]
     bootstrap = Bootstrap(clusters_of(lesions), resamples, seed)
     file, sha256 = predictions.model
+    given = predictions.probabilities, predictions.labels
     return ScoreCard(
         images=len(lesions),
         lesions=len({lesion for lesion in lesions if lesion}),
@@ -226,31 +253,27 @@ def score_card(
         model=ModelFile(file, sha256) if file else None,
         intervals=Intervals(LEVEL, "percentile bootstrap", "lesions" if any(lesions) else "images", resamples, seed),
         reference=_reference(predictions.labels),
-        metrics=_metrics(predictions, bootstrap),
+        metrics=Metrics(
+            **{name: bootstrap.estimate(partial(getattr(metrics, name), *given)) for name in Metrics.__struct_fields__}
+        ),
         classes=_classes(predictions, bootstrap),
-        confusion=metrics.confusion(predictions.probabilities, predictions.labels).tolist(),
+        confusion=metrics.confusion(*given).tolist(),
         reliability=_reliability(predictions),
-        melanoma=_melanoma(predictions, bootstrap),
-        malignant=_malignant(predictions, bootstrap),
-        groups=_groups(predictions, bootstrap),
+        melanoma=_detection(predictions, bootstrap, [MELANOMA], SPECIFICITIES, SENSITIVITIES),
+        malignant=_detection(
+            predictions, bootstrap, MALIGNANT, (), MALIGNANT_SENSITIVITIES, predictions.malignant_threshold
+        ),
+        groups={
+            kind: {name: _group(predictions, member, bootstrap) for name, member in members.items()}
+            for kind, members in group_members(predictions.examples).items()
+        },
         novelty=_novelty(predictions, bootstrap),
         arithmetics=list(arithmetics),
         robustness=robustness,
         trade_off=trade_off and evaluate(trade_off, predictions.probabilities, predictions.examples, resamples, seed),
         plausible=_plausible(predictions, bootstrap),
-        other_diseases=disease_figures(others, resamples, seed) if others else UNSET,
+        other_diseases=disease_metrics(others, resamples, seed) if others else UNSET,
     )
-
-
-def as_json(card: ScoreCard) -> str:
-    """The card as a JSON document: the same bytes for the same card."""
-    return json.dumps(msgspec.to_builtins(card), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def melanoma_curve(predictions: Predictions, weights: np.ndarray | None = None) -> Roc:
-    """The ROC curve of melanoma's probability; ``weights`` (..., N) as in :mod:`evaluate.metrics`."""
-    (melanoma,) = class_indices([MELANOMA])
-    return roc(predictions.probabilities[:, melanoma], predictions.labels == melanoma, weights)
 
 
 def group_members(examples: list[Example]) -> dict[str, dict[str, np.ndarray]]:
@@ -260,137 +283,87 @@ def group_members(examples: list[Example]) -> dict[str, dict[str, np.ndarray]]:
     """
     names = {
         "age": [_age_group(e.age) for e in examples],
-        "sex": [e.sex or UNKNOWN for e in examples],
-        "site": [e.site or UNKNOWN for e in examples],
+        "sex": [e.sex for e in examples],
+        "site": [e.site for e in examples],
     }
     if any(e.source for e in examples):
-        names["source"] = [e.source or UNKNOWN for e in examples]
+        names["source"] = [e.source for e in examples]
     if any(e.skin_tone for e in examples):
-        names["skin tone"] = [SKIN_TONES.get(e.skin_tone, e.skin_tone) or UNKNOWN for e in examples]
+        names["skin tone"] = [SKIN_TONES.get(e.skin_tone, e.skin_tone) for e in examples]
     groups: dict[str, dict[str, np.ndarray]] = {}
     for kind, of_images in names.items():
-        in_order = [name for name, _ in AGES] if kind == "age" else sorted(set(of_images))
-        order = [name for name in in_order if name != UNKNOWN] + [UNKNOWN]
-        groups[kind] = {name: np.array(of_images) == name for name in order if name in of_images}
+        order = [name for name, _ in AGES] if kind == "age" else sorted({*of_images} - {""})
+        groups[kind] = {name or UNKNOWN: np.array(of_images) == name for name in [*order, ""] if name in of_images}
     return groups
-
-
-METRICS: dict[str, Callable] = {
-    "accuracy": metrics.accuracy,
-    "balanced_accuracy": metrics.balanced_accuracy,
-    "macro_auroc": macro_auroc,
-    "macro_f1": metrics.macro_f1,
-    "expected_calibration_error": metrics.expected_calibration_error,
-    "brier_score": metrics.brier_score,
-    "log_loss": metrics.log_loss,
-}
-"""By the name of the field of :class:`Metrics`; arguments as in :mod:`evaluate.metrics`."""
 
 
 def _reference(labels: np.ndarray) -> Reference:
     counts = np.bincount(labels, minlength=len(CLASSES))
     return Reference(
-        list(CLASSES)[counts.argmax()], number(counts.max() / len(labels)), number(1 / np.count_nonzero(counts))
+        list(CLASSES)[counts.argmax()], rounded(counts.max() / len(labels)), rounded(1 / np.count_nonzero(counts))
     )
 
 
-def _metrics(predictions: Predictions, bootstrap: Bootstrap) -> Metrics:
-    given = predictions.probabilities, predictions.labels
-    return Metrics(**{name: figure_of(bootstrap.estimate(partial(f, *given))) for name, f in METRICS.items()})
-
-
-def _classes(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, ClassFigures]:
-    given = predictions.probabilities, predictions.labels
-    sensitivity, precision, auroc = (
-        bootstrap.estimate(partial(f, *given)) for f in (metrics.recalls, metrics.precisions, aurocs)
+def _classes(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, ClassMetrics]:
+    probabilities, labels = predictions.probabilities, predictions.labels
+    sensitivity, ppv, auroc = (
+        bootstrap.estimates(partial(f, probabilities, labels)) for f in (metrics.recalls, metrics.ppvs, metrics.aurocs)
     )
-    counts = np.bincount(predictions.labels, minlength=len(CLASSES))
+    counts = np.bincount(labels, minlength=len(CLASSES))
     return {
-        name: ClassFigures(int(counts[i]), figure_of(sensitivity, i), figure_of(precision, i), figure_of(auroc, i))
-        for i, name in enumerate(CLASSES)
+        name: ClassMetrics(int(counts[i]), sensitivity.at(i), ppv.at(i), auroc.at(i)) for i, name in enumerate(CLASSES)
     }
 
 
 def _reliability(predictions: Predictions) -> list[Bin]:
     bins = zip(*metrics.reliability(predictions.probabilities, predictions.labels), strict=True)
     return [
-        Bin(
-            number(b / metrics.BINS),
-            number((b + 1) / metrics.BINS),
-            int(images),
-            number(confidence),
-            number(accuracy),
-        )
-        for b, (images, confidence, accuracy) in enumerate(bins)
+        Bin(rounded(i / BINS), rounded((i + 1) / BINS), int(images), rounded(confidence), rounded(accuracy))
+        for i, (images, confidence, accuracy) in enumerate(bins)
     ]
 
 
-def _melanoma(predictions: Predictions, bootstrap: Bootstrap) -> Melanoma:
-    (melanoma,) = class_indices([MELANOMA])
-    positive = predictions.labels == melanoma
-    called = predictions.probabilities.argmax(1) == melanoma
-    curve = partial(melanoma_curve, predictions)
-    points = [
-        _decision("most probable class", None, called, positive, bootstrap),
-        *(_reading(f"specificity {s:.2f}", partial(at_specificity, least=s), curve, bootstrap) for s in SPECIFICITIES),
-        *(_reading(f"sensitivity {s:.2f}", partial(at_sensitivity, least=s), curve, bootstrap) for s in SENSITIVITIES),
-    ]
-    return Melanoma(int(positive.sum()), _area(curve, bootstrap), points)
+def _detection(
+    predictions: Predictions,
+    bootstrap: Bootstrap,
+    classes: Sequence[str],
+    specificities: Sequence[float],
+    sensitivities: Sequence[float],
+    threshold: float | None = None,
+) -> Detection:
+    indices = class_indices(classes)
+    scores = summed(predictions.probabilities, indices)
+    positive = np.isin(predictions.labels, indices)
+    curve = partial(metrics.roc, scores, positive)
 
+    def decision(rule: str, threshold: float | None, called: np.ndarray) -> OperatingPoint:
+        rates = bootstrap.estimates(partial(metrics.rates, called, positive))
+        return OperatingPoint(rule, _threshold(threshold), rates.at(0), rates.at(1))
 
-def _malignant(predictions: Predictions, bootstrap: Bootstrap) -> Malignant:
-    malignant = class_indices(MALIGNANT)
-    positive = np.isin(predictions.labels, malignant)
-    scores, threshold = malignant_scores(predictions.probabilities), predictions.malignant_threshold
-    called = np.isin(predictions.probabilities.argmax(1), malignant)
-    curve = partial(roc, scores, positive)
-    points = [_decision("most probable class", None, called, positive, bootstrap)]
+    def reading(rule: str, read: Callable[..., Point], least: float) -> OperatingPoint:
+        """A point of the curve; each resample has a threshold of its own."""
+        rates = bootstrap.estimates(lambda weights: read(curve(weights), least).rates)
+        threshold = _threshold(read(curve(), least).threshold)
+        return OperatingPoint(f"{rule} {least:.2f}", threshold, rates.at(0), rates.at(1))
+
+    points = [decision("most probable class", None, np.isin(predictions.probabilities.argmax(1), indices))]
     if threshold is not None:
-        points.append(_decision("malignant threshold", threshold, scores >= threshold, positive, bootstrap))
-    reading = partial(at_sensitivity, least=MALIGNANT_SENSITIVITY)
-    points.append(_reading(f"sensitivity {MALIGNANT_SENSITIVITY:.2f}", reading, curve, bootstrap))
-    return Malignant(list(MALIGNANT), int(positive.sum()), _area(curve, bootstrap), points)
-
-
-def _area(curve: Callable[..., Roc], bootstrap: Bootstrap) -> Figure:
-    """AUROC of ``curve``, a function of the images' weights."""
-    return figure_of(bootstrap.estimate(lambda weights: area(curve(weights))))
-
-
-def _reading(
-    rule: str, reading: Callable[[Roc], Point], curve: Callable[..., Roc], bootstrap: Bootstrap
-) -> OperatingPoint:
-    """A point of ``curve``, a function of the images' weights; each resample has a threshold of its own."""
-
-    def rates(weights: np.ndarray) -> np.ndarray:
-        point = reading(curve(weights))
-        return np.stack([point.sensitivity, point.specificity], -1)
-
-    estimated = bootstrap.estimate(rates)
-    threshold = _threshold(reading(curve()).threshold)
-    return OperatingPoint(rule, threshold, figure_of(estimated, 0), figure_of(estimated, 1))
-
-
-def _decision(
-    rule: str, threshold: float | None, called: np.ndarray, positive: np.ndarray, bootstrap: Bootstrap
-) -> OperatingPoint:
-    """The operating point of a decision ``called`` (N,) for the truth ``positive`` (N,)."""
-    rates = bootstrap.estimate(lambda weights: np.stack(metrics.rates(called, positive, weights), -1))
-    return OperatingPoint(rule, _threshold(threshold), figure_of(rates, 0), figure_of(rates, 1))
-
-
-def _groups(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, dict[str, Group]]:
-    return {
-        kind: {name: _group(predictions, member, bootstrap) for name, member in members.items()}
-        for kind, members in group_members(predictions.examples).items()
-    }
+        points.append(decision("malignant threshold", threshold, scores >= threshold))
+    points += [reading("specificity", at_specificity, least) for least in specificities]
+    points += [reading("sensitivity", at_sensitivity, least) for least in sensitivities]
+    return Detection(
+        classes=list(classes) if len(classes) > 1 else UNSET,
+        images=int(positive.sum()),
+        auroc=bootstrap.estimate(lambda weights: metrics.area(curve(weights))),
+        operating_points=points,
+    )
 
 
 def _group(predictions: Predictions, member: np.ndarray, bootstrap: Bootstrap) -> Group:
     probabilities, labels = predictions.probabilities[member], predictions.labels[member]
 
-    def estimate(figure: Callable) -> Figure:
-        return figure_of(bootstrap.estimate(lambda weights: figure(probabilities, labels, weights[:, member])))
+    def estimate(metric: Callable) -> Estimate:
+        return bootstrap.estimate(lambda weights: metric(probabilities, labels, weights[:, member]))
 
     return Group(
         images=len(labels),
@@ -405,8 +378,7 @@ def _novelty(predictions: Predictions, bootstrap: Bootstrap) -> Novelty | None:
     if predictions.novelty is None:
         return None
     flagged = predictions.novelty > NOVELTY_LIMIT
-    share = bootstrap.estimate(lambda weights: metrics.ratio(weights @ flagged, weights.sum(-1)))
-    return Novelty(NOVELTY_LIMIT, figure_of(share))
+    return Novelty(NOVELTY_LIMIT, bootstrap.estimate(partial(metrics.mean, flagged)))
 
 
 def _plausible(predictions: Predictions, bootstrap: Bootstrap) -> PlausibleSets | None:
@@ -414,17 +386,24 @@ def _plausible(predictions: Predictions, bootstrap: Bootstrap) -> PlausibleSets 
     if threshold is None:
         return None
     sets = plausible(predictions.probabilities, threshold)
-    of_sets: tuple[Callable, ...] = metrics.coverage, metrics.set_size, metrics.coverages, metrics.set_sizes
-    coverage, size, coverages, sizes = (bootstrap.estimate(partial(f, sets, labels)) for f in of_sets)
+    covered, sizes = sets[np.arange(len(labels)), labels], sets.sum(1)
+    class_coverage, class_size = (
+        bootstrap.estimates(partial(metrics.class_means, values, labels, len(CLASSES))) for values in (covered, sizes)
+    )
     counts = np.bincount(labels, minlength=len(CLASSES))
-    classes = {
-        name: ClassSets(int(counts[i]), figure_of(coverages, i), figure_of(sizes, i)) for i, name in enumerate(CLASSES)
-    }
-    return PlausibleSets(COVERAGE, float(f"{threshold:.9g}"), figure_of(coverage), figure_of(size), classes)
+    return PlausibleSets(
+        target=COVERAGE,
+        threshold=float(f"{threshold:.9g}"),
+        coverage=bootstrap.estimate(partial(metrics.mean, covered)),
+        size=bootstrap.estimate(partial(metrics.mean, sizes)),
+        classes={
+            name: ClassSets(int(counts[i]), class_coverage.at(i), class_size.at(i)) for i, name in enumerate(CLASSES)
+        },
+    )
 
 
 def _age_group(age: float | None) -> str:
-    return UNKNOWN if age is None else next(name for name, end in AGES if age < end)
+    return "" if age is None else next(name for name, end in AGES if age < end)
 
 
 def _threshold(value: float | np.ndarray | None) -> float | None:

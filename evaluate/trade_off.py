@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -12,17 +11,16 @@ from msgspec import Struct
 
 from api.classes import CLASSES, MALIGNANT, class_indices
 from evaluate import metrics
-from evaluate.bootstrap import Bootstrap, clusters_of
+from evaluate.bootstrap import Bootstrap, Estimate, clusters_of
 from evaluate.dataset import Example
-from evaluate.figures import Figure, figure_of
-from evaluate.kept import read_json, write_json
+from evaluate.predictions import malignant_scores
 from handler.model.bias import BiasSetting
 
 LEAST_ACCURACY = 0.80
 """That :func:`best_index` keeps."""
 
 
-class BiasFigures(Struct, frozen=True):
+class BiasMetrics(Struct, frozen=True):
     """One strength of the bias on one set of images.
 
     Attributes:
@@ -30,29 +28,29 @@ class BiasFigures(Struct, frozen=True):
         flag_specificity: share of the others that stay below it.
     """
 
-    accuracy: Figure
-    balanced_accuracy: Figure
-    expected_calibration_error: Figure
-    flag_sensitivity: Figure
-    flag_specificity: Figure
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    expected_calibration_error: Estimate
+    flag_sensitivity: Estimate
+    flag_specificity: Estimate
 
 
 class BiasPoint(Struct, frozen=True):
     """A point of the curve.
 
     Attributes:
-        setting: what gives these figures in serving.
+        setting: what gives these metrics in serving.
         temperature: fitted for it on the held-out images.
-        held_out: figures on the images of HAM10000 that it was fitted to.
-        evaluated: figures on the images of the score card; None before they are known.
-        elsewhere: figures on the images of other sources that it was fitted to; None if there are none.
+        held_out: metrics on the images of HAM10000 that it was fitted to.
+        evaluated: metrics on the images of the score card; None before they are known.
+        elsewhere: metrics on the images of other sources that it was fitted to; None if there are none.
     """
 
     setting: BiasSetting
     temperature: float
-    held_out: BiasFigures
-    evaluated: BiasFigures | None = None
-    elsewhere: BiasFigures | None = None
+    held_out: BiasMetrics
+    evaluated: BiasMetrics | None = None
+    elsewhere: BiasMetrics | None = None
 
 
 class TradeOff(Struct, frozen=True):
@@ -60,7 +58,7 @@ class TradeOff(Struct, frozen=True):
 
     Attributes:
         sha256: first 12 digits of the checkpoint's that the settings are for.
-        answers: what the held-out answers are, in words.
+        answers: describes the held-out predictions.
         images: how many there are.
         own: strength of the checkpoint's own bias.
         best: strength of the point that :func:`best` finds.
@@ -75,39 +73,32 @@ class TradeOff(Struct, frozen=True):
     points: list[BiasPoint]
 
 
-def figures(
-    probabilities: np.ndarray,
-    examples: Sequence[Example],
-    threshold: float | None,
-    bootstrap: Bootstrap,
-) -> BiasFigures:
-    """Figures of ``probabilities`` (N, classes), in the order of ``CLASSES``, with a malignant ``threshold``."""
+def bias_metrics(
+    probabilities: np.ndarray, examples: Sequence[Example], threshold: float | None, bootstrap: Bootstrap
+) -> BiasMetrics:
+    """Metrics of ``probabilities`` (N, classes), in the order of ``CLASSES``, with a malignant ``threshold``."""
     labels = np.array([e.label for e in examples])
-    malignant = class_indices(MALIGNANT)
-    called = probabilities[:, malignant].sum(1).astype(float) >= (np.inf if threshold is None else threshold)
-    rates = bootstrap.estimate(lambda weights: np.stack(metrics.rates(called, np.isin(labels, malignant), weights), -1))
-
-    def of_set(metric: Callable) -> Figure:
-        return figure_of(bootstrap.estimate(partial(metric, probabilities, labels)))
-
-    return BiasFigures(
-        of_set(metrics.accuracy),
-        of_set(metrics.balanced_accuracy),
-        of_set(metrics.expected_calibration_error),
-        figure_of(rates, 0),
-        figure_of(rates, 1),
+    malignant = np.isin(labels, class_indices(MALIGNANT))
+    flagged = malignant_scores(probabilities) >= (np.inf if threshold is None else threshold)
+    rates = bootstrap.estimates(partial(metrics.rates, flagged, malignant))
+    return BiasMetrics(
+        bootstrap.estimate(partial(metrics.accuracy, probabilities, labels)),
+        bootstrap.estimate(partial(metrics.balanced_accuracy, probabilities, labels)),
+        bootstrap.estimate(partial(metrics.expected_calibration_error, probabilities, labels)),
+        flag_sensitivity=rates.at(0),
+        flag_specificity=rates.at(1),
     )
 
 
 def evaluate(
     trade_off: TradeOff, probabilities: np.ndarray, examples: Sequence[Example], resamples: int, seed: int
 ) -> TradeOff:
-    """The curve with figures of other images, given the model's own ``probabilities`` (N, classes) of them."""
+    """The curve with metrics of other images, given the model's own ``probabilities`` (N, classes) of them."""
     bootstrap = Bootstrap(clusters_of([e.lesion for e in examples]), resamples, seed)
     points = []
     for point in trade_off.points:
-        moved = point.setting.apply(probabilities, list(CLASSES))
-        evaluated = figures(moved, examples, point.setting.malignant_threshold, bootstrap)
+        with_bias = point.setting.apply(probabilities, list(CLASSES))
+        evaluated = bias_metrics(with_bias, examples, point.setting.malignant_threshold, bootstrap)
         points.append(msgspec.structs.replace(point, evaluated=evaluated))
     return msgspec.structs.replace(trade_off, points=points)
 
@@ -120,8 +111,8 @@ def best(points: Sequence[BiasPoint]) -> BiasPoint:
     """
 
     def balanced(point: BiasPoint) -> float:
-        known = [figures.balanced_accuracy.value or 0.0 for figures in (point.held_out, point.elsewhere) if figures]
-        return sum(known) / len(known)
+        values = [part.balanced_accuracy.value or 0.0 for part in (point.held_out, point.elsewhere) if part]
+        return sum(values) / len(values)
 
     return points[best_index([point.held_out.accuracy.value or 0.0 for point in points], [*map(balanced, points)])]
 
@@ -135,19 +126,3 @@ def best_index(accuracies: Sequence[float], balanced_accuracies: Sequence[float]
     if accurate:
         return max(accurate, key=lambda i: balanced_accuracies[i])
     return max(range(len(accuracies)), key=lambda i: accuracies[i] + balanced_accuracies[i])
-
-
-def write(trade_off: TradeOff, path: Path) -> None:
-    """Keep the curve beside the score card, without the figures of the card's own images."""
-    points = [msgspec.structs.replace(p, evaluated=None) for p in trade_off.points]
-    write_json(msgspec.structs.replace(trade_off, points=points), path)
-
-
-def read(path: Path, sha256: str) -> TradeOff | None:
-    """What :func:`write` wrote for the model with this digest; None if there is no such file, or of another model.
-
-    Raises:
-        DataError: the file holds something else.
-    """
-    trade_off = read_json(path, TradeOff, "a trade-off curve")
-    return trade_off if trade_off and trade_off.sha256 == sha256 else None

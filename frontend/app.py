@@ -15,7 +15,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from api.client import Client, ServiceUnreachable, service_url
 from api.request import DEFAULT_PRECISION, PRECISIONS, Precision
-from frontend import card, gallery, verdict
+from frontend import card, gallery
 from frontend.card import escape_markdown
 from frontend.i18n import (
     LANGUAGES,
@@ -44,7 +44,7 @@ EXAMPLE_NAMES = {
 def main() -> None:
     """Draw the page. Streamlit runs the script again after every click."""
     st.set_page_config(page_title=_("MLBIO – skin lesions"), layout="wide")
-    st.html(style() + verdict.STYLE)
+    st.html(style())
     st.html(language_script(), unsafe_allow_javascript=True)
     queue = session_queue()
     drawn = queue.version

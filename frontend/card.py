@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 from pathlib import PurePath
 
@@ -11,13 +12,13 @@ import streamlit as st
 from PIL import Image
 from streamlit.components.v2.types import ComponentRenderer
 
-from api.photograph import ImageError, open_photograph
+from api.photograph import open_photograph
 from api.pictures import explanation_png
 from api.request import Precision
-from frontend import crop, explanation, verdict, viewer
-from frontend.errors import describe, is_retryable
+from frontend import crop, explanation, verdict
 from frontend.i18n import _, current_language, in_current_language
-from frontend.table import to_report
+from frontend.results import describe, is_retryable, to_report
+from frontend.style import VIEWER_SCRIPT
 from frontend.tasks import Entry, TaskQueue
 
 POLL_SECONDS = 0.5
@@ -95,17 +96,11 @@ def _explanation(entry: Entry) -> None:
     def make(photograph: Image.Image) -> str:
         return explanation.view(photograph, answer.prediction, figures, id=id)
 
-    try:
-        view = _cached_view(entry, "explanation", make)
-    except ValueError:
-        view = ""
-    if not view:
-        st.caption(_("This file cannot be shown."))
-    elif entry.is_unlike_training:
-        with st.expander(_("Show the explanation anyway")):
+    if view := _cached_view(entry, "explanation", make):
+        with st.expander(_("Show the explanation anyway")) if entry.is_unlike_training else nullcontext():
             _viewer()(data=view, key=f"explanation_{id}")
     else:
-        _viewer()(data=view, key=f"explanation_{id}")
+        st.caption(_("This file cannot be shown."))
 
 
 @cache
@@ -114,21 +109,20 @@ def _viewer() -> ComponentRenderer:
     return st.components.v2.component(
         "mlbio_explanation",
         html='<div class="mlbio-x-host"></div>',
-        css=viewer.CSS,
-        js=viewer.SET_UP + _MOUNT,
+        js=VIEWER_SCRIPT + _MOUNT,
         isolate_styles=False,
     )
 
 
 def _cached_view(entry: Entry, kind: str, make: Callable[[Image.Image], str]) -> str:
-    """What ``make`` returns for the photograph, kept until the answer changes; empty if it cannot be decoded."""
+    """What ``make`` returns for the photograph, kept until the answer changes; empty if nothing can be shown."""
     key = kind, current_language()
     answer, view = entry.views.get(key, (None, None))
     if view is None or answer is not entry.answer:
         answer = entry.answer
         try:
             view = make(open_photograph(entry.photograph.content))
-        except ImageError:
+        except ValueError:  # the photograph cannot be decoded, or the regions cannot be read
             view = ""
         entry.views[key] = answer, view
     return view

@@ -9,10 +9,9 @@ import streamlit as st
 
 from api.classes import CLASSES
 from frontend.card import escape_markdown
-from frontend.ground_truth import Comparison, TruthError, compare, read_truth
 from frontend.i18n import _, in_current_language, ngettext, percent
+from frontend.results import Comparison, Row, TruthError, compare, read_truth, row, to_csv, to_zip
 from frontend.style import scroll_script
-from frontend.table import Row, row, to_csv, to_zip
 from frontend.tasks import Entry
 
 CARDS_PER_PAGE = 10

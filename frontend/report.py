@@ -9,32 +9,15 @@ from html import escape
 from PIL import Image
 
 from api.answer import Prediction
-from frontend import crop, explanation, verdict, viewer
+from frontend import crop, explanation, verdict
 from frontend.i18n import _, current_language, precision_name
+from frontend.style import REPORT_STYLE, VIEW_STYLE, VIEWER_SCRIPT
 
-STYLE = """<style>
-:root { color-scheme: light; }
-body { font: 16px/1.45 system-ui, sans-serif; color: #22343a; background: #fff; max-width: 60rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin: 0 0 .3rem; }
-h2 { font-size: 1.25rem; margin: 0 0 .8rem; overflow-wrap: anywhere; }
-h3 { margin-top: 1rem; }
-article { border-top: 1px solid #7b8a8c; padding: 1.2rem 0; }
-.mlbio-warning { border-left: .3rem solid #c07a10; padding: .2rem .75rem; }
-.mlbio-facts { font-size: .85rem; }
-.mlbio-alone { max-width: 34rem; margin-bottom: 1rem; }
-@media print {
-  body { margin: 0; max-width: none; font-size: 11pt; }
-  article { break-before: page; border: 0; padding: 0; }
-  article:first-of-type { break-before: auto; }
-  table, figure, section { break-inside: avoid; }
-}
-</style>"""
-
-UNFOLD = """<script>
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
+# Opens all <details> before printing: paper cannot be unfolded.
+_SCRIPT = f"""<script>{VIEWER_SCRIPT}
+for (const root of document.querySelectorAll(".mlbio-x")) setUp(root);
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => {{ d.open = true; }}));
 </script>"""
-"""Opens all ``<details>`` before printing: paper cannot be unfolded."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +47,9 @@ def html(items: list[Item], created: datetime) -> str:
     return (
         f'<!DOCTYPE html><html lang="{current_language()}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title>{STYLE}{verdict.STYLE}{viewer.STYLE}</head><body><header>"
+        f"<title>{escape(title)}</title>{REPORT_STYLE}{VIEW_STYLE}</head><body><header>"
         f"<h1>{escape(title)}</h1><p>{escape(when)}</p><p><strong>{escape(disclaimer)}</strong></p></header>"
-        f"<main>{articles}</main>{viewer.SCRIPT}{UNFOLD}</body></html>"
+        f"<main>{articles}</main>{_SCRIPT}</body></html>"
     )
 
 

@@ -1,44 +1,24 @@
-"""The parts of the page's appearance that .streamlit/config.toml cannot set."""
+"""Style sheets and scripts, from ``assets/``: what .streamlit/config.toml cannot set."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from frontend.i18n import N_, _, current_language
 
-_CSS = """
-[data-testid="stMainBlockContainer"] { max-width: 66rem; padding-top: 2rem; }
-h1 { font-size: 2rem !important; padding: 0 !important; }
-h2 { font-size: 1.35rem !important; }
-h3 { font-size: 1.05rem !important; padding: .2rem 0 .6rem !important; overflow-wrap: anywhere; }
-/* Streamlit fades these to 60 %, a contrast of 3.8. */
-[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] *,
-[data-testid="stFileUploaderDropzone"] span, [data-testid="stFileUploaderDropzone"] small
-  { color: inherit !important; opacity: 1 !important; }
-/* Instead of Streamlit's own text, which states its limit rather than the service's. */
-[data-testid="stFileUploaderDropzoneInstructions"] span { font-size: 0; }
-[data-testid="stFileUploaderDropzoneInstructions"] span::after { font-size: .875rem; white-space: normal; }
-.st-key-truth [data-testid="stFileUploaderDropzoneInstructions"] span::after { content: "CSV"; }
-[class*="st-key-uploads"] [data-testid="stFileUploaderDropzoneInstructions"] span::after
-  { content: var(--mlbio-accepted); }
-/* A link to the internet, about the camera. */
-[data-testid="stCameraInput"] a[href^="http"] { display: none; }
-.mlbio-status { font-size: .9rem; display: flex; align-items: center; gap: .5rem; }
-.mlbio-status::before { content: ""; width: .65rem; height: .65rem; border-radius: 50%; background: currentColor; }
-.mlbio-ready::before { background: #2e9e5b; }
-.mlbio-starting::before { background: #d99a1c; }
-.mlbio-unreachable::before { background: #d0453e; }
-/* On a wide screen the pictures are to the left of the verdict, which comes first in the document. */
-@media (min-width: 640px) {
-  [class*="st-key-card_"] [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"])
-    { flex-direction: row-reverse; }
-}
-@media (max-width: 640px) {
-  [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; }
-  .st-key-examples [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
-  .st-key-examples [data-testid="stColumn"] { min-width: calc(50% - 1rem); flex: 1 1 calc(50% - 1rem); }
-}
-"""
+_ASSETS = Path(__file__).parent / "assets"
+
+VIEW_STYLE = f"<style>{(_ASSETS / 'views.css').read_text()}</style>"
+"""Of what :mod:`frontend.verdict` and :mod:`frontend.explanation` return; once on a page."""
+
+REPORT_STYLE = f"<style>{(_ASSETS / 'report.css').read_text()}</style>"
+
+VIEWER_SCRIPT = (_ASSETS / "viewer.js").read_text()
+"""Defines ``setUp(root)``, which makes an explanation's two pictures zoom and pan together."""
+
+_PAGE_STYLE = (_ASSETS / "page.css").read_text()
+_TRANSLATE = (_ASSETS / "translate.js").read_text()
 
 WIDGET_TEXTS = (
     N_("Upload"),
@@ -73,9 +53,9 @@ WIDGET_TEXTS = (
 
 
 def style() -> str:
-    """The page's style sheet."""
+    """The page's style sheets."""
     accepted = json.dumps(_("JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC, at most 24\u00a0MB each"), ensure_ascii=False)
-    return f"<style>:root {{ --mlbio-accepted: {accepted}; }}{_CSS}</style>"
+    return f"<style>:root {{ --mlbio-accepted: {accepted}; }}{_PAGE_STYLE}</style>{VIEW_STYLE}"
 
 
 def language_script() -> str:
@@ -85,43 +65,6 @@ def language_script() -> str:
     """
     translations = {text: _(text) for text in WIDGET_TEXTS if _(text) != text}
     return f"<script>{_TRANSLATE}mlbioLanguage('{current_language()}', {json.dumps(translations)})</script>"
-
-
-_TRANSLATE = """
-window.mlbioLanguage ??= (() => {
-  const attributes = ["aria-label", "title", "placeholder"], own = new WeakMap();
-  let words = {};
-  // The original text is kept: it is the key, and is restored with English.
-  const put = (node, name, text, write) => {
-    const kept = own.get(node) ?? {};
-    if (text !== kept[name]?.shown) kept[name] = {first: text};
-    // Labels may include the widget's name: "Search: the photographs".
-    const {first} = kept[name], colon = name === "text" ? -1 : first.indexOf(": ");
-    const wanted = words[first.trim()]
-      ?? (colon > 0 && words[first.slice(0, colon)] ? `${words[first.slice(0, colon)]} ${first.slice(colon)}` : first);
-    kept[name].shown = wanted;
-    own.set(node, kept);
-    if (wanted !== text) write(wanted);
-  };
-  const walk = (root) => {
-    const nodes = document.createTreeWalker(root, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
-    for (let node = root; node; node = nodes.nextNode()) {
-      if (node.nodeType === Node.TEXT_NODE) put(node, "text", node.nodeValue, (v) => { node.nodeValue = v; });
-      else if (node.getAttribute) for (const a of attributes)
-        if (node.hasAttribute(a)) put(node, a, node.getAttribute(a), (v) => node.setAttribute(a, v));
-    }
-  };
-  new MutationObserver((changes) => {
-    for (const {type, target, addedNodes} of changes)
-      if (type === "childList") addedNodes.forEach(walk); else walk(target);
-  }).observe(document.body,
-    {subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: attributes});
-  return (language, translations) => {
-    document.documentElement.lang = language;
-    if (JSON.stringify(words) !== JSON.stringify(translations)) { words = translations; walk(document.body); }
-  };
-})();
-"""
 
 
 def scroll_script(id: str, nonce: int) -> str:

@@ -37,7 +37,6 @@ class Task:
         precision: of the explanation; None for a diagnosis alone.
         progress: finished share, 0 to 1.
         answer: of the service, once ``state`` is done; that of an earlier explanation until then.
-        answered: the precision of ``answer``.
         error: why there is no answer, once ``state`` is failed.
     """
 
@@ -45,7 +44,6 @@ class Task:
     state: State = "waiting"
     progress: float = 0.0
     answer: Prediction | None = None
-    answered: Precision | None = None
     error: Exception | None = None
 
     @property
@@ -104,10 +102,9 @@ class Entry:
 
     def can_be_explained(self, precision: Precision) -> bool:
         """Whether there is a diagnosis to explain, and no explanation of this precision or in progress."""
-        task = self.explanation
-        if self.diagnosis.state == "failed" or (task is not None and task.pending):
+        if self.diagnosis.state == "failed" or (self.explanation is not None and self.explanation.pending):
             return False
-        return task is None or task.answered != precision
+        return self.figures is None or self.figures.precision != precision
 
 
 class _Stopped(Exception):
@@ -161,8 +158,8 @@ class TaskQueue:
         with self._changed:
             for entry in filter(None, map(self.entries.get, ids)):
                 if entry.can_be_explained(precision):
-                    before = entry.explanation or Task()
-                    entry.explanation = Task(precision, answer=before.answer, answered=before.answered)
+                    before = entry.explanation.answer if entry.explanation is not None else None
+                    entry.explanation = Task(precision, answer=before)
             self._notify()
 
     def stop(self, *ids: str) -> None:
@@ -281,7 +278,7 @@ class TaskQueue:
             if task.state != "running":
                 return
             if answer is not None:
-                task.answer, task.answered = answer, task.precision
+                task.answer = answer
             task.error = error
             task.state = "failed" if answer is None else "done"
             self._notify()

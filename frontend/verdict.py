@@ -1,4 +1,7 @@
-"""The verdict on a photograph as HTML: malignant or not, then the diagnosis. Put :data:`STYLE` before it, once."""
+"""The verdict on a photograph as HTML: malignant or not, then the diagnosis.
+
+It needs :data:`frontend.style.VIEW_STYLE`.
+"""
 
 from __future__ import annotations
 
@@ -8,47 +11,6 @@ from html import escape
 from api.answer import Malignant, Prediction
 from api.classes import CLASSES, MALIGNANT
 from frontend.i18n import _, percent
-
-BAR = "#2f7d84"
-"""Colour of probabilities. Its contrast is above 3 on both of the page's backgrounds, as a unit test verifies."""
-
-ALARM = "#d0453e"
-"""Colour of a malignant probability that reaches the threshold, with the same contrast."""
-
-TRACK = "#7b8a8c"
-"""Colour of the outline of a bar, with the same contrast."""
-
-STYLE = f"""<style>
-/* Malignant or not, and the diagnosis: side by side where there is room. */
-.mlbio-verdict {{ line-height: 1.45; overflow-wrap: anywhere; display: grid; gap: 1.1rem 3rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }}
-.mlbio-verdict section {{ max-width: 36rem; }}
-.mlbio-verdict > .mlbio-unsure, .mlbio-verdict > details {{ grid-column: 1 / -1; }}
-.mlbio-verdict h4, .mlbio-verdict h3 {{ font-size: 1.2rem; font-weight: 600; line-height: 1.3;
-  margin: 0 0 .3rem; padding: 0; }}
-.mlbio-verdict details section + section {{ margin-top: 1.1rem; }}
-.mlbio-verdict p {{ margin: .3rem 0; font-size: .95rem; }}
-.mlbio-verdict .mlbio-note {{ font-size: .82rem; }}
-.mlbio-verdict .mlbio-unsure {{ border-left: .3rem solid #c07a10; padding-left: .75rem; }}
-.mlbio-verdict summary {{ cursor: pointer; font-size: .9rem; margin: .6rem 0; }}
-.mlbio-scale {{ position: relative; height: 1rem; margin: .45rem 0 1.5rem; border-radius: .25rem;
-  box-shadow: inset 0 0 0 1px {TRACK}; print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
-.mlbio-scale > div {{ height: 100%; border-radius: .25rem; min-width: 3px; }}
-.mlbio-scale > i {{ position: absolute; top: -.3rem; height: 1.6rem; border-left: 2px solid currentColor; }}
-.mlbio-scale > span {{ position: absolute; top: 1.2rem; font-size: .75rem; line-height: 1; white-space: nowrap;
-  padding: 0 .4rem; }}
-.mlbio-classes {{ display: grid; grid-template-columns: minmax(0, auto) minmax(3rem, 1fr) auto; gap: .2rem .6rem;
-  align-items: center; font-size: .82rem; line-height: 1.3; margin: .4rem 0 0;
-  padding: 0; }}
-/* Streamlit indents lists. */
-.mlbio-classes, .mlbio-classes dt {{ margin-left: 0 !important; padding-left: 0 !important; }}
-.mlbio-classes dt {{ grid-column: 1; font-weight: 400; }}
-.mlbio-classes dd {{ display: contents; }}
-.mlbio-classes dd > div {{ height: .65rem; border-radius: .2rem; box-shadow: inset 0 0 0 1px {TRACK}; overflow: hidden;
-  print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
-.mlbio-classes dd > div > div {{ height: 100%; background: {BAR}; }}
-.mlbio-classes dd > span {{ text-align: right; font-variant-numeric: tabular-nums; }}
-</style>"""
 
 FAR_BELOW, ABOVE, FAR_ABOVE = -1.5, 1.0, 2.5
 """Bounds of the grades, as differences in log-odds from the threshold: 2.3 %, 22 % and 56 % if that is 9.6 %."""
@@ -102,14 +64,14 @@ def _malignant(malignant: Malignant, level: int) -> str:
     )
     sentence = sentence[0].upper() + sentence[1:]
     at = 100 * malignant.threshold
-    colour = ALARM if malignant.flagged else BAR
+    alarm = ' class="mlbio-alarm"' if malignant.flagged else ""
     # The threshold's label is kept inside the bar's width on either side.
     place = f"left:{at:.2f}%" if at < 50 else f"right:{100 - at:.2f}%"
     label = _("threshold {threshold}").format(threshold=threshold)
     described = _("{share} on a scale from 0 to 100, threshold at {threshold}").format(share=share, threshold=threshold)
     bar = (
         f'<div class="mlbio-scale" role="img" aria-label="{escape(described)}">'
-        f'<div style="width:{100 * malignant.probability:.2f}%;background:{colour}"></div>'
+        f'<div{alarm} style="width:{100 * malignant.probability:.2f}%"></div>'
         f'<i style="left:{at:.2f}%"></i><span style="{place}">{escape(label)}</span></div>'
     )
     return f"{_heading(grade(malignant), level)}{bar}<p>{escape(sentence)}</p>{_reliability(malignant)}"

@@ -25,7 +25,6 @@ ALONE = (
     "test_model",
     "test_promote",
     "test_ray",
-    "test_ray_config",
     "test_train",
 )
 """Files of end-to-end tests that need no service, or start their own."""

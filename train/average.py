@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from evaluate.arguments import UsageError, ensure_writable
+from api.arguments import UsageError, ensure_writable
 from evaluate.dataset import DataError, Example, find_examples
 from evaluate.held_out import split_again, split_sources_again
-from evaluate.metrics import accuracy, balanced_accuracy
-from evaluate.roc import macro_auroc
+from evaluate.metrics import accuracy, balanced_accuracy, macro_auroc
 from evaluate.sources import HAM10000, by_source, find_sources
 from handler.model.checkpoint import Checkpoint
 from train.calibrate import Part, complete, fit_bias, predict, selection_score

@@ -2,7 +2,7 @@
 
 A batch at a time, after cropping and before erasing: another display curve and white balance, a lens out of focus,
 fewer pixels enlarged again, noise of the sensor, a strong compression. Similar kinds of changes, at fixed strengths,
-make up the robustness table (``evaluate/shifts.py``).
+make up the robustness table (``evaluate/robustness.py``).
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ import math
 import sys
 from pathlib import Path
 
-from evaluate.arguments import UsageError, add_also_option
+from api.arguments import UsageError
+from evaluate.arguments import add_also_option
 from evaluate.dataset import FOLDERS, METADATA, DataError
 
 

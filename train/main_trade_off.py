@@ -16,9 +16,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from evaluate.arguments import UsageError, add_also_option, add_bootstrap_options
+from api.arguments import UsageError
+from evaluate.arguments import OUTPUT, ROOT, add_also_option, add_bootstrap_options
 from evaluate.dataset import FOLDERS, METADATA, DataError
-from evaluate.kept import OUTPUT, ROOT, TRADE_OFF
+from evaluate.files import TRADE_OFF
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -19,9 +19,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from evaluate.arguments import UsageError, add_also_option, not_negative, positive
-from evaluate.dataset import FOLDERS, METADATA, DataError
-from evaluate.folds import Fold
+from api.arguments import UsageError, not_negative, positive
+from evaluate.arguments import add_also_option
+from evaluate.dataset import FOLDERS, METADATA, DataError, Fold
 
 if TYPE_CHECKING:
     from train.recipe import Recipe

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from evaluate.arguments import UsageError
+from api.arguments import UsageError
 from handler.model.checkpoint import first_line
 
 LAST_WORDS_SECONDS = 10.0

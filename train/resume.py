@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from api.arguments import UsageError
 from api.files import write_atomically
-from evaluate.arguments import UsageError
 from evaluate.dataset import DataError, Example
 from evaluate.held_out import FRACTION
 from evaluate.sources import HELD_OUT_SOURCES

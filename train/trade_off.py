@@ -16,15 +16,15 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from api.arguments import ensure_writable_folder
 from api.classes import CLASSES, class_indices
-from evaluate.arguments import ensure_writable_folder
 from evaluate.bootstrap import Bootstrap, clusters_of
 from evaluate.dataset import DataError, Example, find_examples, load_squares
+from evaluate.files import TRADE_OFF, write_json
 from evaluate.held_out import held_out, split_sources_again
-from evaluate.kept import TRADE_OFF
 from evaluate.predictions import Predictions, model_of
 from evaluate.sources import HAM10000, by_source, find_sources
-from evaluate.trade_off import BiasPoint, TradeOff, best, figures, write
+from evaluate.trade_off import BiasPoint, TradeOff, best, bias_metrics
 from handler.model.bias import BiasSetting
 from handler.model.checkpoint import Checkpoint
 from train.calibrate import (
@@ -70,7 +70,7 @@ def measure(arguments: argparse.Namespace) -> TradeOff:
     measured = fit_trade_off(
         checkpoint, model_of(arguments.modelname)[1], parts, words, arguments.resamples, arguments.seed
     )
-    write(measured, arguments.output / TRADE_OFF)
+    write_json(measured, arguments.output / TRADE_OFF)
     return measured
 
 
@@ -124,10 +124,10 @@ def fit_trade_off(
             plausible_threshold=plausible_threshold,
         )
         probabilities, *probabilities_elsewhere = [part for part, _ in fitted]
-        point = BiasPoint(setting, temperature, figures(probabilities, first, malignant_threshold, bootstrap))
+        point = BiasPoint(setting, temperature, bias_metrics(probabilities, first, malignant_threshold, bootstrap))
         if bootstrap_elsewhere:
             pooled = np.concatenate(probabilities_elsewhere)
-            pooled_figures = figures(pooled, elsewhere, malignant_threshold, bootstrap_elsewhere)
+            pooled_figures = bias_metrics(pooled, elsewhere, malignant_threshold, bootstrap_elsewhere)
             point = msgspec.structs.replace(point, elsewhere=pooled_figures)
         points.append(point)
     images = len(first) + len(elsewhere)

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from api.arguments import UsageError, ensure_writable
 from api.classes import CLASSES
-from evaluate.arguments import UsageError, ensure_writable
 from evaluate.dataset import (
     FOLDERS,
     Example,
@@ -23,8 +23,8 @@ from evaluate.dataset import (
     load_squares,
     short_sides,
     split_by_lesion,
+    split_fold,
 )
-from evaluate.folds import split_fold
 from evaluate.sources import HAM10000, by_source, find_sources, split_sources
 from handler.model.checkpoint import Checkpoint
 from handler.model.network import Normalise

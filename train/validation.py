@@ -15,9 +15,8 @@ from scipy.special import softmax
 
 from api.classes import CLASSES
 from evaluate.dataset import Example, load_squares, short_sides
-from evaluate.metrics import accuracy, balanced_accuracy, expected_calibration_error, recalls
+from evaluate.metrics import accuracy, balanced_accuracy, expected_calibration_error, macro_auroc, recalls
 from evaluate.predictions import Predictions, model_of
-from evaluate.roc import macro_auroc
 from handler.model.checkpoint import Checkpoint
 from handler.model.network import Network
 from train.calibrate import Part, best_score, calibrate, complete, predict

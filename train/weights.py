@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from api.arguments import UsageError
 from api.classes import CLASSES
-from evaluate.arguments import UsageError
 from handler.model.checkpoint import as_float32, first_line
 from handler.model.network import Network
 

@@ -1,4 +1,4 @@
-"""``deploy/batch.py`` on a real Ray of this machine: killed, interrupted, gone on with, refused."""
+"""``scale/main_batch.py`` on a real Ray of this machine: interrupted, killed, continued, refused."""
 
 from __future__ import annotations
 
@@ -11,15 +11,24 @@ import sys
 import time
 from pathlib import Path
 
+import pandas
 import psutil
-import pyarrow.dataset
 import pytest
 
+from scale.batch import CRASHES
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
 COUNT = 40
+FATAL = b"no decoder survives this"
+
+CRASHING_DECODER = f"""
+import os
+from api import photograph
+decode = photograph.open_photograph
+photograph.open_photograph = lambda data, *rest: os._exit(9) if data == {FATAL!r} else decode(data, *rest)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +39,21 @@ def photographs(tmp_path_factory: pytest.TempPathFactory, example_images: list[P
         place.parent.mkdir(exist_ok=True)
         shutil.copy(example_images[i % len(example_images)], place)
     (folder / "patient 0/broken.jpg").write_bytes(b"no picture")
+    (folder / "patient 2/fatal.jpg").write_bytes(FATAL)
     (folder / "patient 1/dangling.jpg").symlink_to(folder / "nowhere.jpg")
     return folder
 
 
 def start(photographs: Path, output: Path, *options: str) -> subprocess.Popen[str]:
+    """With a decoder that crashes, which every Python process of it loads as it starts."""
+    (output.parent / "sitecustomize.py").write_text(CRASHING_DECODER)
     return subprocess.Popen(
-        [sys.executable, ROOT / "deploy/batch.py", photographs, "--output", output, *options],
+        [sys.executable, ROOT / "scale/main_batch.py", photographs, "--output", output, *options],
         cwd=output.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{output.parent}{os.pathsep}{ROOT}"},
     )
 
 
@@ -51,9 +63,10 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def after_first_part(process: subprocess.Popen[str], output: Path) -> set[str]:
+def after_part(process: subprocess.Popen[str], output: Path, count: int = 1) -> dict[Path, int]:
+    """The Parquet files and when each was written, as soon as there are so many of them."""
     deadline = time.monotonic() + 300
-    while not (parts := {p.name for p in output.glob("part-*.parquet")}):
+    while len(parts := {p: p.stat().st_mtime_ns for p in output.glob("part-*.parquet")}) < count:
         if time.monotonic() > deadline:
             process.kill()
         assert process.poll() is None, process.communicate()
@@ -61,41 +74,37 @@ def after_first_part(process: subprocess.Popen[str], output: Path) -> set[str]:
     return parts
 
 
-def test_a_killed_run_goes_on_and_names_what_it_cannot_read(photographs: Path, tmp_path: Path):
+def test_an_interrupted_and_killed_run_continues_and_names_what_it_cannot_read(photographs: Path, tmp_path: Path):
     output = tmp_path / "out"
     options = ("--shard", "2")
     process = start(photographs, output, *options)
-    children = psutil.Process(process.pid)
-    after_first_part(process, output)
+    after_part(process, output)
+    process.send_signal(signal.SIGINT)
+    code, _, err = finish(process)
+    assert code == 130 and err.rstrip().endswith("interrupted: the same command continues")
+
+    process = start(photographs, output, *options)
+    after_part(process, output, len(list(output.glob("part-*.parquet"))) + 1)
     # Ray's agents, which are idle, need a minute to notice that they are alone.
-    started = [p for p in children.children(recursive=True) if "Agent" not in p.name()]
+    started = [p for p in psutil.Process(process.pid).children(recursive=True) if "Agent" not in p.name()]
     assert started
     process.kill()
     process.communicate()
     assert psutil.wait_procs(started, timeout=30)[1] == []
     before = {p: p.stat().st_mtime_ns for p in output.glob("part-*.parquet")}
-    assert 0 < len(before) < (COUNT + 2) // 2
+    assert 0 < len(before) < (COUNT + 3) // 2
 
     process = start(photographs, output, *options)
     code, out, err = finish(process)
-    assert code == 0 and f"{COUNT + 2} photographs in {output}" in out and "2 of them not readable" in out
-    assert "42/42" in err and "photographs/s" in err
-    assert all(p.stat().st_mtime_ns == stamp for p, stamp in before.items())
-    table = pyarrow.dataset.dataset(sorted(output.glob("part-*.parquet"))).to_table()
-    files = table.column("file").to_pylist()
-    assert len(files) == len(set(files)) == COUNT + 2
-    assert table.column("prediction").null_count == 2
+    assert code == 0 and f"{COUNT + 3} photographs in {output}" in out and "3 of them not readable" in out
+    assert f"{COUNT + 3}/{COUNT + 3}" in err and "photographs/s" in err
+    assert all(p.stat().st_mtime_ns == stamp for p, stamp in before.items()), "what was done is not done again"
+    table = pandas.read_parquet(sorted(output.glob("part-*.parquet")))
+    assert len(table) == table["file"].nunique() == COUNT + 3
+    assert table["prediction"].isna().sum() == 3
     with (output / "errors.csv").open(newline="") as file:
         errors = {Path(row["file"]).name: row["error"] for row in csv.DictReader(file)}
-    assert set(errors) == {"broken.jpg", "dangling.jpg"} and all(errors.values())
+    assert set(errors) == {"broken.jpg", "dangling.jpg", "fatal.jpg"} and errors["fatal.jpg"] == CRASHES
 
     code, _, err = finish(start(photographs, output, *options, "--explain", "Faible"))
     assert code == 2 and "another run" in err and "--explain" in err
-
-
-def test_an_interrupted_run_says_how_to_go_on(photographs: Path, tmp_path: Path):
-    process = start(photographs, tmp_path / "out", "--shard", "1", "--explain", "low")
-    after_first_part(process, tmp_path / "out")
-    process.send_signal(signal.SIGINT)
-    code, _, err = finish(process)
-    assert code == 130 and err.rstrip().endswith("interrupted: the same command goes on")

@@ -25,7 +25,7 @@ from handler.model.checkpoint import Checkpoint
 from handler.model.images import network_square
 from handler.model.inference import PixelsToProbabilities
 from tests.conftest import ROOT
-from tests.strangers import strangers
+from tests.out_of_distribution import out_of_distribution_images
 
 MODEL = ROOT / "model_store/model_mlbio.pth"
 SCORE_CARD = ROOT / "model_store/score_card"
@@ -148,7 +148,7 @@ def test_a_checkpoint_without_novelty_gives_nan_scores(checkpoint: Checkpoint, s
 @pytest.fixture(scope="module")
 def assessed(classifier: Classifier) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names, probabilities and novelty scores of pictures of other things."""
-    pictures = strangers()
+    pictures = out_of_distribution_images()
     return [*pictures], *classifier.assess(np.stack(list(pictures.values())))
 
 

@@ -1,13 +1,17 @@
-"""The service on a cluster of two nodes: the contract's own tests, an update and the loss of a node under load."""
+"""The service on a Ray cluster of two nodes, deployed with ``serve deploy`` from the configuration that Kubernetes has.
+
+The contract's own tests, an update and the loss of a node under load.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
+import secrets
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,15 +20,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
-import psutil
 import pytest
+import ray
 import requests
+import yaml
+from ray.cluster_utils import Cluster
 
-from cluster.archive import MANIFEST
-from cluster.nodes import Cluster, cluster
 from handler.engines.graphs import INDEX
+from scale.archive import MANIFEST
 from supervisor.processes import free_port
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Service, wait_for
@@ -44,45 +50,82 @@ ELSEWHERE = (
     "test_explanation_is_the_photograph_with_green_outlines",
     "test_leaving_stops_the_work",
 )
-"""Slow, and of the gateway alone, or covered by others here: starting a cluster has taken the time."""
+"""Slow, and of the gateway alone, or covered by others here."""
 
 leave_while_it_streams = partial(test_leaving_stops_the_work, headers=NDJSON)  # noqa: F405
 
 for _name in ELSEWHERE:
     del globals()[_name]
 
-COMMAND = [sys.executable, "deploy/ray_serve.py"]
+MANIFEST_OF_KUBERNETES = ROOT / "deploy/kubernetes/ray/rayservice.yaml"
+ARCHIVE = ROOT / "model_store" / "mlbio.mar"
+START_SECONDS = 300
+NODE: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 80_000_000}
 PAUSE_SECONDS = 0.2
 """Between a client's requests: starting processes is what takes time here, and the load competes for the same cores."""
 
-ARCHIVE = ROOT / "model_store" / "mlbio.mar"
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head and another node on this machine, which let in nobody without their token."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        dashboard = free_port()
+        patch.setenv("RAY_DASHBOARD_ADDRESS", f"http://127.0.0.1:{dashboard}")  # for `serve`
+        head = NODE | {"include_dashboard": True, "dashboard_port": dashboard}
+        made = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            made.add_node(**NODE)
+            yield made
+        finally:
+            ray.shutdown()
+            made.shutdown()
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Cluster]:
-    with cluster(2) as running:
-        yield running
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of Kubernetes for two nodes, at another port."""
+    made = yaml.safe_load(yaml.safe_load(MANIFEST_OF_KUBERNETES.read_text())["spec"]["serveConfigV2"])
+    made["http_options"] = {"host": "127.0.0.1", "port": free_port()}
+    made["proxy_location"] = "HeadOnly"
+    made["applications"][0]["args"] = {"archive": str(ARCHIVE), "min_replicas": 2, "max_replicas": 2}
+    path = tmp_path_factory.mktemp("ray") / "config.yaml"
+    path.write_text(yaml.safe_dump(made))
+    return path
 
 
 @pytest.fixture(scope="module")
-def service(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(cluster: Cluster, config: Path) -> Service:
     """In place of TorchServe's."""
-    log = tmp_path_factory.mktemp("ray") / "gateway.log"
-    port = free_port()
-    command = [*COMMAND, "--address", nodes.address, "--port", str(port)]
-    environment = os.environ | nodes.environment | {"MLBIO_LOG_FILE": str(log)}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    printed = []
-    for line in process.stdout:
-        printed.append(line)
-        if "a prediction works" in line:
-            break
-    else:
-        pytest.fail(f"the service did not start: {printed}")
-    yield Service(f"http://127.0.0.1:{port}", "", process, log.parent)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
-    process.stdout.close()
+    deploy(config)
+    url = f"http://127.0.0.1:{yaml.safe_load(config.read_text())['http_options']['port']}"
+    deadline = time.monotonic() + START_SECONDS
+    while not ready(url):
+        status = serve("status")
+        assert "DEPLOY_FAILED" not in status and time.monotonic() < deadline, status
+    return Service(url, "", None, config.parent)
+
+
+def ready(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/readyz", timeout=20).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def deploy(config: Path) -> None:
+    serve("deploy", str(config))
+
+
+def serve(*arguments: str) -> str:
+    """The output of Ray's own ``serve``."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("serve"), *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @dataclass
@@ -126,39 +169,31 @@ def load(service: Service, photograph: str, explains: bool = True) -> Iterator[L
             made.enough.set()
 
 
-def test_nothing_listens_beyond_this_machine(service: Service, nodes: Cluster):
-    processes = {p.pid for node in nodes.nodes for p in node.family()} | {service.process.pid}
-    listening = [c for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in processes]
-    assert len(listening) > 10
-    assert {c.laddr.ip.removeprefix("::ffff:") for c in listening} == {"127.0.0.1"}
+def test_who_has_no_token_is_not_let_in(service: Service, cluster: Cluster):
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}
+    code = f"import ray; ray.init(address={cluster.address!r})"
+    command = [sys.executable, "-c", code]
+    environment |= {"RAY_AUTH_TOKEN": "0" * 64}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0 and "token" in done.stderr
 
 
-def test_metrics_count_the_replicas_of_both_nodes(service: Service):
-    text = requests.get(f"{service.url}/metrics", timeout=10).text
-    for pool in ("mlbio", "mlbio_explain"):
-        assert f'mlbio_cluster_replicas{{pool="{pool}",state="running"}} 2' in text
-
-
-def test_an_update_under_load_loses_nothing(
-    service: Service, nodes: Cluster, example_images: list[Path], tmp_path: Path
-):
+def test_an_update_under_load_loses_nothing(service: Service, config: Path, example_images: list[Path], tmp_path: Path):
     photograph = encode(example_images[0].read_bytes())
     wanted = another_version(tmp_path / "next.mar")
-    command = [*COMMAND, "--address", nodes.address, "--archive", str(tmp_path / "next.mar"), "--update"]
+    changed = yaml.safe_load(config.read_text())
+    changed["applications"][0]["args"]["archive"] = str(tmp_path / "next.mar")
+    (tmp_path / "next.yaml").write_text(yaml.safe_dump(changed))
     with load(service, photograph) as made:
-        updated = subprocess.run(
-            command, cwd=ROOT, env=os.environ | nodes.environment, capture_output=True, text=True, timeout=300
-        )
-        assert updated.returncode == 0, updated.stdout + updated.stderr
-        seen = len(made.answers)
-        wait_for(lambda: len(made.answers) > seen + 10, 120)
+        deploy(tmp_path / "next.yaml")
+        wait_for(lambda: made.versions()[-8:] == [wanted] * 8, 240)
+        wait_for(lambda: " RUNNING" in serve("status").replace("UPDATING", ""), 240)
     versions = made.versions()
-    assert versions[0] != wanted == versions[-1] and len(set(versions)) == 2
-    assert {version for version in versions[seen + 3 :]} == {wanted}
+    assert versions[0] != wanted and len(set(versions)) == 2
 
 
 def test_the_loss_of_a_node_under_load_loses_nothing(
-    service: Service, nodes: Cluster, example_images: list[Path], endless: str
+    service: Service, cluster: Cluster, example_images: list[Path], endless: str
 ):
     """Both replicas that explain are at work when one of them dies with its node."""
     photograph = encode(example_images[0].read_bytes())
@@ -168,9 +203,8 @@ def test_the_loss_of_a_node_under_load_loses_nothing(
         ask = partial(service.predict, body, headers=patience, stream=True)
         streams = [future.result().iter_lines() for future in [pool.submit(ask), pool.submit(ask)]]
         assert all("progress" in json.loads(next(lines)) for lines in streams)
-        victim = nodes.nodes.pop()
-        hit = any("ServeReplica:mlbio_explain" in " ".join(p.cmdline()) for p in victim.family())
-        victim.kill()
+        (victim,) = cluster.worker_nodes
+        cluster.remove_node(victim, allow_graceful=False)
         seen = len(made.answers)
         ends = list(pool.map(lambda lines: [json.loads(line) for line in lines], streams))
         wait_for(lambda: len(made.answers) > seen + 10, 120)
@@ -179,7 +213,12 @@ def test_the_loss_of_a_node_under_load_loses_nothing(
         shares = [line["progress"] for line in lines[:-1]]
         assert shares == sorted(shares), "progress never goes backwards"
     made.versions()
-    assert not hit or retries(service) > 0
+    assert retries(service) > 0
+
+
+def test_leaving_stops_the_work_of_a_replica(service: Service, example_images: list[Path], endless: str):
+    """Of the one that is left after the test above, and a photograph that nobody waits for does not occupy it."""
+    leave_while_it_streams(service, encode(example_images[0].read_bytes()), endless)
 
 
 def retries(service: Service) -> float:

@@ -184,7 +184,7 @@ def test_every_make_command_exists():
 
 
 def test_every_path_exists():
-    folders = "api|handler|gateway|supervisor|train|evaluate|frontend|cli|cluster|bulk"
+    folders = "api|handler|gateway|supervisor|train|evaluate|frontend|cli|scale"
     folders += "|examples|benchmarks|model_store|deploy|tests"
     shown = set(re.findall(rf"\b(?<![/.])(?:{folders})/[\w./]+\w", DOCUMENTS))
     # Made by `make archive` and `make promote`, or given by the reader.

@@ -22,7 +22,7 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 FOLDERS = {
     "torchserve": ["api", "handler"],
     "gateway": ["api", "gateway", "supervisor"],
-    "ray": ["cluster"],
+    "ray": ["scale"],
     "cli": ["api", "cli"],
     "page": ["api", "frontend"],
     "evaluate": ["evaluate"],
@@ -35,7 +35,6 @@ EXCEPTIONS = {
     "api/client.py": "cli",
     "api/photograph.py": "cli",
     "api/pictures.py": "cli",
-    "cluster/nodes.py": "bench",  # for tests and a benchmark
     "frontend/update.py": "test",  # updates the translations, with Babel
     "supervisor/processes.py": "all",  # starts TorchServe next to the gateway
     "gateway/traces.py": "traces",

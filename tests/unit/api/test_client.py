@@ -84,10 +84,10 @@ def serving(*script: bytes | Callable[[], object]) -> Iterator[Server]:
         server.socket.close()
 
 
-def response(body: bytes | dict, status: str = "200 OK", kind: str = "application/json", length: int = -1) -> bytes:
+def response(body: bytes | dict, status: str = "200 OK", headers: str = "", length: int | None = None) -> bytes:
     content = json.dumps(body).encode() if isinstance(body, dict) else body
-    length = len(content) if length < 0 else length
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    length = len(content) if length is None else length
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n"
     return head.encode() + content
 
 
@@ -109,13 +109,6 @@ def test_an_answer_is_typed():
     answer = predict(response(ANSWER))
     assert (answer.prediction, answer.probability, answer.explain) == ("Melanoma", 0.75, None)
     assert not answer.details
-
-
-def test_details_are_typed_and_an_older_service_names_no_set():
-    details = {"probabilities": {"Melanoma": 0.75}, "malignant": None, "out_of_distribution": None, "explanation": None}
-    details["model"] = {"architecture": "resnet34", "version": "0"}
-    for more, expected in (({}, None), ({"plausible": ["Melanoma", "Dermatofibroma"]}, ["Melanoma", "Dermatofibroma"])):
-        assert predict(response(ANSWER | {"details": details | more})).details.plausible == expected
 
 
 def test_the_documented_fields_are_sent():
@@ -150,11 +143,10 @@ def test_a_key_that_cannot_be_sent_is_said(key: str):
         client.predict(b"photograph")
 
 
-@pytest.mark.parametrize("kind", [str, Path])
-def test_a_path_is_read(tmp_path: Path, kind: type):
+def test_a_path_is_read(tmp_path: Path):
     (tmp_path / "photo.jpg").write_bytes(b"of a file")
     with serving(response(ANSWER)) as server, Client(server.url) as client:
-        client.predict(kind(tmp_path / "photo.jpg"))
+        client.predict(tmp_path / "photo.jpg")
         assert json.loads(server.requests[0][1])["image"] == base64.b64encode(b"of a file").decode()
 
 
@@ -169,32 +161,35 @@ def test_progress_is_reported_before_the_answer():
     assert seen == [0.25, 1] and answer.prediction == "Melanoma"
 
 
-def test_progress_that_nobody_wants_is_skipped():
-    assert predict(*chunked({"progress": 0.25}, ANSWER)).prediction == "Melanoma"
-
-
 def test_one_client_asks_again_on_a_new_connection():
     with serving(response(ANSWER)) as server, Client(server.url) as client:
         assert client.predict(b"one") == client.predict(b"two")
         assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("status", ["400 Bad Request", "200 OK", "503 Service Unavailable"])
-def test_a_refusal_has_the_services_words_and_status(status: str):
-    with pytest.raises(RequestRefused, match="^the image is empty$") as caught:
-        predict(response({"success": False, "error": "the image is empty"}, status))
-    assert caught.value.status == int(status[:3]) and caught.value.code == ""
+@pytest.mark.parametrize(
+    ("status", "headers", "fields", "code", "busy"),
+    [
+        ("503 X", "x-mlbio-error: unavailable\r\n", {}, ErrorCode.UNAVAILABLE, True),
+        ("400 X", "", {}, ErrorCode.INVALID_REQUEST, False),  # an older service
+        ("429 X", "x-mlbio-error: later\r\n", {}, ErrorCode.RATE_LIMITED, True),  # a later one
+        ("200 OK", "", {"code": "busy"}, ErrorCode.BUSY, True),  # a stream
+        ("200 OK", "", {}, ErrorCode.INTERNAL, False),
+    ],
+)
+def test_a_refusal_has_the_services_words_and_its_code(status: str, headers: str, fields: dict, code: str, busy: bool):
+    with pytest.raises(RequestRefused, match="^full$") as caught:
+        predict(response({"success": False, "error": "full"} | fields, status, headers))
+    assert (caught.value.status, caught.value.code, caught.value.is_busy) == (int(status[:3]), code, busy)
 
 
-def test_a_refusal_has_the_code_of_its_header_or_of_a_streams_last_line():
-    text = b'{"success": false, "error": "full"}'
-    head = f"HTTP/1.1 503 X\r\nx-mlbio-error: busy\r\ncontent-length: {len(text)}\r\n\r\n".encode()
-    line = {"success": False, "error": "of a later version", "code": "new"}
-    for server in (Server([head + text]), Server([response(line)])):
-        with Client(server.url) as client, pytest.raises(RequestRefused) as raised:
-            client.predict(b"x")
-        server.socket.close()
-        assert raised.value.code == (ErrorCode.BUSY if raised.value.status == 503 else "new")
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("retry-after: 3\r\n", 3.0), ("retry-after: soon\r\n", None), ("", None)]
+)
+def test_a_refusal_says_when_to_try_again(header: str, seconds: float | None):
+    with pytest.raises(RequestRefused) as caught:
+        predict(response({"success": False, "error": "full"}, "503 X", header))
+    assert caught.value.retry_after == seconds
 
 
 def test_a_refusal_without_a_reason_names_the_status():
@@ -207,10 +202,7 @@ def test_a_refusal_without_a_reason_names_the_status():
     [
         (b"<html>It works</html>", "200 OK"),
         (b"", "200 OK"),
-        (b"null", "200 OK"),
-        (b"[]", "200 OK"),
         (b'{"detail": "Not Found"}', "404 Not Found"),
-        (b'{"success": "yes"}', "200 OK"),
         (b'{"success": true, "probability": NaN}', "200 OK"),
         (b"\xff\xfe\x00", "200 OK"),
     ],
@@ -286,11 +278,6 @@ def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch)
     assert predict(response(ANSWER)).prediction == "Melanoma"
 
 
-def test_every_error_is_a_service_error():
-    errors = (ServiceUnreachable, ServiceTimeout, AnswerInterrupted, UnexpectedAnswer, RequestRefused)
-    assert all(issubclass(error, ServiceError) for error in errors)
-
-
 def test_the_address_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("MLBIO_URL", raising=False)
     assert service_url() == Client().url == "http://127.0.0.1:8089"
@@ -305,27 +292,15 @@ def url() -> str:
     return f"http://127.0.0.1:{free_port()}"
 
 
-def test_a_refusal_says_when_to_try_again():
-    for header, seconds in (("retry-after: 3\r\n", 3.0), ("retry-after: soon\r\n", None), ("", None)):
-        text = b'{"success": false, "error": "full"}'
-        head = f"HTTP/1.1 503 X\r\n{header}content-length: {len(text)}\r\n\r\n".encode()
-        server = Server([head + text])
-        with Client(server.url) as client, pytest.raises(RequestRefused) as raised:
-            client.predict(b"x")
-        server.socket.close()
-        assert raised.value.retry_after == seconds
-
-
-def test_readiness_is_told_from_absence():
-    for status, ready in ((200, True), (503, False)):
-        server = Server([f"HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n".encode()])
-        with Client(server.url) as client:
-            assert client.is_ready() is ready
+@pytest.mark.parametrize(("status", "ready"), [("200 OK", True), ("503 X", False)])
+def test_readiness_is_told(status: str, ready: bool):
+    with serving(response(b"", status)) as server, Client(server.url) as client:
+        assert client.is_ready() is ready
         assert server.requests[0][0].startswith("GET /readyz ")
-        server.socket.close()
-    slow = Server([lambda: time.sleep(1)])
-    with Client(slow.url) as client:
+
+
+def test_a_slow_service_is_not_ready_and_an_absent_one_raises():
+    with serving(lambda: time.sleep(1)) as server, Client(server.url) as client:
         assert client.is_ready(0.2) is False
-    slow.socket.close()
-    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(ServiceUnreachable):
+    with Client(url()) as client, pytest.raises(ServiceUnreachable):
         client.is_ready()

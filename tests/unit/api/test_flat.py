@@ -40,7 +40,7 @@ from api.answer import Details, Model, Prediction, succeed
 from api.client import _predictions
 from api.openapi import document
 from api.request import parse_json
-from bulk.rows import SCHEMA, row
+from scale.files import SCHEMA, row
 from cli import arguments, output
 
 request = parse_json(msgspec.json.encode({"image": base64.b64encode(b"x").decode(), "details": True}))

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import yaml
 
-from cluster.application import Arguments
+from scale.serving import Arguments
 from tests.conftest import ROOT
 
 KUBERNETES = "1.31"
@@ -180,7 +180,7 @@ def test_rays_version_port_and_image_are_the_same_everywhere():
 
 
 def test_the_config_of_ray_serve_has_the_applications_arguments():
-    """``tests/e2e/test_ray_config.py`` deploys it."""
+    """``tests/e2e/test_ray.py`` deploys it."""
     (application,) = yaml.safe_load(found("RayService", "mlbio", "ray")["spec"]["serveConfigV2"])["applications"]
     path = Path(msgspec.convert(application["args"], Arguments).archive)
     dockerfile = (ROOT / "deploy/Dockerfile").read_text()

@@ -16,18 +16,18 @@ from tests.unit.evaluate.sets import BCC, MEL, NV, confident, examples_of
 
 @pytest.fixture(scope="session")
 def small() -> Predictions:
-    """Eight images of six lesions: four melanomas of which two are found, three nevi of which one is a false alarm."""
-    labels, answers = [MEL, MEL, MEL, MEL, NV, NV, NV, BCC], [MEL, MEL, NV, BCC, NV, NV, MEL, MEL]
+    """Eight images of six lesions: four melanomas of which two are found, three nevi of which one is taken for one."""
+    labels, predicted = [MEL, MEL, MEL, MEL, NV, NV, NV, BCC], [MEL, MEL, NV, BCC, NV, NV, MEL, MEL]
     examples = examples_of(labels, ["a", "a", "b", "c", "d", "d", "e", "f"])
     ages, sexes, sites = [29.9, 30, 44, 45, 75, None, 90, 0], ["male"] * 5 + ["female"] * 3, ["back"] * 7 + [""]
     examples = [replace(e, age=a, sex=s, site=t) for e, a, s, t in zip(examples, ages, sexes, sites, strict=True)]
     novelty = np.array([0.5, 1.0, 1.01, 2.0, 0, 0, 0, 0.9])
-    return Predictions(examples, confident(answers), novelty, ("m.pth", "0123456789ab"), malignant_threshold=0.75)
+    return Predictions(examples, confident(predicted), novelty, ("m.pth", "0123456789ab"), malignant_threshold=0.75)
 
 
 @pytest.fixture
 def photographs(tmp_path) -> Path:
-    """Nine photographs, two of them deeper, and their diagnoses."""
+    """Nine photographs, two of them in a subfolder, and their diagnoses."""
     folder, rng = tmp_path / "photographs", np.random.default_rng(0)
     (folder / "deep").mkdir(parents=True)
     rows = ["file,dx,lesion_id,age,sex,localization"]

@@ -1,23 +1,23 @@
-"""Sets of answers and of photographs made for tests of the evaluation."""
+"""Sets of predictions and of photographs made for tests of the evaluation."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from evaluate.dataset import Example
 from evaluate.predictions import Predictions
-from evaluate.score_card import ScoreCard, as_json
+from evaluate.score_card import ScoreCard
 
 AKIEC, BCC, BKL, DF, MEL, NV, VASC = range(7)
 
 
-def confident(answers: list[int], confidence: float = 0.7) -> np.ndarray:
-    """Probabilities (N, 7) that give ``confidence`` to each answer and share the rest equally."""
-    probabilities = np.full((len(answers), 7), (1 - confidence) / 6, np.float32)
-    probabilities[np.arange(len(answers)), answers] = confidence
+def confident(predicted: list[int], confidence: float = 0.7) -> np.ndarray:
+    """Probabilities (N, 7) that give ``confidence`` to each predicted class and share the rest equally."""
+    probabilities = np.full((len(predicted), 7), (1 - confidence) / 6, np.float32)
+    probabilities[np.arange(len(predicted)), predicted] = confidence
     return probabilities
 
 
@@ -51,7 +51,7 @@ def random_predictions(count: int, seed: int = 0, **optional) -> Predictions:
 
 def as_dict(card: ScoreCard) -> dict:
     """The card as its JSON file has it."""
-    return json.loads(as_json(card))
+    return msgspec.json.decode(msgspec.json.encode(card))
 
 
 def relabel(photographs: Path, change) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ from PIL import Image
 
 from api.answer import Details, ExplanationFigures, Malignant, Model, OutOfDistribution, Pair, Prediction, Regions
 from api.classes import CLASSES
+from api.pictures import encode_png
 
 
 def answer(
@@ -20,13 +20,14 @@ def answer(
     unlike: bool = False,
     figures: ExplanationFigures | None = None,
     plausible: list[str] | None = None,
+    code: str = "nv",
 ) -> Prediction:
-    """A nevus with this malignant probability; the threshold is 7 %."""
+    """A diagnosis with this malignant probability; the threshold is 7 %."""
     return Prediction(
-        prediction=CLASSES["nv"],
+        prediction=CLASSES[code],
         probability=0.7,
         details=Details(
-            probabilities={name: 0.7 if code == "nv" else 0.05 for code, name in CLASSES.items()},
+            probabilities={name: 0.7 if name == CLASSES[code] else 0.05 for name in CLASSES.values()},
             malignant=Malignant(malignant, 0.07, flagged, 0.947, 0.32),
             out_of_distribution=OutOfDistribution(2.0 if unlike else 0.5, unlike),
             model=Model("resnet34", "0123456789ab", 22),
@@ -39,8 +40,6 @@ def answer(
 def figures(**changes: Any) -> ExplanationFigures:
     """An explanation of four regions, the quarters of the square."""
     numbers = np.repeat(np.repeat(np.array([[0, 1], [2, 3]], np.uint8), 112, 0), 112, 1)
-    file = io.BytesIO()
-    Image.fromarray(numbers).save(file, "PNG")
     made = ExplanationFigures(
         precision="Moyenne",
         samples=512,
@@ -53,7 +52,7 @@ def figures(**changes: Any) -> ExplanationFigures:
         reached=True,
         stopped="settled",
         regions=Regions(
-            base64.b64encode(file.getvalue()).decode(),
+            base64.b64encode(encode_png(Image.fromarray(numbers))).decode(),
             [0.2, -0.42, 0.8, 0.01],
             [0.05, 0.06, 0.07, 0.08],
             [Pair((0, 2), 0.5), Pair((1, 2), -0.3)],

@@ -44,10 +44,10 @@ def test_styles_and_scripts_are_translated_too():
 class Answering(Client):
     """Answers at once, with an explanation if asked; a file that holds "bad" raises what nobody expects."""
 
-    def predict(self, image, *, explain=False, **_options):
+    def predict(self, image, *, explain=False, precision="Moyenne", **_):
         if image == b"bad":
             raise UnicodeError("label too long")
-        return answer(figures=figures() if explain else None)
+        return answer(figures=figures(precision=precision) if explain else None)
 
 
 def test_it_draws_diagnoses_explanations_and_failures_in_both_languages(page):

@@ -12,8 +12,7 @@ from api.answer import Prediction
 from api.client import AnswerInterrupted, Client, RequestRefused, ServiceUnreachable
 from frontend.photographs import Photograph
 from frontend.tasks import MAX_RUNNING, Entry, TaskQueue
-
-ANSWER = Prediction(prediction="Melanoma", probability=0.5)
+from tests.unit.frontend.answers import answer, figures
 
 
 class Service:
@@ -26,31 +25,31 @@ class Service:
         service = self
 
         class Scripted(Client):
-            def predict(self, image, *, explain=False, precision="Moyenne", details=True, on_progress=None):
-                service.asked.append((image, explain, precision))
+            def predict(self, image, *, explain=False, precision="Moyenne", on_progress=None, **_) -> Prediction:
+                service.asked.append((image, precision if explain else None))
                 service.running += 1
                 service.most = max(service.most, service.running)
                 try:
                     service.behave(image, on_progress)
                 finally:
                     service.running -= 1
-                return ANSWER
+                return answer(figures=figures(precision=precision) if explain else None)
 
         return Scripted("http://127.0.0.1:9")
 
 
-def photograph(name: str = "a") -> Photograph:
-    return Photograph(name, f"{name}.jpg", name.encode())
+def failing(*failures: Exception) -> Service:
+    """A service that raises each of these, and then answers."""
+    left = list(failures)
+
+    def behave(image, on_progress) -> None:
+        if left:
+            raise left.pop()
+
+    return Service(behave)
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
-
-
-def hold(release: threading.Event) -> Callable[..., None]:
+def holding(release: threading.Event) -> Callable[..., None]:
     """Reports progress again and again until it is released."""
 
     def behave(image: bytes, on_progress: Callable[[float], None]) -> None:
@@ -60,68 +59,63 @@ def hold(release: threading.Event) -> Callable[..., None]:
     return behave
 
 
+def queue_of(service: Service, *names: str) -> TaskQueue:
+    queue = TaskQueue(service)
+    for name in names:
+        queue.add(Photograph(name, f"{name}.jpg", name.encode()))
+    return queue
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+
+
 def settled(queue: TaskQueue) -> list[Entry]:
     until(lambda: not queue.pending)
     return queue.listed()
 
 
-def test_photographs_are_classified_as_they_come_a_few_at_once():
+def test_photographs_are_classified_as_they_come_a_few_at_once_and_each_once():
     release = threading.Event()
     service = Service(lambda image, on_progress: release.wait(5))
-    queue = TaskQueue(service)
-    for number in range(MAX_RUNNING["diagnosis"] + 3):
-        queue.add(photograph(str(number)))
+    names = [str(number) for number in range(MAX_RUNNING["diagnosis"] + 3)]
+    queue = queue_of(service, *names, "0")
     until(lambda: service.running == MAX_RUNNING["diagnosis"])
     release.set()
-    assert {e.diagnosis.answer for e in settled(queue)} == {ANSWER}
-    assert service.most == MAX_RUNNING["diagnosis"]
-
-
-def test_the_same_photograph_is_classified_once():
-    service = Service()
-    queue = TaskQueue(service)
-    queue.add(photograph())
-    queue.add(photograph())
-    assert len(settled(queue)) == len(service.asked) == 1
+    assert [(e.photograph.id, e.diagnosis.state) for e in settled(queue)] == [(name, "done") for name in names]
+    assert service.most == MAX_RUNNING["diagnosis"] and len(service.asked) == len(names)
 
 
 def test_explanations_run_concurrently_and_report_progress():
     release = threading.Event()
-    service = Service()
-    queue = TaskQueue(service)
-    for name in "abc":
-        queue.add(photograph(name))
+    queue = queue_of(service := Service(), *"abc")
     settled(queue)
-    service.behave = hold(release)
+    service.behave = holding(release)
     queue.explain("Faible", *"abc")
     tasks = [e.explanation for e in queue.listed()]
     until(lambda: sum(t.progress == 0.4 for t in tasks) == MAX_RUNNING["explanation"])
     assert sorted(t.state for t in tasks) == ["running"] * MAX_RUNNING["explanation"] + ["waiting"]
     release.set()
-    settled(queue)
-    assert [(t.state, t.precision) for t in tasks] == [("done", "Faible")] * 3
-    assert service.asked[-1][1:] == (True, "Faible")
+    assert [e.figures.precision for e in settled(queue)] == ["Faible"] * 3
 
 
 def test_a_done_explanation_is_not_asked_for_again_unless_by_another_precision():
-    service = Service()
-    queue = TaskQueue(service)
-    queue.add(photograph())
+    queue = queue_of(service := Service(), "a")
     for precision in ("Faible", "Faible", "Moyenne"):
         queue.explain(precision, "a")
         settled(queue)
-    assert [p for _, explain, p in service.asked if explain] == ["Faible", "Moyenne"]
+    assert [precision for _, precision in service.asked if precision] == ["Faible", "Moyenne"]
 
 
 @pytest.mark.parametrize("way", ["stop", "remove"])
 def test_what_is_stopped_or_removed_is_cancelled_and_the_others_go_on(way: str):
     release = threading.Event()
-    service = Service()
-    queue = TaskQueue(service)
-    for name in "ab":
-        queue.add(photograph(name))
+    queue = queue_of(service := Service(), "a", "b")
     settled(queue)
-    service.behave = hold(release)
+    service.behave = holding(release)
     queue.explain("Moyenne", "a", "b")
     until(lambda: service.running == 2)
     tasks = [e.explanation for e in queue.listed()]
@@ -136,17 +130,16 @@ def test_what_is_stopped_or_removed_is_cancelled_and_the_others_go_on(way: str):
 
 def test_an_explanation_stays_until_the_next_one_is_there():
     """Also where that is stopped, or fails."""
-    queue = TaskQueue(service := Service())
-    queue.add(photograph())
+    queue = queue_of(service := Service(), "a")
     queue.explain("Faible", "a")
-    settled(queue)
-    service.behave = hold(release := threading.Event())
+    (entry,) = settled(queue)
+    first = entry.answer
+    service.behave = holding(release := threading.Event())
     queue.explain("Moyenne", "a")
-    (entry,) = queue.listed()
-    assert entry.explanation.pending and entry.explanation.answer is ANSWER
+    assert entry.explanation.pending and entry.answer is first
     queue.stop("a")
-    assert entry.answer is ANSWER and entry.can_be_explained("Moyenne")
-    assert not entry.can_be_explained("Faible"), "it is there"
+    assert entry.answer is first
+    assert entry.can_be_explained("Moyenne") and not entry.can_be_explained("Faible")
 
     def fail(image: bytes, on_progress: Callable[[float], None]) -> None:
         raise RequestRefused("a fault", 500)
@@ -155,75 +148,34 @@ def test_an_explanation_stays_until_the_next_one_is_there():
     service.behave = fail
     queue.explain("Moyenne", "a")
     settled(queue)
-    assert (entry.explanation.state, entry.explanation.answer) == ("failed", ANSWER)
+    assert entry.explanation.state == "failed" and entry.answer is first
 
 
 def test_a_photograph_that_could_not_be_classified_is_not_explained():
-    def refuse(image: bytes, on_progress: Callable[[float], None]) -> None:
-        if image == b"b":
-            raise RequestRefused("not an image", 400)
-
-    queue = TaskQueue(service := Service(refuse))
-    for name in "ab":
-        queue.add(photograph(name))
+    queue = queue_of(failing(RequestRefused("not an image", 400)), "a")
     settled(queue)
-    queue.explain("Faible", "a", "b")
-    assert [e.explanation is not None for e in settled(queue)] == [True, False]
-    assert [image for image, explain, _ in service.asked if explain] == [b"a"]
-    assert not any(e.can_be_explained("Faible") for e in queue.listed())
-
-
-def test_a_stopped_explanation_can_be_started_again():
-    release = threading.Event()
-    service = Service(hold(release))
-    queue = TaskQueue(service)
-    queue.add(photograph())
-    queue.explain("Moyenne", "a")
-    queue.stop("a")
-    assert queue.listed()[0].explanation.state == "stopped"
-    release.set()
-    queue.explain("Moyenne", "a")
-    assert settled(queue)[0].explanation.state == "done"
+    queue.explain("Faible", "a")
+    (entry,) = settled(queue)
+    assert entry.explanation is None and not entry.can_be_explained("Faible")
 
 
 def test_a_busy_service_is_tried_again_after_the_pause_that_it_asks_for():
-    refusals = [RequestRefused("full", 503, 0.0), RequestRefused("full", 429, 0.0)]
-
-    def behave(image, on_progress):
-        if refusals:
-            raise refusals.pop()
-
-    queue = TaskQueue(Service(behave))
-    queue.add(photograph())
-    assert settled(queue)[0].diagnosis.state == "done" and not refusals
+    queue = queue_of(failing(RequestRefused("full", 503, 0.0), RequestRefused("full", 429, 0.0)), "a")
+    assert settled(queue)[0].diagnosis.state == "done"
 
 
 @pytest.mark.parametrize(
     "error", [RequestRefused("the image is empty", 400), RequestRefused("full", 503), AnswerInterrupted("again")]
 )
 def test_other_failures_are_kept_and_can_be_tried_again(error: Exception):
-    failures = [error]
-
-    def behave(image, on_progress):
-        if failures:
-            raise failures.pop()
-
-    queue = TaskQueue(Service(behave))
-    queue.add(photograph())
+    queue = queue_of(failing(error), "a")
     assert settled(queue)[0].diagnosis.error is error
     queue.retry("a")
-    assert settled(queue)[0].diagnosis.answer is ANSWER
+    assert settled(queue)[0].diagnosis.state == "done"
 
 
 def test_an_unreachable_service_is_waited_for():
-    failures = [ServiceUnreachable("no service")]
-
-    def behave(image, on_progress):
-        if failures:
-            raise failures.pop()
-
-    queue = TaskQueue(Service(behave))
-    queue.add(photograph())
+    queue = queue_of(failing(ServiceUnreachable("no service")), "a")
     until(lambda: not queue.reachable)
     assert queue.pending
     assert settled(queue)[0].diagnosis.state == "done" and queue.reachable
@@ -233,8 +185,8 @@ def test_nothing_is_started_while_the_page_is_closed():
     watched = False
     service = Service()
     queue = TaskQueue(service, lambda: watched)
-    queue.add(photograph())
-    until(lambda: queue._threads == {"diagnosis": 0, "explanation": 0})
+    queue.add(Photograph("a", "a.jpg", b"a"))
+    time.sleep(0.1)
     assert (service.asked, queue.pending) == ([], True)
     watched = True
     queue.resume()
@@ -242,30 +194,23 @@ def test_nothing_is_started_while_the_page_is_closed():
 
 
 def test_the_version_grows_whenever_there_is_something_new_to_draw():
-    queue = TaskQueue(Service())
+    queue = queue_of(Service())
     versions = [queue.version]
-    queue.add(photograph())
-    settled(queue)
-    versions.append(queue.version)
-    queue.explain("Faible", "a")
-    settled(queue)
-    versions.append(queue.version)
-    queue.remove("a")
-    versions.append(queue.version)
+    for change in (
+        lambda: queue.add(Photograph("a", "a.jpg", b"a")),
+        lambda: queue.explain("Faible", "a"),
+        lambda: queue.remove("a"),
+    ):
+        change()
+        settled(queue)
+        versions.append(queue.version)
     assert versions == sorted(set(versions))
 
 
 def test_any_exception_fails_the_task_and_the_others_go_on(caplog):
     """An address that cannot be encoded makes requests raise UnicodeError, for example."""
-
-    def fail(image: bytes, on_progress: Callable[[float], None]) -> None:
-        if image != b"good":
-            raise UnicodeError("label too long")
-
-    queue = TaskQueue(Service(fail))
-    for name in [*map(str, range(MAX_RUNNING["diagnosis"] + 1)), "good"]:  # more than there are threads
-        queue.add(photograph(name))
-    *failed, good = settled(queue)
-    assert {(e.diagnosis.state, type(e.diagnosis.error)) for e in failed} == {("failed", UnicodeError)}
-    assert good.diagnosis.answer is ANSWER
+    errors = [UnicodeError("label too long") for _ in range(MAX_RUNNING["diagnosis"] + 1)]  # more than threads
+    queue = queue_of(failing(*errors), *map(str, range(len(errors) + 1)))
+    states = [e.diagnosis.state for e in settled(queue)]
+    assert sorted(states) == ["done"] + ["failed"] * len(errors)
     assert "label too long" in caplog.text, "with its traceback in the log"

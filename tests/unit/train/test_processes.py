@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evaluate.arguments import UsageError
+from api.arguments import UsageError
 from train.processes import Processes
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from evaluate.arguments import UsageError
+from api.arguments import UsageError
 from evaluate.dataset import DataError, find_examples
 from tests.tiny_ham10000 import change_metadata, first_image
 from train.augment import Augmentation

@@ -13,10 +13,11 @@ from api.classes import CLASSES
 from evaluate import trade_off
 from evaluate.bootstrap import Bootstrap, clusters_of
 from evaluate.dataset import DataError, find_examples, split_by_lesion
+from evaluate.files import read_measured, write_json
 from evaluate.predictions import Predictions, model_of
 from evaluate.report import trade_off_table
 from evaluate.sources import find_sources, split_sources
-from evaluate.trade_off import TradeOff, best, evaluate, figures
+from evaluate.trade_off import TradeOff, best, bias_metrics, evaluate
 from handler.model.checkpoint import Checkpoint
 from tests.tiny_ham10000 import IMAGES, make_root
 from tests.tiny_sources import make_sources
@@ -118,12 +119,12 @@ def test_a_bias_between_the_strengths_is_a_point_of_its_own(logits: np.ndarray, 
 
 def test_the_curve_is_kept_for_its_model_only(curve: TradeOff, tmp_path: Path):
     path = tmp_path / "trade_off.json"
-    assert trade_off.read(path, SHA) is None
-    trade_off.write(curve, path)
-    assert trade_off.read(path, SHA) == curve and trade_off.read(path, "f" * 12) is None
+    assert read_measured(path, TradeOff, SHA) is None
+    write_json(curve, path)
+    assert read_measured(path, TradeOff, SHA) == curve and read_measured(path, TradeOff, "f" * 12) is None
     path.write_text("[]")
-    with pytest.raises(DataError, match="does not hold a trade-off curve"):
-        trade_off.read(path, SHA)
+    with pytest.raises(DataError, match="has another content than expected"):
+        read_measured(path, TradeOff, SHA)
 
 
 def test_the_curve_as_markdown(curve: TradeOff, answers: Predictions):
@@ -176,7 +177,7 @@ def test_ham10000s_figures_and_those_of_the_others_are_apart(both: TradeOff, par
             answers = softmax((logits + point.setting.strength * rarity) / point.temperature, axis=1)
             bootstrap = Bootstrap(clusters_of([e.lesion for e in examples]), 20, 0)
             threshold = point.setting.malignant_threshold
-            assert measured == figures(answers.astype(np.float32), examples, threshold, bootstrap)
+            assert measured == bias_metrics(answers.astype(np.float32), examples, threshold, bootstrap)
     assert both.points[0].elsewhere.accuracy.value < both.points[0].held_out.accuracy.value
 
 
@@ -210,8 +211,8 @@ def test_the_curve_shows_other_sources_only_if_there_are_any(both: TradeOff, cur
 
 
 def test_figures_of_other_sources_are_kept(both: TradeOff, tmp_path: Path):
-    trade_off.write(both, tmp_path / "trade_off.json")
-    assert trade_off.read(tmp_path / "trade_off.json", SHA) == both
+    write_json(both, tmp_path / "trade_off.json")
+    assert read_measured(tmp_path / "trade_off.json", TradeOff, SHA) == both
 
 
 # The command
@@ -294,5 +295,5 @@ def test_photographs_of_other_sources_are_answered_as_well(
     count = len(split_sources(others, []).validation)
     words = f"validation images of this model: {held_out} of HAM10000, {count} of milk10k, with equal weight of each"
     assert words in capsys.readouterr().out and "milk10k" not in alone
-    kept = trade_off.read(tmp_path / "trade_off.json", model_of(tmp_path / "m.pth")[1])
+    kept = read_measured(tmp_path / "trade_off.json", TradeOff, model_of(tmp_path / "m.pth")[1])
     assert kept.images == held_out + count and all(point.elsewhere for point in kept.points)

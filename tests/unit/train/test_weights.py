@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import ResNet34_Weights, resnet18, resnet34
 
-from evaluate.arguments import UsageError
+from api.arguments import UsageError
 from handler.model.checkpoint import Checkpoint
 from train import weights
 

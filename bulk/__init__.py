@@ -1,1 +1,0 @@
-"""Many photographs into Parquet, on one machine or many (Ray Data)."""

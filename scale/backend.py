@@ -1,0 +1,165 @@
+"""Ray Serve as the gateway's engine.
+
+Ray Serve does not repeat a request whose replica or node dies while it works on it: it is sent to another one here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from api.answer import Answer, refuse
+from api.deadline import Deadline
+from api.headers import DEADLINE_HEADER, EXPIRY_HEADER, EXPLAIN_POOL, JOB_HEADER, POOL, REQUEST_ID_HEADER, STREAM_TYPE
+from api.request import Request
+from gateway.backend import FULL, GRACE_SECONDS, LOST, out_of_time
+from gateway.record import current
+from gateway.settings import Settings
+
+logger = logging.getLogger("mlbio.scale")
+
+POOLS = (POOL, EXPLAIN_POOL)
+
+ATTEMPTS = 4
+"""Replicas that one request is sent to at most: a photograph that crashes one must not crash them all."""
+
+PAUSE_SECONDS = 0.25
+"""Before the second attempt; twice as long before each further one."""
+
+RAY_ERRORS = (RayError, RayServeException)
+"""What a call may raise, apart from a timeout."""
+
+
+class RayServe:
+    """:class:`gateway.backend.Backend` for the two pools.
+
+    Args:
+        settings: of the gateway.
+        handles: of the pools' deployments.
+    """
+
+    def __init__(self, settings: Settings, handles: Mapping[str, DeploymentHandle]) -> None:
+        self.settings = settings
+        self._retries = dict.fromkeys(POOLS, 0)
+        self._predict = handles[POOL].options(method_name="predict")
+        self._explain: Any = handles[EXPLAIN_POOL].options(method_name="explain", stream=True)
+
+    async def close(self) -> None:
+        """Nothing to do: Ray Serve stops the replicas."""
+
+    async def predict(self, request: Request, seconds: float | None = None) -> Answer:
+        """A diagnosis without an explanation, within ``seconds`` (the settings' limit unless given)."""
+        seconds = seconds or self.settings.predict_seconds
+        headers = _headers(seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                for attempt in range(ATTEMPTS):
+                    response = self._predict.remote((request, headers))
+                    try:
+                        answer: Answer = await response
+                        return answer
+                    except RAY_ERRORS as error:
+                        if not await self._retry(POOL, attempt, error):
+                            return answer_to(error)
+                    except asyncio.CancelledError:  # out of time, or the client has left
+                        response.cancel()
+                        raise
+        except TimeoutError:
+            return out_of_time(seconds)
+        raise AssertionError("the last attempt answers")
+
+    async def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
+        """A diagnosis and its explanation within ``seconds``.
+
+        Yields lines of progress if ``stream``, and finally the answer. Leaving early (closing the generator, or
+        cancelling its task) cancels the work. A request that starts again on another replica reports no progress until
+        it is further than before.
+        """
+        patience = seconds + GRACE_SECONDS
+        end = asyncio.get_running_loop().time() + patience
+        headers = _headers(patience) | {
+            JOB_HEADER: uuid.uuid4().hex,
+            DEADLINE_HEADER: Deadline.after(seconds).to_header(),
+            **({"accept": STREAM_TYPE} if stream else {}),
+        }
+        furthest = -1.0
+        try:
+            for attempt in range(ATTEMPTS):
+                response = self._explain.remote(request, headers)
+                try:
+                    while True:
+                        # A time limit belongs to a task, and each part may be asked for by another one.
+                        async with asyncio.timeout_at(end):
+                            part: float | Answer = await anext(response)
+                        if isinstance(part, Answer):
+                            break
+                        if part > furthest:
+                            furthest = part
+                            yield json.dumps({"progress": round(part, 3)}).encode() + b"\n"
+                except RAY_ERRORS as error:
+                    if await self._retry(EXPLAIN_POOL, attempt, error):
+                        continue
+                    part = answer_to(error)
+                except (TimeoutError, asyncio.CancelledError, GeneratorExit):  # the client has left
+                    response.cancel()
+                    raise
+                yield part
+                return
+        except TimeoutError:
+            yield out_of_time(seconds)
+
+    async def metrics(self) -> bytes:
+        """How often a request was sent to another replica; Ray has metrics of its own."""
+        lines = ["# TYPE mlbio_cluster_retries_total counter"]
+        lines += [f'mlbio_cluster_retries_total{{pool="{pool}"}} {count}' for pool, count in self._retries.items()]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    async def _retry(self, pool: str, attempt: int, error: Exception) -> bool:
+        """Whether to send the request to another replica, after a pause."""
+        if not is_lost(error) or attempt + 1 >= ATTEMPTS:
+            logger.warning("a request of %s failed: %r", pool, error)
+            return False
+        logger.warning("a request of %s lost its replica (%s): sent to another one", pool, type(error).__name__)
+        self._retries[pool] += 1
+        await asyncio.sleep(PAUSE_SECONDS * 2**attempt)
+        return True
+
+
+def _headers(seconds: float) -> dict[str, Any]:
+    return {EXPIRY_HEADER: Deadline.after(seconds).to_header(), REQUEST_ID_HEADER: current().id}
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether the replica or its node went away with the request, which another replica can answer.
+
+    A photograph's answer does not depend on earlier requests, so asking twice does no harm.
+    """
+    lost = (RayActorError, NodeDiedError, WorkerCrashedError, ObjectLostError, TaskCancelledError)
+    return isinstance(error, lost) and not isinstance(error, BackPressureError)
+
+
+def answer_to(error: Exception) -> Answer:
+    """The answer to a request that failed with one of :data:`RAY_ERRORS`."""
+    if isinstance(error, BackPressureError):
+        return refuse(503, FULL)
+    if is_lost(error):
+        return refuse(503, LOST)
+    if isinstance(error, RayTaskError):
+        return refuse(500, "the model failed, which was not expected: see the replica's log")
+    return refuse(503, "the cluster could not answer: try again in a moment")

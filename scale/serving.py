@@ -1,0 +1,137 @@
+"""The service as one application of Ray Serve: the gateway and both pools of replicas.
+
+    serve run deploy/ray.yaml
+
+deploys it, and :class:`Arguments` are the ``args`` of that file. The gateway is a deployment like the pools, behind Ray
+Serve's HTTP proxies.
+"""
+
+from __future__ import annotations
+
+import logging.config
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from starlette.applications import Starlette
+
+from api.archive import ARCHIVE
+from api.headers import EXPLAIN_POOL, POOL
+from gateway import traces
+from gateway.app import create_app
+from gateway.backend import GRACE_SECONDS
+from gateway.server import log_config
+from gateway.settings import Settings
+from scale.archive import Archive
+from scale.backend import RayServe
+from scale.replicas import BATCH, Classifications, Explanations
+from supervisor.processes import ROOT
+
+GATEWAY = "gateway"
+
+CPUS = 0.15
+"""Ray's logical CPUs of a replica. A node with one CPU has room for the gateway and both pools twice, which an update
+needs. It limits nothing: a replica uses all cores of its node."""
+
+HEAD = {"node:__internal_head__": 0.001}
+"""A resource that Ray gives to the head node alone."""
+
+EXTRA_REQUESTS = 16
+"""How many requests Ray admits beyond the gateway's queues, which are full first and then refuse in the contract's
+words; also ``/readyz``, ``/metrics`` and so on."""
+
+Number = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Arguments(msgspec.Struct, forbid_unknown_fields=True):
+    """``args`` of the config file. The gateway's settings come from the environment of Ray's nodes, as ``MLBIO_…``."""
+
+    archive: str = str(ROOT / "model_store" / ARCHIVE)
+    """At this path on every node."""
+    min_replicas: Number = 1
+    """Of each pool, always; at most one on each node, because it uses all cores."""
+    max_replicas: Number = 1
+    """Of each pool, when its queue is long."""
+    gateway_on_head: bool = True
+    """One gateway, on the head node: then no request is lost with another node. Otherwise ``min_replicas`` gateways,
+    each on a node of its own."""
+
+
+def application(args: dict[str, Any]) -> serve.Application:
+    """The application that the config file's ``import_path`` names; ``args`` are :class:`Arguments`.
+
+    Raises:
+        msgspec.ValidationError: ``args`` has other names or types.
+        api.archive.ArchiveError: there is no archive.
+        ValueError: ``min_replicas`` is above ``max_replicas``.
+    """
+    arguments = msgspec.convert(args, Arguments, strict=False)
+    settings = Settings.from_environment()
+    archive = Archive.at(Path(arguments.archive))
+
+    def pool(name: str, replica: type, batch: int, ongoing: int, queue: int, seconds: float) -> serve.Application:
+        autoscaling = {
+            "min_replicas": arguments.min_replicas,
+            "max_replicas": arguments.max_replicas,
+            "target_ongoing_requests": batch,  # running or waiting, for each replica
+            "upscale_delay_s": 5.0,
+            "downscale_delay_s": 120.0,
+            "look_back_period_s": 15.0,
+        }
+        made: serve.Application = _deployment(
+            replica,
+            name=name,
+            # How often the gateway looks for a replica that has room: Ray's default of 0.5 s would leave replicas idle.
+            request_router_config={"initial_backoff_s": 0.01, "max_backoff_s": 0.05},
+            autoscaling_config=autoscaling,
+            max_ongoing_requests=ongoing,
+            max_queued_requests=queue + EXTRA_REQUESTS,
+            graceful_shutdown_timeout_s=seconds,
+        ).bind(archive)
+        return made
+
+    explain_seconds = settings.explain_seconds + GRACE_SECONDS
+    gateway: serve.Application = _deployment(
+        serve.ingress()(Gateway),
+        name=GATEWAY,
+        num_replicas=1 if arguments.gateway_on_head else arguments.min_replicas,
+        max_ongoing_requests=settings.predict_queue + settings.explain_queue + EXTRA_REQUESTS,
+        graceful_shutdown_timeout_s=explain_seconds,
+        resources=HEAD if arguments.gateway_on_head else {},
+    ).bind(
+        # One batch is computed while the next ones gather.
+        pool(POOL, Classifications, BATCH, 4 * BATCH, settings.predict_queue, settings.predict_seconds),
+        pool(EXPLAIN_POOL, Explanations, 1, 1, settings.explain_queue, explain_seconds),
+    )
+    return gateway
+
+
+def _deployment(replica: type, resources: dict[str, float] | None = None, **options: Any) -> Any:
+    """A deployment whose next version predicts before the replicas of the last one stop."""
+    return serve.deployment(
+        replica,
+        max_replicas_per_node=1,
+        ray_actor_options={"num_cpus": CPUS, "resources": resources or {}},
+        health_check_period_s=5.0,
+        max_constructor_retry_count=3,
+        max_surge_percent=100,
+        rolling_update_percentage=1.0,
+        **options,
+    )
+
+
+class Gateway:
+    """The gateway's ASGI application in a replica."""
+
+    def __init__(self, predict: DeploymentHandle, explain: DeploymentHandle) -> None:
+        self._handles = {POOL: predict, EXPLAIN_POOL: explain}
+
+    def __serve_build_asgi_app__(self) -> Starlette:
+        """Called by Ray Serve."""
+        settings = Settings.from_environment()
+        logging.config.dictConfig(log_config(settings))
+        traces.configure()
+        return create_app(settings, make_backend=partial(RayServe, handles=self._handles))

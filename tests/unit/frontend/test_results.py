@@ -1,0 +1,121 @@
+"""A session's results: errors in words, rows, files to download, and the comparison with the truth."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import zipfile
+
+import msgspec
+import pytest
+
+from api.client import AnswerInterrupted, RequestRefused, ServiceTimeout, UnexpectedAnswer
+from api.errors import ErrorCode
+from frontend.i18n import use_language
+from frontend.photographs import Photograph
+from frontend.results import TruthError, compare, describe, is_retryable, read_truth, row, to_csv, to_zip
+from frontend.tasks import Entry, Task
+from tests.unit.frontend.answers import answer
+
+EMPTY = RequestRefused("the service's words", 400, code=ErrorCode.EMPTY_IMAGE)
+
+
+def entry(name: str = "a.jpg", code: str = "mel", explain=None) -> Entry:
+    known = answer(0.6, unlike=True, plausible=["Melanoma", "Dermatofibroma"], code=code)
+    done = Task(state="done", answer=msgspec.structs.replace(known, explain=explain))
+    return Entry(Photograph(name, name, b""), done)
+
+
+def failed(name: str = "b.jpg") -> Entry:
+    return Entry(Photograph(name, name, b""), Task(state="failed", error=EMPTY))
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "retryable"),
+    [
+        (EMPTY, "This file is empty", False),
+        (RequestRefused("", 400, code=ErrorCode.IMAGE_TOO_LARGE), "64 million, .* exceed 12,000", False),
+        (RequestRefused("", 413), "file is too large", False),
+        (RequestRefused("", 401), "requires an API key", True),
+        (RequestRefused("", 503), "is busy", True),
+        (RequestRefused("", 200, code=ErrorCode.UNAVAILABLE), "is busy", True),
+        (RequestRefused("", 504), "too long", True),
+        (ServiceTimeout(""), "too long", True),
+        (AnswerInterrupted(""), "connection to the service was lost", True),
+        (KeyError("x"), "The page failed", True),
+    ],
+)
+def test_an_error_is_described_in_both_languages(error: Exception, words: str, retryable: bool):
+    english = describe(error)
+    assert re.search(words, english)
+    assert is_retryable(error) is retryable
+    with use_language("fr"):
+        assert describe(error) != english
+        assert "{" not in describe(error)
+
+
+@pytest.mark.parametrize("error", [RequestRefused("a new reason", 400), UnexpectedAnswer("another program")])
+def test_an_error_without_a_text_of_the_pages_is_shown_as_it_came(error: Exception):
+    assert describe(error) == str(error)
+
+
+def test_a_row_is_in_the_current_language():
+    with use_language("fr"):
+        seen, wrong = row(entry()), row(failed())
+    assert (seen.diagnosis, seen.probability) == ("Mélanome", 0.7)
+    assert (seen.malignant_probability, seen.malignant) == (0.6, True)
+    assert (seen.novelty, seen.unlike, seen.stability, seen.error) == (2.0, True, None, None)
+    assert seen.plausible == "Mélanome; Dermatofibrome"
+    assert wrong.error == "Ce fichier est vide. Choisissez-en un autre."
+
+
+def test_the_csv_has_a_line_for_each_photograph_in_english():
+    with use_language("fr"):
+        lines = list(csv.DictReader(io.StringIO(to_csv([entry(), failed()]).decode())))
+    assert [line["file"] for line in lines] == ["a.jpg", "b.jpg"]
+    assert (lines[0]["diagnosis"], lines[0]["probability"], lines[1]["diagnosis"]) == ("Melanoma", "0.7", "")
+    assert (lines[0]["plausible"], lines[1]["plausible"]) == ("Melanoma; Dermatofibroma", "")
+
+
+def test_a_spreadsheet_does_not_run_a_file_name_as_a_formula():
+    (line,) = csv.DictReader(io.StringIO(to_csv([entry('=HYPERLINK("x")')]).decode()))
+    assert line["file"].startswith("'=")
+
+
+def test_the_zip_has_the_table_the_report_and_the_pictures_of_explanations():
+    entries = [entry(explain=[[[1, 2, 3]]]), entry(explain=[[[1, 2, 3]]]), failed()]
+    with zipfile.ZipFile(io.BytesIO(to_zip(entries))) as archive:
+        assert archive.namelist() == ["mlbio.csv", "report.html", "001_a_explained.png", "002_a_explained.png"]
+        assert archive.read("001_a_explained.png").startswith(b"\x89PNG")
+
+
+def test_the_truth_is_compared_with_the_diagnoses():
+    truth = read_truth(b"file,dx\na.jpg,mel\nb,nv\nfolder/C.JPG,nv\nd.jpg,bcc\n")
+    comparison = compare([entry("a.jpg"), entry("b.png"), entry("c.jpg", "nv"), entry("unknown.jpg")], truth)
+    assert comparison is not None
+    assert comparison.counts == {("mel", "mel"): 1, ("nv", "mel"): 1, ("nv", "nv"): 1}
+    assert comparison.accuracy == pytest.approx(2 / 3)
+    assert comparison.balanced_accuracy == pytest.approx(3 / 4)
+    assert compare([failed("a.jpg")], truth) is None
+
+
+def test_a_spreadsheets_csv_is_read_too():
+    assert read_truth("\ufefffile;dx\na.jpg;Melanoma\n".encode()) == {"a": "mel"}
+    assert read_truth(b"file;dx\ra;mel\rb;nv\r") == {"a": "mel", "b": "nv"}  # Excel's for the Macintosh
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"name,dx\na,mel\n", "columns file and dx"),
+        (b"", "columns file and dx"),
+        (b"file,dx\na,cat\n", "Line 2: 'cat'"),
+        (b"file,dx\na\n", "Line 2: ''"),
+        (b"\xff\xfe\x00", "UTF-8"),
+        (b'file,dx\n"a,mel\n' + b"b,mel\n" * 30_000, "not a CSV file"),
+    ],
+)
+def test_a_file_that_is_no_table_of_truths_is_refused_with_a_reason(content: bytes, words: str):
+    with pytest.raises(TruthError, match=words):
+        read_truth(content)

@@ -1,0 +1,46 @@
+"""``scale/main_batch.py``: what cannot work is said in a line before anything is computed."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from scale import main_batch
+from supervisor.processes import free_port
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--explain", "sometimes"], "precision"),
+        (["--archive", "none.mar"], "make archive"),
+        (["--archive", str(ROOT / "README.md")], "is not an archive"),
+        (["--address", "nowhere"], "HOST:PORT"),
+        (["--address", f"127.0.0.1:{free_port()}"], "ray start --head"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_cannot_work_is_said_in_a_line(
+    tmp_path: Path, example_images: list[Path], capsys: pytest.CaptureFixture[str], options: list[str], said: str
+):
+    if options[0] == "--address" and not (ROOT / "model_store/mlbio.mar").exists():
+        pytest.skip("needs model_store/mlbio.mar: `make archive`")
+    assert main_batch.main([str(example_images[0].parent), "--output", str(tmp_path / "out"), *options]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and said in printed.err and printed.err.count("\n") == 1
+
+
+def test_without_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
+    assert main_batch.main([str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    assert "pip install -r requirements-ray.txt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--shard", "--cores"])
+def test_numbers_are_positive(tmp_path: Path, option: str):
+    with pytest.raises(SystemExit):
+        main_batch.main([str(tmp_path), "--output", str(tmp_path / "out"), option, "0"])
