@@ -43,7 +43,8 @@ from benchmarks.explanation_metrics import (
 from benchmarks.speed import median_seconds
 from evaluate.dataset import Example, find_examples
 from handler.engines.classifier import Classifier
-from handler.explain.lime.explainer import PRECISIONS, Precision, painting
+from handler.explain.lime.explainer import BUDGETS as PRECISIONS
+from handler.explain.lime.explainer import Budget, painting
 from handler.explain.lime.regions import skin_surface
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import network_square
@@ -177,7 +178,7 @@ def measure_speed(
     timed = list(zip(photographs, map(int, labels), strict=True))[:TIMED_PHOTOS]
 
     def ours(samples: int) -> float:
-        precision = Precision(samples, UNREACHABLE)
+        precision = Budget(samples, UNREACHABLE)
         runs = [explainers.ours(classifier.sampler, s, c, precision, seed) for s, c in timed for seed in range(3)]
         return float(np.median([run.seconds for run in runs]))
 
@@ -215,7 +216,7 @@ def measure_quality(
         chance = Explained(np.random.default_rng(number).normal(size=regions), runs[0].segments, 0, 0.0)
         found["random regions"].append(_faithfulness(classifier, square, label, lesion, chance))
         for budget, rows in curve.items() if number < PAIRED_PHOTOS else ():
-            precision = Precision(budget, UNREACHABLE)
+            precision = Budget(budget, UNREACHABLE)
             rows.append(_row([explainers.ours(sampler, square, label, precision, seed) for seed in range(SEEDS)]))
         print(f"{number + 1} of {len(photographs)}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     return found, curve
@@ -276,7 +277,7 @@ def agreement(classifier: Classifier, photographs: np.ndarray, labels: np.ndarra
     distances, jaccards, correlations = [], [], []
     for square, label in zip(photographs, map(int, labels), strict=True):
         one, two = (
-            explainers.ours(engine, square, label, Precision(512, UNREACHABLE), 0)
+            explainers.ours(engine, square, label, Budget(512, UNREACHABLE), 0)
             for engine in (classifier.sampler, painting(classifier.probabilities))
         )
         distances.append(distance(one, two))
@@ -293,7 +294,7 @@ def sanity(checkpoint: Checkpoint, photographs: np.ndarray, labels: np.ndarray) 
     """Mean rank correlation of explanations with those of a network with random weights."""
 
     def explain(probabilities: Probabilities, square: np.ndarray, label: int) -> Explained:
-        return explainers.ours(painting(probabilities), square, label, Precision(RANDOMISED_SAMPLES, UNREACHABLE), 0)
+        return explainers.ours(painting(probabilities), square, label, Budget(RANDOMISED_SAMPLES, UNREACHABLE), 0)
 
     return float(np.mean(randomised_weights(Plain(checkpoint), photographs, labels, explain)))
 

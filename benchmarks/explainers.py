@@ -15,7 +15,7 @@ from lime.lime_image import LimeImageExplainer
 from lime.wrappers.scikit_image import SegmentationAlgorithm
 
 from handler.engines.classifier import Sampler
-from handler.explain.lime.explainer import Explainer, MakeSampler, Precision
+from handler.explain.lime.explainer import Budget, LimeExplainer, MakeSampler
 
 PLAIN_SAMPLES = 1000
 """The default of lime's ``explain_instance``. Captum gets as many: its own default of 25 is too few for photographs."""
@@ -65,16 +65,16 @@ PlainExplainer = Callable[[Probabilities, np.ndarray, int, int, int], Explained]
 """:func:`lime` or :func:`captum`."""
 
 
-def ours(sampler: MakeSampler, square: np.ndarray, label: int, precision: Precision, seed: int) -> Explained:
+def ours(sampler: MakeSampler, square: np.ndarray, label: int, precision: Budget, seed: int) -> Explained:
     """An explanation by :mod:`handler.explain.lime.explainer`."""
-    result = Explainer(sampler).explain(square, label, precision, seed=seed)
+    result = LimeExplainer(sampler).explain(square, label, precision, seed=seed)
     return Explained(
         weights=result.weights,
-        segments=result.lime.segments,
+        segments=result.segments,
         samples=result.samples,
         seconds=result.seconds,
         r2=result.r2,
-        r2_with_pairs=result.interactions.r2,
+        r2_with_pairs=result.r2_with_pairs,
         stability=result.stability,
         reached=result.stability >= result.target,
     )

@@ -131,7 +131,7 @@ def explanation_row(client: Client, photos: list[Path], precision: str) -> str:
         seconds.append(time.perf_counter() - started)
         assert details and details.explanation
         samples.append(details.explanation.samples)
-        reached += details.explanation.reached
+        reached += bool(details.explanation.reached)
     return (
         f"| {precision} | {statistics.median(seconds):.2f} | {max(seconds):.2f} | {statistics.median(samples):.0f} "
         f"| {reached} of {len(photos)} |"

@@ -27,7 +27,7 @@ from lime.lime_image import LimeImageExplainer
 from api.classes import CLASSES
 from api.photograph import open_photograph
 from handler.engines.classifier import Classifier
-from handler.explain.lime.explainer import PRECISIONS, Explainer, Precision
+from handler.explain.lime.explainer import BUDGETS, Budget, LimeExplainer
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import SIZE, network_square
 from handler.model.inference import PixelsToProbabilities
@@ -70,7 +70,7 @@ def main() -> None:
         batch, bound = CUDA_BATCHES[-1], images_per_second(checkpoint, device, CUDA_BATCHES[-1])
         print(f"\nbound: {bound:.1f} images/s in batches of {batch}; ours, samples ÷ bound: {fast / bound:.2f}")
 
-    samples = PRECISIONS["Faible"].samples
+    samples = BUDGETS["Faible"].samples
     label = int(ours.probabilities(squares[:1]).argmax())
     with contextlib.redirect_stderr(io.StringIO()):  # lime's progress bar
         theirs = median_seconds(
@@ -81,10 +81,10 @@ def main() -> None:
         )
     rng = np.random.default_rng(0)
     explainers = (
-        Explainer(ours.sampler, ours.batch),
-        Explainer(lambda *_: lambda m: rng.dirichlet(np.ones(len(CLASSES)), len(m))),
+        LimeExplainer(ours.sampler, ours.batch),
+        LimeExplainer(lambda *_: lambda m: rng.dirichlet(np.ones(len(CLASSES)), len(m))),
     )
-    explain = [partial(e.explain, squares[0], label, Precision(samples, 2)) for e in explainers]
+    explain = [partial(e.explain, squares[0], label, Budget(samples, 2)) for e in explainers]
     mine, beside = map(median_seconds, explain)
     print(f"\n| seconds for {samples} perturbations | lime as it comes | ours | ratio | ours beside the network |")
     print("| --- " * 5 + "|")

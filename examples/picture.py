@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from api.classes import CLASSES
 from api.photograph import open_photograph
 from handler.engines.classifier import Classifier
-from handler.explain.lime.explainer import PRECISIONS, Explainer
+from handler.explain.lime.explainer import BUDGETS, LimeExplainer
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import SIZE, network_square
 
@@ -23,7 +23,7 @@ GAP, CAPTION = 8, 40  # pixels
 def main() -> None:
     """Explain every drawn example and write the picture."""
     classifier = Classifier(Checkpoint.load(HERE.parent / "model_store/model_mlbio.pth"))
-    explainer = Explainer(classifier.sampler)
+    explainer = LimeExplainer(classifier.sampler)
     paths = sorted(HERE.glob("drawn_*.jpg"))
     sheet = Image.new("RGB", (len(paths) * (SIZE + GAP) + GAP, 2 * SIZE + 3 * GAP + CAPTION), "white")
     write = ImageDraw.Draw(sheet)
@@ -31,7 +31,7 @@ def main() -> None:
         square = network_square(open_photograph(path.read_bytes()))
         row = classifier.probabilities(square[None])[0]
         label = int(row.argmax())
-        overlay = explainer.explain(square, label, PRECISIONS["Importante"]).overlay
+        overlay = explainer.explain(square, label, BUDGETS["Importante"]).overlay
         left = GAP + i * (SIZE + GAP)
         sheet.paste(Image.fromarray(square), (left, GAP))
         sheet.paste(Image.fromarray(overlay), (left, SIZE + 2 * GAP))

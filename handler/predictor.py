@@ -41,12 +41,9 @@ from handler.model.images import SIZE, read_square
 from handler.model.plausible import plausible
 
 if TYPE_CHECKING:
-    from handler.explain.lime.explainer import Explainer, Explanation
+    from handler.explain import Explainer, Explanation
 
 logger = logging.getLogger(__name__)
-
-PAIRS = 5
-"""How many of the strongest interactions are answered."""
 
 FAULT = "the photograph could not be classified or explained: a fault of the service, see its log"
 
@@ -63,10 +60,18 @@ class Predictor:
         classifier: the network.
         model: facts of its checkpoint.
         bias: what the classifier has instead of the model's own bias; its thresholds and figures replace the model's.
+        explainer: explains predictions; LIME unless given.
     """
 
-    def __init__(self, classifier: Classifier, model: ModelFacts, bias: BiasSetting | None = None) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        model: ModelFacts,
+        bias: BiasSetting | None = None,
+        explainer: Explainer | None = None,
+    ) -> None:
         self.classifier = classifier
+        self._explainer = explainer
         self.model = Model(
             architecture=model.architecture,
             version=model.version,
@@ -108,10 +113,12 @@ class Predictor:
 
     @cached_property
     def explainer(self) -> Explainer:
-        """Made when it is first used: what it imports (lime, scikit-learn) takes seconds and 150 MB."""
-        from handler.explain.lime.explainer import Explainer
+        """LIME is made when it is first used: what it imports (lime, scikit-learn) takes seconds and 150 MB."""
+        if self._explainer is not None:
+            return self._explainer
+        from handler.explain.lime.explainer import LimeExplainer
 
-        return Explainer(self.classifier.sampler, self.classifier.batch)
+        return LimeExplainer(self.classifier.sampler, self.classifier.batch)
 
     def answer(self, requests: Sequence[Request | ContractError], jobs: list[Job] | None = None) -> list[Answer]:
         """Answer each request, in order. A request that fails does not affect the others.
@@ -179,7 +186,7 @@ class Predictor:
             explanation = None
             if request.explain:
                 job.progress(0.0)
-                explanation = self._explain(square, label, request.precision, job)
+                explanation = self.explainer.explain(square, label, request.precision, job.progress, job.seconds_left())
             return succeed(
                 Prediction(
                     prediction=CLASSES[self.classifier.classes[label]],
@@ -194,11 +201,6 @@ class Predictor:
             return refuse(503, CANCELLED)
         except Exception:
             return _fault(job)
-
-    def _explain(self, square: np.ndarray, label: int, precision: Precision, job: Job) -> Explanation:
-        from handler.explain.lime.explainer import PRECISIONS
-
-        return self.explainer.explain(square, label, PRECISIONS[precision], job.progress, job.seconds_left())
 
     def _details(
         self, probabilities: np.ndarray, novelty: float, precision: Precision, explanation: Explanation | None
@@ -241,25 +243,25 @@ class Predictor:
 
 
 def _figures(explanation: Explanation, precision: Precision) -> ExplanationFigures:
+    stability, target = explanation.stability, explanation.target
     return ExplanationFigures(
         precision=precision,
         samples=explanation.samples,
         seconds=_rounded(explanation.seconds, 3),
-        r2=_rounded(explanation.r2),
-        r2_with_pairs=_rounded(explanation.interactions.r2),
-        completeness=None if explanation.completeness is None else _rounded(explanation.completeness),
-        stability=_rounded(explanation.stability),
-        target=explanation.target,
-        reached=explanation.stability >= explanation.target,
+        r2=_optional(explanation.r2),
+        r2_with_pairs=_optional(explanation.r2_with_pairs),
+        completeness=_optional(explanation.completeness),
+        stability=_optional(stability),
+        target=target,
+        reached=None if stability is None or target is None else stability >= target,
         stopped=explanation.stopped,
         regions=Regions(
-            map=_region_map(explanation.lime.segments),
+            map=_region_map(explanation.segments),
             weights=[_rounded(w, 6) for w in explanation.weights],
-            standard_errors=[_rounded(e, 6) for e in explanation.standard_errors],
-            pairs=[
-                Pair(regions=(first, second), interaction=_rounded(value, 6))
-                for first, second, value in explanation.interactions.strongest(PAIRS)
-            ],
+            standard_errors=None
+            if explanation.standard_errors is None
+            else [_rounded(e, 6) for e in explanation.standard_errors],
+            pairs=[Pair(regions=(i, j), interaction=_rounded(value, 6)) for i, j, value in explanation.pairs],
         ),
     )
 
@@ -280,6 +282,10 @@ def _rounded(value: float, decimals: int = DECIMALS) -> float:
     if not math.isfinite(value):
         raise ValueError(f"a figure of the answer is {value}")
     return round(float(value), decimals)
+
+
+def _optional(value: float | None) -> float | None:
+    return None if value is None else _rounded(value)
 
 
 def _fault(job: Job) -> Answer:

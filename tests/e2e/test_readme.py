@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from gateway.settings import Settings
-from handler.explain.lime.explainer import PRECISIONS
+from handler.explain.lime.explainer import BUDGETS
 from supervisor.processes import free_port
 from tests.conftest import ROOT
 from tests.e2e.conftest import Service, bare_environment, free_addresses, free_ports_in_a_row, wait_for
@@ -198,8 +198,8 @@ def test_every_path_exists():
 
 
 def test_facts():
-    assert f"({', '.join(f'{p.samples:,}' for p in PRECISIONS.values())} perturbed photographs)" in DOCUMENTS
-    *others, last = (f"{p.least:,}" for p in PRECISIONS.values())
+    assert f"({', '.join(f'{b.samples:,}' for b in BUDGETS.values())} perturbed photographs)" in DOCUMENTS
+    *others, last = (f"{b.least:,}" for b in BUDGETS.values())
     assert f"at least {', '.join(others)} or {last} samples" in DOCUMENTS
     for row in re.findall(r"^\| (`MLBIO_.*?) \|$", DOCUMENTS, re.MULTILINE):
         names, values, _ = (cell.split(", ") for cell in row.split(" | ", 2))

@@ -13,14 +13,15 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from lime.lime_image import ImageExplanation
 
 from api.answer import StopReason
+from api.request import DEFAULT_PRECISION, Precision
 from handler.engines.classifier import Sampler
-from handler.explain.lime.interactions import Interactions, fit_interactions
+from handler.explain import Explanation, Progress
+from handler.explain.lime.interactions import fit_interactions
 from handler.explain.lime.masks import blocks, confounding
 from handler.explain.lime.regions import closeness, outline, paint, regions_of, skin_surface
 from handler.explain.lime.surrogate import Fit, fit, log_odds
@@ -33,13 +34,13 @@ PAIRS_SAMPLES = 512
 
 
 @dataclass(frozen=True)
-class Precision:
-    """A precision of the contract.
+class Budget:
+    """How long to sample.
 
     Attributes:
         samples: largest number of perturbed photographs.
-        stability: expected Jaccard index (``surrogate.Fit.stability``) at which sampling stops.
-        least: number of samples before which it does not, of those that :func:`_next_check` gives.
+        stability: see :class:`handler.explain.Explanation`; at this one, sampling stops.
+        least: number of samples before which it does not; one of those that :func:`_next_check` returns.
     """
 
     samples: int
@@ -47,10 +48,10 @@ class Precision:
     least: int = MIN_SAMPLES
 
 
-PRECISIONS = {
-    "Faible": Precision(512, 0.90),
-    "Moyenne": Precision(1024, 0.95, least=PAIRS_SAMPLES),
-    "Importante": Precision(4096, 0.99, least=2 * PAIRS_SAMPLES),
+BUDGETS: dict[Precision, Budget] = {
+    "Faible": Budget(512, 0.90),
+    "Moyenne": Budget(1024, 0.95, least=PAIRS_SAMPLES),
+    "Importante": Budget(4096, 0.99, least=2 * PAIRS_SAMPLES),
 }
 
 BATCH = 32
@@ -63,6 +64,9 @@ The first is that of interactions as closeness predicts them, the second of thos
 regions; the rest are of higher orders, which the design leaves as random masks would. Fitted to the squared differences
 of the weights of two explanations of 28 validation photographs (``benchmarks/calibration.py``).
 """
+
+PAIRS = 5
+"""How many of the strongest interactions an explanation has."""
 
 MIN_CHANGE = 0.1
 """Changes of the log-odds below this are too small to divide by."""
@@ -78,55 +82,18 @@ MakeSampler = Callable[[np.ndarray, np.ndarray, np.ndarray], Sampler]
 """From a photograph and hidden pixels, ``uint8`` (H, W, 3), and region numbers (H, W), as
 :meth:`handler.engines.classifier.Classifier.sampler`."""
 
-Progress = Callable[[float], None]
-"""Called with the finished share of the samples, 0 to 1. An exception that it raises ends the explanation."""
 
-
-@dataclass(frozen=True)
-class Explanation:
-    """The explanation of one class.
-
-    Attributes:
-        lime: the lime package's own result, for all classes.
-        label: index of the explained class.
-        overlay: ``uint8`` (H, W, 3), the photograph with the regions that support the class outlined in green.
-        weights: (regions,), the increase of the class's log-odds when a region is shown.
-        standard_errors: (regions,), of the weights, due to sampling.
-        samples: perturbed photographs that were classified.
-        seconds: wall-clock time.
-        r2: weighted coefficient of determination of the linear local model.
-        masks: boolean (samples, regions), of the perturbed photographs.
-        outcomes: (samples,), the class's log-odds for each.
-        completeness: sum of the weights over the change of the log-odds from a photograph with every region hidden to
-            the whole one; None if it hardly changes.
-        stability: see :meth:`handler.explain.lime.surrogate.Fit.stability`.
-        target: the precision's stability.
-        stopped: why sampling ended.
-    """
+@dataclass(frozen=True, kw_only=True)
+class LimeExplanation(Explanation):
+    """An explanation with the lime package's own result, for all classes."""
 
     lime: ImageExplanation
-    label: int
-    overlay: np.ndarray
-    weights: np.ndarray
-    standard_errors: np.ndarray
-    samples: int
-    seconds: float
-    r2: float
-    masks: np.ndarray
-    outcomes: np.ndarray
-    completeness: float | None
     stability: float
     target: float
-    stopped: StopReason
-
-    @cached_property
-    def interactions(self) -> Interactions:
-        """Of regions, and how well models with them fit; computed when it is first asked for (up to 0.6 s)."""
-        return fit_interactions(self.masks, self.outcomes, closeness(self.lime.segments))
 
 
-class Explainer:
-    """Explains the output of a classifier; for one of pixels, see :func:`painting`.
+class LimeExplainer:
+    """A :class:`handler.explain.Explainer`. For a classifier of pixels, see :func:`painting`.
 
     Args:
         make_sampler: of the classifier.
@@ -141,24 +108,18 @@ class Explainer:
         self,
         square: np.ndarray,
         label: int,
-        precision: Precision = PRECISIONS["Moyenne"],
+        precision: Precision | Budget = DEFAULT_PRECISION,
         progress: Progress | None = None,
         seconds: float | None = None,
         seed: int | None = None,
-    ) -> Explanation:
-        """Explain a class of a photograph.
+    ) -> LimeExplanation:
+        """As :meth:`handler.explain.Explainer.explain`, of ``uint8`` (H, W, 3).
 
-        The same photograph and precision give the same explanation, unless the time limit ends it.
-
-        Args:
-            square: ``uint8`` (H, W, 3).
-            label: index of the class.
-            precision: one of :data:`PRECISIONS`.
-            progress: called after each batch.
-            seconds: time limit; the explanation is then the best so far.
-            seed: of the masks; derived from the photograph unless given.
+        The same photograph and precision give the same explanation, unless the time limit ends it. ``seed`` is that of
+        the masks, and derived from the photograph unless given.
         """
         started = time.perf_counter()
+        budget = BUDGETS[precision] if isinstance(precision, str) else precision
         segments = regions_of(square)
         regions = int(segments.max()) + 1
         hidden = skin_surface(square)
@@ -169,39 +130,41 @@ class Explainer:
         outcomes: list[np.ndarray] = []
         done = 0
         design = blocks(regions, rng, BATCH, close)
-        for batch, due in _batches(design, precision, self.batch):
+        for batch, due in _batches(design, budget, self.batch):
             masks.append(batch)
             outcomes.append(log_odds(sample(batch)))
             done += len(batch)
             if progress:
-                progress(done / precision.samples)
+                progress(done / budget.samples)
             late = seconds is not None and time.perf_counter() - started > seconds
             if not (due or late):
                 continue
             shown = np.concatenate(masks)
             model = fit(shown, np.concatenate(outcomes), design_effect(shown, close))
             stability = model.stability(label)
-            if late or stability >= precision.stability:
+            if late or stability >= budget.stability:
                 break
-        settled = stability >= precision.stability and done >= min(precision.least, precision.samples)
+        settled = stability >= budget.stability and done >= min(budget.least, budget.samples)
         stopped: StopReason = "settled" if settled else "deadline" if late else "budget"
         ends = log_odds(sample(np.array([[True] * regions, [False] * regions])))[:, label]
-        explanation = as_lime(square, segments, model, label)
-        return Explanation(
-            lime=explanation,
-            label=label,
-            overlay=outline(square, supporting_regions(explanation, label)),
+        class_outcomes = np.concatenate(outcomes)[:, label]
+        interactions = fit_interactions(shown, class_outcomes, close)
+        lime = as_lime(square, segments, model, label)
+        return LimeExplanation(
+            lime=lime,
+            overlay=outline(square, supporting_regions(lime, label)),
+            segments=segments,
             weights=model.weights[label],
             standard_errors=model.standard_errors(label),
             samples=done,
             seconds=time.perf_counter() - started,
             r2=float(model.r2[label]),
-            masks=shown,
-            outcomes=np.concatenate(outcomes)[:, label],
+            r2_with_pairs=interactions.r2,
             completeness=_completeness(model.weights[label], *ends),
             stability=stability,
-            target=precision.stability,
+            target=budget.stability,
             stopped=stopped,
+            pairs=interactions.strongest(PAIRS),
         )
 
 
@@ -248,16 +211,16 @@ def as_lime(square: np.ndarray, segments: np.ndarray, result: Fit, label: int) -
     return explanation
 
 
-def _batches(design: Iterator[np.ndarray], precision: Precision, largest: int) -> Iterator[tuple[np.ndarray, bool]]:
-    """The masks of ``precision``, ``largest`` at once, and whether the stability is to be checked after them.
+def _batches(design: Iterator[np.ndarray], budget: Budget, largest: int) -> Iterator[tuple[np.ndarray, bool]]:
+    """The masks of ``budget``, ``largest`` at once, and whether the stability is to be checked after them.
 
     ``design`` yields :data:`BATCH` masks at a time. No batch goes past a number of masks that is to be checked.
     """
-    done, due = 0, precision.least
-    while done < precision.samples:
-        size = min(largest, due - done, precision.samples - done)
+    done, due = 0, budget.least
+    while done < budget.samples:
+        size = min(largest, due - done, budget.samples - done)
         done += size
-        yield np.concatenate([next(design) for _ in range(-(-size // BATCH))])[:size], done in (due, precision.samples)
+        yield np.concatenate([next(design) for _ in range(-(-size // BATCH))])[:size], done in (due, budget.samples)
         if done == due:
             due = _next_check(due)
 

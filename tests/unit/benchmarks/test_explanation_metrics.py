@@ -24,7 +24,7 @@ except ImportError as error:  # OpenCV, a dependency of Quantus, needs libGL
         raise
     pytest.skip(f"Quantus cannot be imported ({error}): apt-get install libgl1", allow_module_level=True)
 
-from handler.explain.lime.explainer import Precision, painting
+from handler.explain.lime.explainer import Budget, painting
 from handler.explain.lime.regions import skin_surface
 
 SIDE = 56
@@ -98,7 +98,7 @@ def test_recorded_answers_are_the_samplers_own_and_asked_for_once():
         return darkness(images)
 
     sampler = recorded(painting(counting))
-    first, again, plain = (ours(s, picture(), 1, Precision(128, 2), 0) for s in (sampler, sampler, painting(darkness)))
+    first, again, plain = (ours(s, picture(), 1, Budget(128, 2), 0) for s in (sampler, sampler, painting(darkness)))
     assert sum(asked) == 128 + 2, "the masks, the whole photograph and the hidden one"
     assert (first.weights == again.weights).all() and (first.weights == plain.weights).all()
 
@@ -108,7 +108,7 @@ def test_recorded_answers_are_the_samplers_own_and_asked_for_once():
     [
         lambda: lime(darkness, picture(), 1, 200, 0),
         lambda: captum(darkness, picture(), 0, 200, 0),
-        lambda: ours(painting(darkness), picture(), 1, Precision(256, 0.9), 0),
+        lambda: ours(painting(darkness), picture(), 1, Budget(256, 0.9), 0),
     ],
     ids=["lime", "captum", "ours"],
 )
@@ -134,7 +134,7 @@ def test_explanations_of_random_weights_are_uncorrelated():
             return self.layer(nn.functional.avg_pool2d(pixels, 7).flatten(1) / 255).softmax(1)
 
     def explain(probabilities, square: np.ndarray, label: int) -> Explained:
-        return ours(painting(probabilities), square, label, Precision(128, 2), 0)
+        return ours(painting(probabilities), square, label, Budget(128, 2), 0)
 
     scores = metrics.randomised_weights(Network(), picture()[None], np.array([1]), explain)
     assert len(scores) == 1 and abs(scores[0]) < 0.8
