@@ -12,7 +12,7 @@ from api.classes import CLASSES
 from evaluate import metrics
 from evaluate.bootstrap import Bootstrap, Estimate
 from evaluate.predictions import NOVELTY_LIMIT, OtherDiseasePredictions, malignant_scores
-from handler.model.plausible import plausible
+from handler.model.calibration import plausible
 
 
 class DiseaseMetrics(Struct, frozen=True):

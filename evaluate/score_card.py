@@ -23,7 +23,7 @@ from evaluate.metrics import BINS, Point, at_sensitivity, at_specificity
 from evaluate.other_diseases import DiseaseMetrics, disease_metrics
 from evaluate.predictions import NOVELTY_LIMIT, OtherDiseasePredictions, Predictions, summed
 from evaluate.trade_off import TradeOff, evaluate
-from handler.model.plausible import COVERAGE, plausible
+from handler.model.calibration import COVERAGE, plausible
 
 SPECIFICITIES = (0.80, 0.90, 0.95)
 SENSITIVITIES = (0.90, 0.95)

@@ -25,7 +25,7 @@ from evaluate.held_out import held_out, split_sources_again
 from evaluate.predictions import Predictions, model_of
 from evaluate.sources import HAM10000, by_source, find_sources
 from evaluate.trade_off import BiasPoint, TradeOff, best, bias_metrics
-from handler.model.bias import BiasSetting
+from handler.model.calibration import BiasSetting
 from handler.model.checkpoint import Checkpoint
 from train.calibrate import (
     STRENGTHS,

@@ -1,10 +1,10 @@
 """LIME for photographs: the regions that support a diagnosis, with an estimate of the explanation's stability.
 
-Ribeiro, Singh, Guestrin: "'Why Should I Trust You?': Explaining the Predictions of Any Classifier", KDD 2016. Kernel
-and ``ImageExplanation`` are those of the lime package. It differs in four ways: masks come from a factorial design that
-is laid out for the photograph's regions (``masks``), perturbed photographs are painted and classified in batches, a
-single regression of log-odds serves all classes (``surrogate``) and is complemented by interactions of regions
-(``interactions``), and sampling stops once the ranking of the regions is stable.
+Ribeiro, Singh, Guestrin: "'Why Should I Trust You?': Explaining the Predictions of Any Classifier", KDD 2016. The
+kernel and ``ImageExplanation`` are those of the lime package. There are four differences: masks come from a factorial
+design that is optimised for the photograph's regions (``masks``), perturbed photographs are painted and classified in
+batches, a single regression of log-odds serves all classes (``surrogate``) and is complemented by interactions of
+regions (``interactions``), and sampling stops once the ranking of the regions is stable.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ MIN_SAMPLES = 128
 """With fewer, the standard errors are too uncertain to stop."""
 
 PAIRS_SAMPLES = 512
-"""With so many, the masks tell nine in ten pairs of regions apart; with twice as many, all (18 regions)."""
+"""With this many, masks of 18 regions distinguish nine in ten pairs; with twice as many, all."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to sample.
+    """How many perturbed photographs to classify.
 
     Attributes:
         samples: largest number of perturbed photographs.
@@ -55,14 +55,14 @@ BUDGETS: dict[Precision, Budget] = {
 }
 
 BATCH = 32
-"""Masks that are made at once, a power of two."""
+"""Size of a block of masks, a power of two."""
 
 NEAR_SHARE, ANY_SHARE = 0.74, 0.20
-"""Shares of interactions of three in what the linear model leaves unexplained of the differences of complements.
+"""Shares of third-order interactions in the variance, of differences between complements, that the linear model leaves.
 
-The first is that of interactions as closeness predicts them, the second of those that are as large between distant
-regions; the rest are of higher orders, which the design leaves as random masks would. Fitted to the squared differences
-of the weights of two explanations of 28 validation photographs (``benchmarks/calibration.py``).
+The first is that of interactions that fall off with distance as ``closeness`` predicts, the second of those that do
+not; the rest is of higher order, for which the design is no better than random masks. Fitted to the squared differences
+between the weights of two explanations of 28 validation photographs.
 """
 
 PAIRS = 5
@@ -73,7 +73,7 @@ MIN_CHANGE = 0.1
 
 MAX_OUTLINED = 5
 MIN_RELATIVE_WEIGHT = 0.1
-"""A region is outlined if it is among the five strongest and has at least a tenth of the greatest weight."""
+"""A region is outlined if it is among the five strongest and has at least a tenth of the largest weight."""
 
 Probabilities = Callable[[np.ndarray], np.ndarray]
 """``uint8`` (N, H, W, 3) in, (N, classes) out."""
@@ -97,7 +97,8 @@ class LimeExplainer:
 
     Args:
         make_sampler: of the classifier.
-        batch: the most masks that a sampler is given at once, a multiple of :data:`BATCH`. It changes no explanation.
+        batch: the largest number of masks for one call of a sampler, a multiple of :data:`BATCH`. It does not affect
+            explanations.
     """
 
     def __init__(self, make_sampler: MakeSampler, batch: int = BATCH) -> None:
@@ -169,7 +170,7 @@ class LimeExplainer:
 
 
 def painting(probabilities: Probabilities) -> MakeSampler:
-    """Samplers for a classifier of pixels that cannot paint perturbed photographs itself."""
+    """Samplers for a classifier of pixels, which does not paint perturbed photographs itself."""
 
     def make_sampler(square: np.ndarray, hidden: np.ndarray, segments: np.ndarray) -> Sampler:
         return lambda masks: probabilities(paint(square, hidden, segments, masks))
@@ -212,9 +213,9 @@ def as_lime(square: np.ndarray, segments: np.ndarray, result: Fit, label: int) -
 
 
 def _batches(design: Iterator[np.ndarray], budget: Budget, largest: int) -> Iterator[tuple[np.ndarray, bool]]:
-    """The masks of ``budget``, ``largest`` at once, and whether the stability is to be checked after them.
+    """The masks of ``budget`` in batches of at most ``largest``, and whether to check the stability after each.
 
-    ``design`` yields :data:`BATCH` masks at a time. No batch goes past a number of masks that is to be checked.
+    ``design`` yields :data:`BATCH` masks at a time. No batch extends beyond a number of samples at which to check.
     """
     done, due = 0, budget.least
     while done < budget.samples:
@@ -226,7 +227,7 @@ def _batches(design: Iterator[np.ndarray], budget: Budget, largest: int) -> Iter
 
 
 def _next_check(due: int) -> int:
-    """The number of samples after ``due`` at which they are whole designs: 128, 192, 256, 384, 512 …"""
+    """The next number of samples that makes complete designs: 128, 192, 256, 384, 512 …"""
     return due * 3 // 2 if due & (due - 1) == 0 else due * 4 // 3
 
 

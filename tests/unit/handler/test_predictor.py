@@ -21,7 +21,7 @@ from frontend import explanation
 from handler.engines.graphs import ModelFacts
 from handler.explain import Explanation, Progress
 from handler.jobs import Cancelled, Job
-from handler.model.bias import BiasSetting, FlagFigures
+from handler.model.calibration import BiasSetting, FlagFigures
 from handler.predictor import Predictor
 
 

@@ -16,7 +16,7 @@ from handler.engines.classifier import Classifier, has_bfloat16
 from handler.engines.convert import facts
 from handler.engines.graphs import INDEX, Arithmetic, Graphs, GraphsError, ModelFacts, compile_graph, ov
 from handler.engines.saturation import convolution
-from handler.model.bias import BiasSetting, FlagFigures
+from handler.model.calibration import BiasSetting, FlagFigures
 from handler.model.checkpoint import Checkpoint
 from tests.conftest import ROOT
 from tests.unit.test_packaging import PACKAGES

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from api.classes import CLASSES
 from handler.engines.classifier import Classifier
-from handler.model.bias import BIAS_VARIABLE, BiasError, BiasSetting, chosen_bias
+from handler.model.calibration import BIAS_VARIABLE, BiasError, BiasSetting, chosen_bias
 from handler.model.checkpoint import Checkpoint
 
 OWN_BIAS, OWN_TEMPERATURE = np.array([0.7, 0.6, 0.4, 0.9, 0.4, 0.1, 0.9]), 0.74
