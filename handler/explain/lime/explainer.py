@@ -88,6 +88,9 @@ class LimeExplanation(Explanation):
     """An explanation with the lime package's own result, for all classes."""
 
     lime: ImageExplanation
+    standard_errors: np.ndarray
+    r2: float
+    r2_with_pairs: float
     stability: float
     target: float
 
