@@ -67,16 +67,13 @@ class Interactions:
         return [(int(first[k]), int(second[k]), float(values[k])) for k in order]
 
 
-def fit_interactions(
-    masks: np.ndarray, outcomes: np.ndarray, closeness: np.ndarray | None = None, min_importance: float = MIN_IMPORTANCE
-) -> Interactions:
+def fit_interactions(masks: np.ndarray, outcomes: np.ndarray, closeness: np.ndarray) -> Interactions:
     """Fit the second-order model.
 
     Args:
         masks: boolean (N, regions), rows 2k and 2k + 1 complementary; an odd row at the end is ignored.
         outcomes: log-odds of one class, (N,).
-        closeness: of the regions, as :func:`handler.explain.lime.regions.closeness`; without it, all are equally close.
-        min_importance: see :data:`MIN_IMPORTANCE`; a large number makes all regions equal.
+        closeness: of the regions, as :func:`handler.explain.lime.regions.closeness`.
     """
     regions, even = masks.shape[1], len(masks) // 2 * 2
     first, second = np.array(list(combinations(range(regions), 2)), int).reshape(-1, 2).T
@@ -84,11 +81,9 @@ def fit_interactions(
     weight = average_over_pairs(kernel(masks[:even]))[::2]
     odd, both = (outcomes[:even:2] - outcomes[1:even:2]) / 2, (outcomes[:even:2] + outcomes[1:even:2]) / 2
     effects, odd_errors = _ridge(signs, odd, weight, PENALTIES[:1], intercept=False)
-    importance = np.abs(effects) / max(np.abs(effects).max(), np.finfo(float).tiny) + min_importance
-    importance /= 1 + min_importance
-    close = np.ones((regions, regions)) if closeness is None else closeness
+    importance = np.abs(effects) / max(np.abs(effects).max(), np.finfo(float).tiny) + MIN_IMPORTANCE
     products = signs[:, first] * signs[:, second]
-    prior = _scaled(importance[first] * importance[second] * close[first, second])
+    prior = _scaled(importance[first] * importance[second] * closeness[first, second])
     values, both_errors = _ridge(products * prior, both, weight, PENALTIES, intercept=True)
     mean = weight @ both / weight.sum()
     total = weight @ (odd**2 + (both - mean) ** 2)

@@ -90,10 +90,6 @@ def test_a_photograph_on_which_the_engine_fails_affects_no_other(
 
 def test_if_the_engine_always_fails_every_answer_is_500(predictor: Predictor, black: bytes):
     assert [a.status for a in predictor.answer([Request(black)] * 2)] == [500, 500]
-    assert [a.status for a in predictor.answer([Request(black)])] == [500]
-
-
-def test_no_requests_give_no_answers(predictor: Predictor):
     assert predictor.answer([]) == []
 
 
@@ -175,21 +171,21 @@ def test_details_say_that_the_bias_is_not_the_models_own(loaded: Predictor, phot
     assert own["out_of_distribution"] == moved["out_of_distribution"]
 
 
-def test_what_cannot_be_excluded_is_named_the_most_probable_first(
+def test_plausible_diagnoses_are_named_the_most_probable_first(
     predictor: Predictor, photograph: bytes, monkeypatch: pytest.MonkeyPatch
 ):
     row = np.array([[0.05, 0.2, 0.0, 0.01, 0.3, 0.39, 0.05]], np.float32)
     monkeypatch.setattr(predictor.classifier, "assess", lambda squares: (row, np.zeros(1, np.float32)))
     named = []
-    for threshold in (None, 0.5, 0.1, 0.05):
+    for threshold in (None, 0.5, 0.05):
         monkeypatch.setattr(predictor, "plausible_threshold", threshold)
         answer = json.loads(predictor.answer([Request(photograph, details=True)])[0].body)
         named.append(answer["details"]["plausible"])
-    three = ["Melanocytic nevi", "Melanoma", "Basal cell carcinoma"]
-    assert named == [None, three[:1], three, [*three, "Actinic keratoses", "Vascular lesions"]]
+    five = ["Melanocytic nevi", "Melanoma", "Basal cell carcinoma", "Actinic keratoses", "Vascular lesions"]
+    assert named == [None, five[:1], five]
 
 
-def test_what_cannot_be_excluded_is_of_the_chosen_bias(photograph: bytes):
+def test_plausible_diagnoses_are_those_of_the_chosen_bias(photograph: bytes):
     facts = ModelFacts("0123456789abcdef", list(CLASSES), None, 22, plausible_threshold=0.1)
     bias = BiasSetting(0.6, 1.0, dict.fromkeys(CLASSES, 0.0), None, plausible_threshold=0.3)
     older = BiasSetting(0.6, 1.0, dict.fromkeys(CLASSES, 0.0), None)

@@ -9,7 +9,8 @@ from math import comb
 import numpy as np
 import pytest
 
-from handler.explain.lime.interactions import fit_interactions
+from handler.explain.lime import interactions
+from handler.explain.lime.interactions import Interactions
 from handler.explain.lime.masks import blocks
 from handler.explain.lime.surrogate import fit
 
@@ -20,6 +21,14 @@ def game(masks: np.ndarray) -> np.ndarray:
     """Two regions that count only together, two that can stand in for each other, and one that is alone."""
     z = masks.astype(float)
     return 3 * z[:, 0] * z[:, 1] + 2 * np.maximum(z[:, 2], z[:, 3]) - z[:, 4]
+
+
+def fit_interactions(masks: np.ndarray, outcomes: np.ndarray, closeness: np.ndarray | None = None) -> Interactions:
+    """Of regions that are equally close unless ``closeness`` is given."""
+    regions = masks.shape[1]
+    return interactions.fit_interactions(
+        masks, outcomes, np.ones((regions, regions)) if closeness is None else closeness
+    )
 
 
 def designed(size: int, regions: int = REGIONS, seed: int = 0) -> np.ndarray:
@@ -53,11 +62,12 @@ def test_weights_are_shapley_values_and_complete():
     assert weights.sum() == pytest.approx(np.diff(game(np.array([[False] * REGIONS, [True] * REGIONS])))[0], abs=1e-5)
 
 
-def test_pairs_that_a_small_design_confounds_are_not_named():
+def test_pairs_that_a_small_design_confounds_are_not_named(monkeypatch: pytest.MonkeyPatch):
     """With 18 regions and 128 masks, most interactions share their column with another; with 1,024, none does."""
+    monkeypatch.setattr(interactions, "MIN_IMPORTANCE", 1e6)  # all regions are equally important
     for size, share in ((128, 0.5), (1024, 1.0)):
         masks = designed(size, 18)
-        found = fit_interactions(masks, 3.0 * (masks[:, 0] & masks[:, 1]), min_importance=1e6)
+        found = fit_interactions(masks, 3.0 * (masks[:, 0] & masks[:, 1]))
         named = found.strongest(1000)
         assert len(named) == found.distinct[np.triu_indices(18, 1)].sum() and len(named) / 153 <= share
         columns = np.where(masks[::2], 1, -1)
