@@ -35,12 +35,12 @@ PAIRS_SAMPLES = 512
 
 @dataclass(frozen=True)
 class Budget:
-    """How many perturbed photographs to classify.
+    """When to stop sampling.
 
     Attributes:
         samples: largest number of perturbed photographs.
-        stability: see :class:`handler.explain.Explanation`; at this one, sampling stops.
-        least: number of samples before which it does not; one of those that :func:`_next_check` returns.
+        stability: that suffices, see :class:`handler.explain.Explanation`.
+        least: number of samples before which sampling goes on in any case; one that :func:`_next_check` returns.
     """
 
     samples: int
@@ -58,7 +58,7 @@ BATCH = 32
 """Size of a block of masks, a power of two."""
 
 NEAR_SHARE, ANY_SHARE = 0.74, 0.20
-"""Shares of third-order interactions in the variance, of differences between complements, that the linear model leaves.
+"""Shares of third-order interactions in the variance that the linear model leaves unexplained.
 
 The first is that of interactions that fall off with distance as ``closeness`` predicts, the second of those that do
 not; the rest is of higher order, for which the design is no better than random masks. Fitted to the squared differences
