@@ -1,4 +1,4 @@
-"""HTTP connections: limits for slow clients, which uvicorn does not have, and refusals in the documented form."""
+"""HTTP connections: slow-client limits, which uvicorn does not have, and refusals in the documented form."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from api.answer import refuse
 from gateway.responses import SECURITY_HEADERS, answer_headers, respond
 
 HEAD_SECONDS = 20.0
-"""Seconds from the connection, or from the response before, until the next request's headers are complete. After a
-refusal they are also what remains for the rest of the body."""
+"""Seconds from the connection, or from the previous response, until the next request's headers are complete; after a
+refusal also until the rest of its body is."""
 
 STALL_SECONDS, STALL_BYTES = 20.0, 64 * 1024
-"""A client has to read so many bytes of a response in so many seconds, or the rest of it."""
+"""A client has to read this many bytes of a response in this many seconds, or what is left of it."""
 
 LINGER_SECONDS = 1.0
-"""For how long what a refused client still sends is discarded: resetting the connection would lose the answer."""
+"""How long the rest of a refused request is discarded: resetting the connection would lose the answer."""
 
 MAX_CONNECTIONS = 512
-"""Below the 1,024 files that a process may usually open: each may need another connection, to TorchServe."""
+"""Half of the 1,024 files that a process may usually open, as each may need a second connection, to the engine."""
 
 _INVALID_HTTP = {
     400: "the request is not valid HTTP: see that its first line, headers, length and chunks are right",
@@ -37,7 +37,7 @@ _INVALID_HTTP = {
 class Connection(H11Protocol):
     """uvicorn's HTTP/1.1 connection, closed when its client is too slow.
 
-    uvicorn's own keep-alive limit counts only while nothing arrives at all, so a byte now and then outwits it.
+    uvicorn's own keep-alive limit starts anew with every byte that arrives.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -102,7 +102,7 @@ class Connection(H11Protocol):
             self._head_timer = _cancel(self._head_timer)
 
     def _head_timed_out(self) -> None:
-        if unread := self.transport.get_write_buffer_size():  # the response before is still being read
+        if unread := self.transport.get_write_buffer_size():  # the previous response is still being read
             self._start_head_timer()
             if self._stall_timer is None:
                 self._start_stall_timer(unread)

@@ -39,7 +39,7 @@ class KeysError(ValueError):
 
 
 class Bucket:
-    """A token bucket: ``per_minute`` requests a minute, of which as many may come at once. 0 is no limit."""
+    """A token bucket: ``per_minute`` requests a minute, and as many at once. 0 is no limit."""
 
     def __init__(self, per_minute: float) -> None:
         self._rate = per_minute / 60

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
@@ -22,7 +23,7 @@ from tests.unit.gateway.engine import BODY, Decoder, Engine
 
 
 @contextlib.contextmanager
-def running(engine: Engine, **settings: float) -> Iterator[uvicorn.Server]:
+def running(engine: Engine, **settings: object) -> Iterator[uvicorn.Server]:
     server = make_server(Settings(port=free_port(), **settings), lambda settings: engine)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -74,6 +75,12 @@ def test_a_refusal_says_what_is_wrong(url: str, request_bytes: bytes, status: in
 def test_bytes_behind_a_request_do_not_change_its_answer(url: str):
     request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
     assert exchange(url, request + b"junk\r\n\r\n")[2] == b'{"status":"alive"}'
+
+
+def test_the_sender_of_a_large_request_without_a_key_gets_the_refusal(tmp_path: Path):
+    (tmp_path / "keys").write_text("one:a-key-of-the-tests-0123456789\n")
+    with running(Engine(), api_keys_file=str(tmp_path / "keys")) as server:
+        assert requests.post(f"{url_of(server)}/predict", data=b" " * 2**23, timeout=30).status_code == 401
 
 
 @pytest.mark.parametrize("explain", [False, True], ids=["while it waits", "while it streams"])
