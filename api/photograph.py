@@ -53,7 +53,7 @@ _SIGNATURES = {
 FORMATS = tuple(_SIGNATURES)
 """Accepted formats, by Pillow's names. JPEG includes the MPO files of some cameras, whose first picture is read."""
 
-EXTENSIONS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif")
+EXTENSIONS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif", "mpo")
 """Usual extensions of these formats, to find photographs in folders. The format itself is recognised by content."""
 
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # harmless faults in metadata

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from api.archive import ARCHIVE
+from api.arguments import positive
 from api.request import PRECISIONS, ContractError, parse_form
-from evaluate.arguments import positive
 
 ROOT = Path(__file__).resolve().parent.parent
 PROG = "main_batch.py"
