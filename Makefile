@@ -1,4 +1,4 @@
-# MLBIO. `make` lists what there is.
+# MLBIO. `make` lists the commands.
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 PY = .venv/bin/python
 
@@ -15,7 +15,7 @@ ALSO ?= ../shared/elsewhere
 TORCH_BACKEND ?= auto
 ## PYTHON         Python 3.11, for the first set-up, if it is not on the path
 
-# As it was given: the shell gets it in a variable, whatever characters a file's name has.
+# Passed in variables, so that file names may have any characters.
 export MLBIO_IMAGE := $(value IMAGE)
 export MLBIO_MODEL := $(value MODEL)
 export TORCH_BACKEND
@@ -44,10 +44,10 @@ archive: setup ## pack model_store/model_mlbio.pth, handler/ and api/ into model
 	@echo "packing the model ..."
 	@$(PY) train/archive.py
 
-promote: setup ## change to MODEL (default: model_store/model_mlbio.pth) while the service runs, if its score card allows it
+promote: setup ## serve MODEL (default: model_store/model_mlbio.pth) while the service runs, if its score card is not worse
 	@$(PY) deploy/promote.py $${MLBIO_MODEL:+"$$MLBIO_MODEL"}
 
-rollback: setup ## change back to the model that was served before
+rollback: setup ## go back to the previously served model
 	@$(PY) deploy/promote.py --rollback
 
 test: lint tested ## check the code, and run the unit tests and the main end-to-end tests
@@ -78,28 +78,28 @@ lint: .venv/test.stamp ## check style, types and the directions of imports
 	$(PY) -m mypy
 	.venv/bin/lint-imports
 
-# Not part of lint, which has to work, and to say the same, without a connection to anything but the package index.
-audit: .venv/test.stamp ## look the installed packages up in PyPI's list of vulnerabilities (needs the network)
+# Not part of lint, whose result must not depend on the network.
+audit: .venv/test.stamp ## check the installed packages for known vulnerabilities (needs the network)
 	.venv/bin/pip-audit --skip-editable
 
 clean: ## delete what was made here: .venv, logs, archives, the examples' explanations, unfinished training
 	rm -rf .venv .cache .hypothesis .run build logs *.egg-info .*_cache examples/.ipynb_checkpoints examples/drawn_*_explained.png
-	rm -rf $(addprefix model_store/,*.mar *.mar.sha256 *.resume.pth previous promoted score_card_*)
+	rm -rf $(addprefix model_store/,*.mar *.mar.sha256 *.resume.pth next previous replaced promoted score_card_*)
 	find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
-model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard model_store/score_card/*.json) $(shell find handler api -name "*.py") | .venv/run.stamp
+model_store/mlbio.mar: model_store/model_mlbio.pth train/archive.py $(wildcard model_store/score_card/*.json) $(shell find handler api -name "*.py" 2>/dev/null) | .venv/run.stamp
 	@if [ -e $@ ] && [ -e model_store/promoted ]; then \
 		echo "$@ holds a promoted model, and is older than the code or model_store/model_mlbio.pth: make promote MODEL=... packs it again, make archive goes back to model_store/model_mlbio.pth"; \
 	else echo "packing the model ..." && $(PY) train/archive.py; fi
 
-# A .venv without uv is unfinished, or older than the use of uv: it is made anew.
+# A .venv without uv is incomplete, or from before uv was used: it is created again.
 .venv/bin/uv:
-	@command -v "$(PYTHON)" >/dev/null || { echo 'setup: error: there is no $(PYTHON): install Python 3.11, or say where it is with PYTHON=…' >&2; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "setup: error: this is Python %d.%d, and 3.11 is needed: say where it is with PYTHON=…" % sys.version_info[:2])'
-	@echo "making .venv ..."
+	@command -v "$(PYTHON)" >/dev/null || { echo 'setup: error: there is no $(PYTHON): install Python 3.11, or set its path with PYTHON=…' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "setup: error: this is Python %d.%d, and 3.11 is needed: set its path with PYTHON=…" % sys.version_info[:2])'
+	@echo "creating .venv ..."
 	@"$(PYTHON)" -m venv --clear .venv
 	@$(PY) -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)" || { \
-		echo 'setup: error: uv cannot be installed: check the network, the proxy or `pip config list`, then the same command goes on' >&2; exit 1; }
+		echo 'setup: error: uv cannot be installed: check the network, the proxy or `pip config list`, then run the same command again' >&2; exit 1; }
 
 .venv/run.stamp: requirements.txt pyproject.toml | .venv/bin/uv
 	@sh deploy/install.sh $(PY) --requirements requirements.txt

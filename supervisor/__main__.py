@@ -7,7 +7,7 @@ python -m supervisor --run COMMAND …     until COMMAND ends, with its exit cod
 Processes that end are restarted. ``--page`` and ``--run`` use a service that runs already at the same address. On
 SIGTERM, SIGINT or SIGHUP the gateway accepts no new requests and finishes those that are running
 (:attr:`gateway.settings.Settings.stop_seconds`); then TorchServe stops. Further signals change nothing. If this process
-itself is killed, the system ends the others (:mod:`supervisor.tether`).
+itself is killed, the system ends the others (:mod:`supervisor.exit_with_parent`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from pathlib import Path
 
 from api.archive import ARCHIVE
 from gateway.settings import Settings
-from supervisor.keeper import say
-from supervisor.processes import ROOT, ended
-from supervisor.service import running, showing
+from supervisor.processes import ROOT, ended, print_message
+from supervisor.service import running_page, running_service
 from supervisor.shutdown import Stopped, StopSignal
 from supervisor.startup import ServeError, is_ready, refuse_taken_port
 
@@ -41,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return asyncio.run(serve(arguments, settings, stop))
     except Stopped as stopped:
-        say("stopped")
+        print_message("stopped")
         # Signals are how a service is stopped; a COMMAND that is interrupted has failed, as in a shell.
         return 128 + stopped.signal if arguments.run else 0
     except ServeError as error:
@@ -57,14 +56,14 @@ async def serve(arguments: argparse.Namespace, settings: Settings, stop: StopSig
         Stopped: a signal arrived; everything has been stopped.
         ServeError: the service cannot run.
     """
-    shares = arguments.run or arguments.page
+    shared = arguments.run or arguments.page
     async with contextlib.AsyncExitStack() as stack:
         if arguments.page:
             refuse_taken_port(f"http://127.0.0.1:{settings.page_port}", "MLBIO_PAGE_PORT")
-        if not (shares and await stop.unless_stopped(is_ready(settings))):
-            await stack.enter_async_context(running(settings, arguments.model_store, arguments.logs, stop))
+        if not (shared and await stop.unless_stopped(is_ready(settings))):
+            await stack.enter_async_context(running_service(settings, arguments.model_store, arguments.logs, stop))
         if arguments.page:
-            await stack.enter_async_context(showing(settings, arguments.logs.resolve(), stop))
+            await stack.enter_async_context(running_page(settings, arguments.logs.resolve(), stop))
         if not arguments.run:
             await stop.unless_stopped(asyncio.Event().wait())
         return await stop.unless_stopped(run(arguments.run, settings))

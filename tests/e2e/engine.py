@@ -1,6 +1,6 @@
-"""A private Docker Engine for a test: its own data, socket and base image; nothing of it stays.
+"""A private Docker Engine for a test: its own data, socket and base image; nothing of it remains.
 
-No image registry is needed. ``python:3.11-slim``, which deploy/Dockerfile stands on, is made from Debian's packages by
+No image registry is needed. ``python:3.11-slim``, the base of deploy/Dockerfile, is made from Debian's packages by
 debootstrap (Debian 12 has Python 3.11) and kept in the user's cache folder.
 """
 
@@ -59,7 +59,7 @@ class Engine:
         return self.compose("ps", "-q", service).strip()
 
     def inspect(self, name: str) -> dict:
-        """An image's or a container's facts."""
+        """What Docker knows of an image or a container."""
         return json.loads(self.docker("inspect", name))[0]
 
     def health(self, service: str) -> str:
@@ -128,7 +128,7 @@ def running_engine(environment: dict[str, str]) -> Iterator[Engine]:
 
 
 def wait_for_socket(daemon: subprocess.Popen, socket: Path, log: Path, seconds: float = 60) -> None:
-    """Wait until dockerd answers; skip the test with its last words where this machine does not let it run."""
+    """Wait until dockerd answers; skip the test with its last log lines where it cannot run on this machine."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and daemon.poll() is None:
         asked = subprocess.run(["docker", "-H", f"unix://{socket}", "info"], capture_output=True, check=False)
@@ -140,7 +140,7 @@ def wait_for_socket(daemon: subprocess.Popen, socket: Path, log: Path, seconds: 
 
 
 def base_image() -> Path:
-    """A tar of Debian with Python and pip that trusts and asks what this machine's pip does; made once."""
+    """A tar of Debian with Python and pip, with this machine's certificates and pip configuration; made once."""
     cached = CACHE / f"{SUITE}-python.tar"
     if cached.exists():
         return cached

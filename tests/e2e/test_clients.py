@@ -1,5 +1,4 @@
-"""Clients that are too many, too slow or gone, and what nobody waits for: a real gateway with short limits, before the
-shared service's TorchServe."""
+"""Clients that are too many, too slow or gone: a real gateway with short limits, in front of the shared TorchServe."""
 
 from __future__ import annotations
 
@@ -18,8 +17,7 @@ import psutil
 import pytest
 import requests
 
-from api.deadline import Deadline
-from api.headers import EXPIRY_HEADER, EXPLAIN_POOL, POOL, STREAM_TYPE
+from api.headers import EXPLAIN_POOL, POOL, STREAM_TYPE
 from gateway import admission, connection
 from gateway.settings import Settings
 from tests.conftest import encode
@@ -27,7 +25,7 @@ from tests.e2e.conftest import Gateway, Service, wait_for
 from tests.e2e.test_gateway import refused
 
 AT_ONCE = 8.0
-"""Seconds; a worker that is suspended answers never."""
+"""Seconds; a suspended worker never answers."""
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +90,7 @@ def test_one_too_many_is_refused_at_once(service: Service, gateway, photograph: 
             worker.suspend()
         try:
             asked = [pool.submit(made.predict, headers={"prefer": "wait=5"}, **fields) for _ in range(5)]
-            started = time.monotonic()
             wait_for(lambda: sum(a.done() for a in asked) == 3, AT_ONCE)
-            print(f"refused after {time.monotonic() - started:.2f} s")
         finally:
             for worker in workers:
                 worker.resume()
@@ -134,18 +130,14 @@ def test_connections_are_bounded(gateway, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_two_hundred_clients_at_once_are_all_answered(service: Service, photograph: str):
-    def ask(_: int) -> tuple[int, float]:
-        started = time.monotonic()
+    def ask(_: int) -> int:
         answer = service.predict({"image": photograph}, headers={"prefer": "wait=60"}, timeout=90)
         if answer.status_code == 503:
             assert int(answer.headers["retry-after"]) > 0 and answer.json()["success"] is False
-        return answer.status_code, time.monotonic() - started
+        return answer.status_code
 
     with ThreadPoolExecutor(200) as pool:
-        outcomes = list(pool.map(ask, range(200)))
-    statuses = [status for status, _ in outcomes]
-    slowest = max(seconds for _, seconds in outcomes)
-    print(f"{statuses.count(200)} answered, {statuses.count(503)} refused, the slowest after {slowest:.1f} s")
+        statuses = list(pool.map(ask, range(200)))
     assert set(statuses) <= {200, 503} and statuses.count(200) >= Settings().predict_queue
     assert service.predict({"image": photograph}).status_code == 200
 
@@ -190,7 +182,7 @@ def test_a_body_that_drips_is_408(gateway, monkeypatch: pytest.MonkeyPatch):
     wait_for(lambda: nothing_left(made) and not made.server.server_state.connections, 5)
 
 
-def test_a_reader_that_stalls_is_cut_off_and_keeps_no_place(gateway, endless: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_reader_that_stalls_is_cut_off_and_keeps_no_slot(gateway, endless: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connection, "STALL_SECONDS", 2.0)
     made = gateway()
     for listener in made.server.servers[0].sockets:  # so that the system cannot take the whole answer
@@ -223,23 +215,9 @@ def test_a_client_that_leaves_frees_its_slot(gateway, endless: str, busy: psutil
     wait_for(lambda: nothing_left(made), AT_ONCE)
 
 
-def test_the_handler_drops_what_nobody_waits_for(service: Service, example_images: list[Path], busy: psutil.Process):
-    url = f"{service.torchserve_url}/predictions/{POOL}"
-    data = example_images[0].read_bytes()
-
-    def ask(seconds: float) -> requests.Response:
-        return requests.post(url, data, headers={EXPIRY_HEADER: Deadline.after(seconds).to_header()}, timeout=60)
-
-    with ThreadPoolExecutor(2) as pool:
-        short, long = pool.submit(ask, 0.3), pool.submit(ask, 60)
-        time.sleep(0.6)
-        busy.resume()
-        assert "nobody waits" in refused(short.result(60), 503)
-        assert long.result(60).status_code == 200
-
-
-def test_the_gateway_says_until_when_it_waits(service: Service, gateway, photograph: str, busy: psutil.Process):
-    """The classification that is out of time is not computed when the worker gets to it."""
+def test_what_is_out_of_time_is_not_computed_when_the_worker_gets_to_it(
+    service: Service, gateway, photograph: str, busy: psutil.Process
+):
     log = service.logs / "access_log.log"
 
     def dropped() -> int:

@@ -23,7 +23,6 @@ from api.headers import EXPLAIN_POOL, STREAM_TYPE
 from gateway.settings import Settings
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Gateway, Service, wait_for
-from tests.unit.deploy.test_grafana import COUNTERS
 
 KEY = "a-key-of-the-tests-0123456789"
 EXPLAIN = {"explain": True, "precision": "Faible"}
@@ -32,6 +31,10 @@ EXPLAIN = {"explain": True, "precision": "Faible"}
 @pytest.fixture(scope="module")
 def photograph(example_images: list[Path]) -> str:
     return encode(example_images[0].read_bytes())
+
+
+COUNTERS = ("inference_requests_total", "inference_latency_microseconds", "queue_latency_microseconds")
+"""TorchServe's own, which Grafana's dashboard shows."""
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ import pytest
 import requests
 
 from gateway.settings import Settings
-from supervisor.processes import free_port, java_home
+from supervisor.components import java_home
+from supervisor.processes import free_port
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Gateway, bare_environment, free_addresses, free_ports_in_a_row, wait_for
 from tests.e2e.test_gateway import refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,9 +17,11 @@ import yaml
 from supervisor.processes import free_port
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Service, wait_for
-from tests.unit.deploy.test_grafana import EXPRESSIONS
 
 pytestmark = pytest.mark.slow
+
+DASHBOARD = json.loads((ROOT / "deploy/grafana/mlbio.json").read_text())
+EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 
 SCRAPE_SECONDS = 1
 RATE = "10s"

@@ -24,7 +24,8 @@ from api.headers import EXPLAIN_POOL, STREAM_TYPE
 from gateway.settings import Settings
 from handler.engines.graphs import sha256
 from handler.model.checkpoint import Checkpoint
-from supervisor.promotion import PromotionError, find_service, promote
+from supervisor.promotion import PromotionError, promote
+from supervisor.runtime import find_service
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import SERVER, Service, start_service, stop_service, wait_for
 
@@ -72,11 +73,11 @@ class Promoting:
             text=True,
         ) as process:
             assert process.stdout is not None
-            said = ""
+            output = ""
             for line in process.stdout:
                 on_line(line)
-                said += line
-        return process.returncode, said
+                output += line
+        return process.returncode, output
 
     def version(self, photograph: str) -> str:
         answer = self.service.predict({"image": photograph, "details": True})
@@ -163,14 +164,14 @@ def test_a_new_model_and_back_under_load(promoting: Promoting, photograph: str):
 
     with Load(promoting, photograph) as load:
         try:
-            code, said = promoting.promote(promoting.retrained, on_line=on_line)
+            code, output = promoting.promote(promoting.retrained, on_line=on_line)
         finally:
             with contextlib.suppress(psutil.Error):  # it has ended
                 worker.resume()
-        assert code == 0 and f"the service answers with {promoting.new}" in said, said
+        assert code == 0 and f"the service answers with {promoting.new}" in output, output
         assert promoting.version(photograph) == promoting.new
-        code, said = promoting.promote("--rollback")
-        assert code == 0, said
+        code, output = promoting.promote("--rollback")
+        assert code == 0, output
         assert promoting.version(photograph) == promoting.old
     explaining.join(60)
     print(f"answers by version: {dict(load.versions)}")
@@ -190,27 +191,40 @@ def test_what_was_promoted_is_kept_alive_and_installed(promoting: Promoting, pho
     assert sorted(p.name for p in promoting.store.rglob("*.mar")) == ["mlbio.mar", "mlbio.mar"]
 
 
-def test_a_model_that_cannot_be_loaded_is_replaced_by_the_one_before(
-    promoting: Promoting, photograph: str, monkeypatch: pytest.MonkeyPatch
-):
-    """Its archive has the right checksum, and graphs of another checkpoint."""
-    archive = promoting.store / "next/mlbio.mar"
-    archive.parent.mkdir(exist_ok=True)
-    with zipfile.ZipFile(promoting.store / "mlbio.mar") as old, zipfile.ZipFile(archive, "w") as new:
+@pytest.fixture
+def broken(promoting: Promoting) -> Path:
+    """The archive to go back to, with the right checksum, and graphs of another checkpoint."""
+    archive, partial = promoting.store / "previous/mlbio.mar", promoting.store / "broken"
+    with zipfile.ZipFile(promoting.store / "mlbio.mar") as old, zipfile.ZipFile(partial, "w") as new:
         for name in old.namelist():
             new.writestr(name, b"another" if name == "model_mlbio.pth" else old.read(name))
+    partial.replace(archive)
     archive.with_name("mlbio.mar.sha256").write_text(f"{sha256(archive)}  mlbio.mar\n")
+    return archive
+
+
+def test_a_model_that_cannot_be_loaded_is_refused_and_nothing_is_interrupted(
+    promoting: Promoting, photograph: str, broken: Path
+):
+    servers = promoting.servers()
+    with Load(promoting, photograph) as load:
+        code, output = promoting.promote("--rollback")
+    assert code == 1 and "cannot be loaded" in output and "another checkpoint" in output, output
+    assert load.failures == [] and set(load.versions) == {promoting.old}
+    assert promoting.servers() == servers
+
+
+def test_a_model_that_torchserve_cannot_load_is_replaced_by_the_one_before(
+    promoting: Promoting, photograph: str, broken: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As if the machine had too little memory for it."""
     monkeypatch.setattr(tempfile, "tempdir", promoting.environment["TMPDIR"])
     settings = Settings(port=int(promoting.environment["MLBIO_PORT"]))
     service = find_service(settings)
     assert service is not None
-    with (
-        Load(promoting, photograph) as load,
-        pytest.raises(PromotionError, match="(?s)cannot be loaded.*another checkpoint.*is back, and predicts"),
-    ):
-        promote(archive, service, settings, print)
-    assert load.failures == [] and set(load.versions) == {promoting.old}
-    assert len(promoting.servers()) == 1
+    with pytest.raises(PromotionError, match="(?s)cannot be loaded.*another checkpoint.*is restored, and predicts"):
+        promote(broken, service, settings, print)
+    assert promoting.version(photograph) == promoting.old and len(promoting.servers()) == 1
 
 
 def test_a_worse_model_is_refused(promoting: Promoting, photograph: str):
@@ -218,6 +232,6 @@ def test_a_worse_model_is_refused(promoting: Promoting, photograph: str):
     worse = json.loads(card.read_text())
     worse["metrics"]["macro_auroc"]["value"] = 0.9
     card.write_text(json.dumps(worse))
-    code, said = promoting.promote(promoting.retrained)
-    assert code == 1 and "macro auroc 0.900 is below" in said
+    code, output = promoting.promote(promoting.retrained)
+    assert code == 1 and "macro auroc 0.900 is below" in output
     assert promoting.version(photograph) == promoting.old and len(promoting.servers()) == 1

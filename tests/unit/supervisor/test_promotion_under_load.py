@@ -21,16 +21,21 @@ from api.archive import ARCHIVE
 from gateway.settings import Settings
 from supervisor import service
 from supervisor.processes import free_port, free_ports_in_a_row, start
-from supervisor.promotion import PREVIOUS, PromotionError, find_service, promote
-from supervisor.service import running
+from supervisor.promotion import PREVIOUS, PromotionError, promote
+from supervisor.runtime import find_service
+from supervisor.service import running_service
 from supervisor.shutdown import StopSignal
 
 TORCHSERVE = """
-import http.server, json, pathlib, sys
+import http.server, json, os, pathlib, sys
 
+if os.path.exists("torchserve.log"):  # as log4j2.xml has it
+    os.replace("torchserve.log", "torchserve.1.log")
 version = pathlib.Path(sys.argv[2]).read_text()
-if version == "broken":
-    with open("torchserve.log", "a") as log:
+with open("torchserve.log", "w") as log:
+    if version != "broken":
+        log.write("A long log of a server that works.\\n" * 100)
+    else:
         log.write("W-9000 MODEL_LOG - handler.model.checkpoint.CheckpointError: it is damaged\\n")
         log.write("Backend worker process died.\\n" * 2)
 
@@ -54,7 +59,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 """
 
 
-def start_torchserve(settings: Settings, store: Path, logs: Path, scratch: Path) -> subprocess.Popen[bytes]:
+def start_torchserve(settings: Settings, store: Path, logs: Path, runtime: Path) -> subprocess.Popen[bytes]:
     port = urlsplit(settings.torchserve_url).port
     command = [sys.executable, "-c", TORCHSERVE, str(port), str((store / ARCHIVE).resolve())]
     return start(command, {}, logs, logs / "torchserve.out")
@@ -107,7 +112,7 @@ def test_no_request_is_lost_with_a_model_that_works_or_does_not(tmp_path: Path, 
     monkeypatch.setattr(service, "start_torchserve", start_torchserve)
 
     async def scenario() -> None:
-        async with running(settings, store, tmp_path / "logs", StopSignal()):
+        async with running_service(settings, store, tmp_path / "logs", StopSignal()):
             found, load = find_service(settings), Load(settings.url)
             assert found is not None
 
@@ -116,7 +121,7 @@ def test_no_request_is_lost_with_a_model_that_works_or_does_not(tmp_path: Path, 
             assert set(answers) == {"old", "new"} and (store / PREVIOUS / ARCHIVE).read_text() == "old"
 
             async with load.flowing() as answers:
-                with pytest.raises(PromotionError, match="(?s)it is damaged.*is back, and predicts"):
+                with pytest.raises(PromotionError, match="(?s)it is damaged.*is restored, and predicts"):
                     await asyncio.to_thread(promote, put(store / "next/b", "broken"), found, settings, print)
             assert set(answers) == {"new"} and (store / ARCHIVE).read_text() == "new"
             assert (store / PREVIOUS / ARCHIVE).read_text() == "old"

@@ -1,4 +1,4 @@
-"""Signals that ask for the end."""
+"""Graceful shutdown."""
 
 from __future__ import annotations
 

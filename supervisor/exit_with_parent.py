@@ -1,4 +1,4 @@
-"""Run a command that ends when its parent does: ``tether.py PARENT SIGNAL COMMAND …``.
+"""Run a command that ends when its parent does: ``exit_with_parent.py PARENT SIGNAL COMMAND …``.
 
 A parent that is killed (SIGKILL, the out-of-memory killer) cannot stop its children. Linux does so for processes that
 request it with prctl(2), and the request survives exec(2), so the command need not know about it. On other systems it
@@ -18,7 +18,7 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 
 
-def tethered(command: list[str], number: signal.Signals) -> list[str]:
+def exits_with_parent(command: list[str], number: signal.Signals) -> list[str]:
     """``command``, to be started by this process's main thread; it gets signal ``number`` when this process ends."""
     return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(os.getpid()), str(number.value), *command]
 

@@ -1,0 +1,94 @@
+"""The temporary folder of a running service, which is deleted even if the service was killed.
+
+It holds what TorchServe unpacks, the gateway's socket for holding requests, and a record of the running TorchServe, by
+which ``make promote`` finds the service.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from api.files import write_atomically
+from gateway.settings import Settings
+
+PREFIX = "mlbio-serve-"
+
+
+class RunningTorchServe(msgspec.Struct, frozen=True):
+    """What the supervisor records of the TorchServe that it has started; ``pid`` is also its process group."""
+
+    pid: int
+    url: str
+    model_store: str
+    logs: str
+
+
+@contextlib.contextmanager
+def runtime_folder() -> Iterator[Path]:
+    """A new folder, deleted at the end. Folders of services that were killed are deleted first.
+
+    A service holds a lock on its folder, which the system releases however the service ends.
+    """
+    delete_abandoned()
+    made = Path(tempfile.mkdtemp(prefix=f"new-{PREFIX}"))
+    lock = os.open(made, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = made.rename(made.with_name(made.name.removeprefix("new-")))  # locked before others look at it
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def delete_abandoned() -> None:
+    """Delete this user's folders whose service no longer runs."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # another user's, or just deleted
+            continue
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock).st_uid == os.getuid():
+                shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def hold_socket(folder: Path, settings: Settings) -> Path:
+    """The socket at which the service's gateway holds requests."""
+    return folder / f"hold-{settings.port}"
+
+
+def record_file(folder: Path, settings: Settings) -> Path:
+    """Where the running TorchServe is recorded."""
+    return folder / f"torchserve-{settings.port}.json"
+
+
+def write_record(folder: Path, settings: Settings, running: RunningTorchServe) -> None:
+    """Record what runs."""
+    with write_atomically(record_file(folder, settings)) as partial:
+        partial.write_bytes(msgspec.json.encode(running))
+
+
+def read_record(folder: Path, settings: Settings) -> RunningTorchServe:
+    """What the supervisor has recorded."""
+    return msgspec.json.decode(record_file(folder, settings).read_bytes(), type=RunningTorchServe)
+
+
+def find_service(settings: Settings) -> Path | None:
+    """The temporary folder of the service that this user runs at the settings' port; None if there is none."""
+    delete_abandoned()
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        # Another user could write what they like.
+        if folder.lstat().st_uid == os.getuid() and record_file(folder, settings).exists():
+            return folder
+    return None
