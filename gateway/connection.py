@@ -39,7 +39,7 @@ _INVALID_HTTP = {
 class Connection(H11Protocol):
     """uvicorn's HTTP/1.1 connection, closed when its client is too slow.
 
-    uvicorn's own keep-alive limit starts anew with every byte that arrives.
+    uvicorn's own keep-alive limit restarts with every byte that arrives.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -31,7 +31,7 @@ class Settings:
     """Of the web page, where it is started together with the service (``make app``)."""
     torchserve_url: str = "http://127.0.0.1:8080"
     torchserve_peers: str = ""
-    """Host name of all model servers, where there are several: each is told which explanation is cancelled."""
+    """Host name of all model servers, where there are several: a cancellation is sent to each."""
     hold_socket: str = ""
     """Unix socket for holding requests (:mod:`gateway.hold`); `make serve` sets it, for `make promote`."""
     hold_seconds: Seconds = 20.0
