@@ -18,7 +18,7 @@ import httpx
 from api.archive import ARCHIVE, checksum_file
 from api.headers import EXPLAIN_POOL, POOL
 from gateway.backend import PROBE
-from gateway.keys import Keys, KeysError
+from gateway.keys import KeysError, load_keys
 from gateway.settings import Settings
 from gateway.torchserve import torchserve_addresses
 from supervisor.processes import Watchdog, print_message
@@ -84,7 +84,7 @@ def refuse_taken_port(url: str, variable: str) -> None:
 def refuse_bad_keys(settings: Settings) -> None:
     """Raise :class:`ServeError` if the gateway could not load its API keys."""
     try:
-        Keys.load(settings)
+        load_keys(settings)
     except KeysError as error:
         raise ServeError(str(error)) from None
 
