@@ -29,6 +29,10 @@ REPLACED = "replaced"
 """Folder in the model store of the archive that is served, until the next one has made a prediction."""
 
 
+IDLE_STOP_SECONDS = 5.0
+"""Seconds that TorchServe, which has no requests then, gets to end; one whose workers die would take for ever."""
+
+
 class PromotionError(RuntimeError):
     """The archive is not served; the previous one is, unless the message says otherwise."""
 
@@ -190,7 +194,7 @@ def restart(runtime: Path, settings: Settings) -> None:
             refuse_dying_workers(logs)
 
     async def stop_and_wait() -> None:
-        await stop_group(running.pid)
+        await stop_group(running.pid, IDLE_STOP_SECONDS)
         await wait_until(lambda: pools_predict(running.url), refuse, log)
 
     try:
