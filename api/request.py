@@ -90,14 +90,6 @@ class Request:
     precision: Precision = DEFAULT_PRECISION
     details: bool = False
 
-    def form_fields(self) -> dict[str, str]:
-        """The options as form fields, which :func:`parse_form` reads."""
-        return {
-            "explain": str(self.explain).lower(),
-            "precision": self.precision,
-            "details": str(self.details).lower(),
-        }
-
 
 def parse_json(body: bytes | bytearray | str) -> Request:
     """Parse and validate the JSON of a request, and decode its photograph.

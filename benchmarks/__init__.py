@@ -1,1 +1,1 @@
-"""Benchmarks. Each measures ours and the plain alternative in one run."""
+"""Commands that print the figures of speed and of explanations in ``docs/``."""

@@ -1,4 +1,4 @@
-"""Many photographs: ``scale/main_batch.py`` next to the engine alone, and two machines next to one.
+"""Many photographs: scale/main_batch.py next to the engine alone, and two machines next to one.
 
     python benchmarks/batch.py ../shared/ham10000/HAM10000_images_test [--images 1000]
 
@@ -19,18 +19,17 @@ from pathlib import Path
 import numpy as np
 
 from api.photograph import EXTENSIONS
+from benchmarks.common import CHECKPOINT, ROOT
 from benchmarks.ray_serve import ray_cluster
-from handler.model.images import read_square
-from handler.predictor import Predictor
 
-ROOT = Path(__file__).resolve().parent.parent
 BATCH = 32
 ENGINE_SECONDS = 8.0
 SHARD = 50
 
 
 def main() -> None:
-    p = argparse.ArgumentParser(description="Throughput of scale/main_batch.py, and of the engine alone.")
+    """Print the rates."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("folder", type=Path, help="photographs")
     p.add_argument("--images", type=int, default=1000, help="photographs to classify (default: %(default)s)")
     arguments = p.parse_args()
@@ -56,7 +55,10 @@ def main() -> None:
 
 def engine_rate(files: list[Path]) -> float:
     """Images a second of the network by itself, on all cores, in the batches of :mod:`scale.batch`."""
-    predictor = Predictor.from_checkpoint(ROOT / "model_store/model_mlbio.pth")
+    from handler.model.images import read_square
+    from handler.predictor import Predictor
+
+    predictor = Predictor.from_checkpoint(CHECKPOINT)
     squares = np.stack([read_square(f.read_bytes()) for f in files])[:BATCH]
     predictor.classifier.assess(squares)
     started, count = time.monotonic(), 0

@@ -1,141 +1,152 @@
-"""Start-up time, memory and latency of the whole service, alone and while it explains, on photographs.
+"""Start-up time, memory, latency and processor time of the whole service, alone and during explanations.
 
-.venv/bin/python benchmarks/service.py                    on the drawn examples
-.venv/bin/python benchmarks/service.py PHOTO …            on other photographs
+    .venv/bin/python benchmarks/service.py              on the drawn examples
+    .venv/bin/python benchmarks/service.py PHOTO …      on other photographs
+
+Latencies are those of one client. The reference of a classification's latency while explanations run is its latency
+alone. Processor time is that of all processes of the service; the cores for a million requests a month are for hours
+with three times the average load.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import itertools
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 from threading import Event
 
 import psutil
 
 from api.client import Client
 from api.request import PRECISIONS
-from supervisor.processes import free_port
+from benchmarks.common import add_photo_argument, print_header, print_row, processes_by_name, running_service, seconds
 
-ROOT = Path(__file__).resolve().parent.parent
-CLASSIFICATIONS = 300
+CLIENTS = 8
+"""That send classifications at once, for their rate and processor time."""
+
 SETTLE_SECONDS = 2.0
-"""Until the explanation that has just been asked for runs."""
+"""Until an explanation that has just been requested is running."""
 
-WORKER, SERVER = "model_service_worker", "org.pytorch.serve"
+PEAK_LOAD = 3.0
+HOURS_PER_MONTH = 30 * 24
 
 
 def main() -> None:
     """Print the tables."""
-    p = argparse.ArgumentParser(description="Start-up time, memory and latency of the whole service.")
-    p.add_argument("photo", nargs="*", type=Path, default=sorted((ROOT / "examples").glob("drawn_*.jpg")))
-    photos = p.parse_args().photo
-    with running_service() as (url, seconds, process), Client(url) as client:
-        print(f"a prediction works {seconds:.1f} s after the start\n")
-        print_memory(process)
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_photo_argument(p)
+    p.add_argument("--classifications", type=int, default=300, help="for each figure (default: %(default)s)")
+    p.add_argument("--explanations", type=int, default=16, help="of each precision (default: %(default)s)")
+    arguments = p.parse_args()
+    photos = [photo.read_bytes() for photo in arguments.photo]
+    with running_service() as service, Client(service.url) as client:
+        print(f"a prediction works {service.start_seconds:.1f} s after the start; memory then:")
+        print_memory(service.supervisor)
         client.predict(photos[0])
-        print_latencies(url, client, photos)
-        print("\n| precision | median s | largest s | median samples | reached |\n" + "| --- " * 5 + "|")
+        print_latencies(service.url, client, photos, arguments.classifications)
+        costs = {"classification": classify(client, service.supervisor, photos, arguments.classifications)}
+        print_header("explanation", "median s", "largest s", "median samples", "reached its target")
         for precision in PRECISIONS:
-            print(explanation_row(client, photos, precision), flush=True)
+            name = f"explanation, {precision}"
+            costs[name] = explain(client, service.supervisor, photos, precision, arguments.explanations)
+        print_header("", "core seconds", "requests/s", "core hours per million", "cores for a million a month")
+        for name, (core_seconds, rate) in costs.items():
+            hours = core_seconds * 1e6 / 3600
+            cells = (
+                f"{core_seconds:.3f}",
+                f"{rate:.2f}",
+                f"{hours:,.1f}",
+                f"{PEAK_LOAD * hours / HOURS_PER_MONTH:.2f}",
+            )
+            print_row(name, *cells)
+        print("\nmemory at the end:")
+        print_memory(service.supervisor)
 
 
-@contextmanager
-def running_service() -> Iterator[tuple[str, float, psutil.Process]]:
-    """The service on free ports: its address, the seconds until a prediction worked, and its process."""
-    port = free_port()
-    addresses = {"MLBIO_PORT": str(port), "MLBIO_TORCHSERVE_URL": f"http://127.0.0.1:{free_port()}"}
-    with tempfile.TemporaryDirectory() as logs:
-        started = time.monotonic()
-        command = [sys.executable, "-m", "supervisor", "--logs", logs]
-        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | addresses, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        try:
-            if not any("a prediction works" in line for line in process.stdout):
-                raise SystemExit("the service did not start")
-            yield f"http://127.0.0.1:{port}", time.monotonic() - started, psutil.Process(process.pid)
-        finally:
-            process.terminate()
-            process.wait()
+def print_memory(supervisor: psutil.Process) -> None:
+    """Memory of each process in MB: resident, with shared pages divided among their users, and unshared."""
+    print_header("process", "resident MB", "proportional MB", "unshared MB")
+    for name, process in processes_by_name(supervisor).items():
+        memory = process.memory_full_info()
+        print_row(name, *(f"{size / 1e6:.0f}" for size in (memory.rss, memory.pss, memory.uss)))
 
 
-def print_memory(process: psutil.Process) -> None:
-    """Memory of TorchServe and its workers, in MB: resident, with shared pages divided, and unshared."""
-    print("| process | resident MB | proportional MB | unshared MB |\n" + "| --- " * 4 + "|")
-    for child in process.children(recursive=True):
-        command = " ".join(child.cmdline())
-        name = "worker" if WORKER in command else "TorchServe" if SERVER in command else None
-        if name:
-            memory = child.memory_full_info()
-            print(f"| {name} | {memory.rss / 1e6:.0f} | {memory.pss / 1e6:.0f} | {memory.uss / 1e6:.0f} |")
-
-
-def print_latencies(url: str, client: Client, photos: list[Path]) -> None:
+def print_latencies(url: str, client: Client, photos: list[bytes], count: int) -> None:
     """Milliseconds of a classification for one client: nothing else runs, or explanations run back to back."""
 
     def percentiles() -> tuple[float, float]:
-        times = sorted(timed(client, photos[i % len(photos)]) for i in range(CLASSIFICATIONS))
-        return 1000 * statistics.median(times), 1000 * statistics.quantiles(times, n=100)[98]
+        times = [1000 * seconds(partial(client.predict, photo)) for photo in cycle(photos, count)]
+        return statistics.median(times), statistics.quantiles(times, n=100)[98]
 
     alone = percentiles()
-    with explaining(url, photos):
-        beside = percentiles()
-    print("\n| classification, ms | median | 99 % |\n" + "| --- " * 3 + "|")
-    print(
-        f"| alone | {alone[0]:.0f} | {alone[1]:.0f} |\n| while explanations run | {beside[0]:.0f} | {beside[1]:.0f} |"
-    )
-    print(f"| ratio | {beside[0] / alone[0]:.2f} | {beside[1] / alone[1]:.2f} |")
+    with explanations_running(url, photos[0]):
+        during = percentiles()
+    print_header("classification, ms", "median", "99 %")
+    print_row("alone", *(f"{value:.0f}" for value in alone))
+    print_row("while explanations run", *(f"{value:.0f}" for value in during))
+    print_row("ratio", *(f"{b / a:.2f}" for a, b in zip(alone, during, strict=True)))
 
 
 @contextmanager
-def explaining(url: str, photos: list[Path]) -> Iterator[None]:
-    """Explanations back to back, by a client of their own."""
-    enough = Event()
+def explanations_running(url: str, photo: bytes) -> Iterator[None]:
+    """Explanations back to back, requested by another client."""
+    stop = Event()
 
-    def explain() -> None:
+    def explain_until_stopped() -> None:
         with Client(url) as client:
-            while not enough.is_set():
-                client.predict(photos[0], explain=True, precision="Importante")
+            while not stop.is_set():
+                client.predict(photo, explain=True, precision="Importante")
 
     with ThreadPoolExecutor(1) as pool:
-        work = pool.submit(explain)
+        work = pool.submit(explain_until_stopped)
         time.sleep(SETTLE_SECONDS)
         try:
             yield
         finally:
-            enough.set()
+            stop.set()
         work.result()
 
 
-def timed(client: Client, photo: Path) -> float:
-    """Seconds of a classification."""
-    started = time.perf_counter()
-    client.predict(photo)
-    return time.perf_counter() - started
+def classify(client: Client, supervisor: psutil.Process, photos: list[bytes], count: int) -> tuple[float, float]:
+    """Core seconds of a classification, and classifications a second, with all clients at once."""
+    used = cpu_seconds(supervisor)
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        elapsed = seconds(lambda: list(pool.map(client.predict, cycle(photos, count))))
+    return (cpu_seconds(supervisor) - used) / count, count / elapsed
 
 
-def explanation_row(client: Client, photos: list[Path], precision: str) -> str:
-    """Explain every photograph; returns a row of the table."""
-    seconds, samples, reached = [], [], 0
-    for photo in photos:
+def explain(
+    client: Client, supervisor: psutil.Process, photos: list[bytes], precision: str, count: int
+) -> tuple[float, float]:
+    """Print a row of figures; returns core seconds of an explanation, and explanations a second."""
+    times, samples, reached = [], [], 0
+    used = cpu_seconds(supervisor)
+    for photo in cycle(photos, count):
         started = time.perf_counter()
         details = client.predict(photo, explain=True, precision=precision).details
-        seconds.append(time.perf_counter() - started)
+        times.append(time.perf_counter() - started)
         assert details and details.explanation
         samples.append(details.explanation.samples)
         reached += details.explanation.reached
-    return (
-        f"| {precision} | {statistics.median(seconds):.2f} | {max(seconds):.2f} | {statistics.median(samples):.0f} "
-        f"| {reached} of {len(photos)} |"
-    )
+    used = cpu_seconds(supervisor) - used
+    durations = f"{statistics.median(times):.2f}", f"{max(times):.2f}"
+    print_row(precision, *durations, f"{statistics.median(samples):.0f}", f"{reached} of {count}")
+    return used / count, count / sum(times)
+
+
+def cycle(photos: list[bytes], count: int) -> Iterator[bytes]:
+    """``count`` photographs, in turn."""
+    return itertools.islice(itertools.cycle(photos), count)
+
+
+def cpu_seconds(supervisor: psutil.Process) -> float:
+    """Processor time that the service's processes have used so far."""
+    return sum(sum(process.cpu_times()[:2]) for process in [supervisor, *supervisor.children(recursive=True)])
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,8 +33,7 @@ exit codes:
 """
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(argparse.Namespace):
     """The checked command line.
 
     Attributes:
@@ -45,7 +43,7 @@ class Options:
         timeout: limit in seconds for each photograph; None for the client's own limits.
     """
 
-    image: tuple[str, ...]
+    image: list[str]
     explain: bool
     precision: str
     overlay: str | None
@@ -62,24 +60,11 @@ class Options:
 def parse(argv: Sequence[str] | None = None) -> Options:
     """Read and check the options; like argparse, exit with code 2 if one is wrong."""
     p = parser()
-    a = p.parse_args(argv)
-    if a.resume and not a.output:
+    options = p.parse_args(argv, Options())
+    if options.resume and not options.output:
         p.error("--resume continues in the folder of an earlier run: name it with --output")
-    return Options(
-        image=tuple(a.image),
-        explain=a.explain or a.overlay is not None,
-        precision=a.precision,
-        overlay=a.overlay,
-        format=a.format,
-        top=a.top,
-        details=a.details,
-        output=a.output,
-        resume=a.resume,
-        jobs=a.jobs,
-        # MLBIO_URL is checked in the same way as --url.
-        url=a.url if a.url is not None else _url_from_environment(p),
-        timeout=a.timeout,
-    )
+    options.explain = options.explain or options.overlay is not None
+    return options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     *others, last = PRECISIONS
+    top, jobs = _up_to(len(CLASSES)), _up_to(MAX_JOBS)
     p.add_argument("--explain", action="store_true", help="also save a picture of why, as NAME_explained.png")
     p.add_argument(
         "--precision",
@@ -110,14 +96,14 @@ def parser() -> argparse.ArgumentParser:
     )
     formats.add_argument("--csv", dest="format", action="store_const", const="csv", help="a CSV table")
     p.set_defaults(format="text")
-    p.add_argument("--top", type=_top, default=1, metavar="N", help="show the N most probable diagnoses")
+    p.add_argument("--top", type=top, default=1, metavar="N", help="show the N most probable diagnoses")
     p.add_argument("--details", action="store_true", help="show all probabilities, and figures of the explanation")
     p.add_argument(
         "--output", type=Path, metavar="DIR", help="put pictures there, and a journal of the results, results.jsonl"
     ).complete = shtab.DIRECTORY  # type: ignore[attr-defined]
     p.add_argument("--resume", action="store_true", help="continue an interrupted run: keep the results in DIR")
-    p.add_argument("--jobs", type=_jobs, default=1, metavar="N", help="send N photographs at once (default: 1)")
-    p.add_argument("--url", type=_url, help="address of the service, instead of MLBIO_URL")
+    p.add_argument("--jobs", type=jobs, default=1, metavar="N", help="send N photographs at once (default: 1)")
+    p.add_argument("--url", type=_url, default=service_url(), help="address of the service, instead of MLBIO_URL")
     p.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="longest time for one photograph")
     p.add_argument("--version", action="version", version=f"%(prog)s {version('mlbio')}")
     p.add_argument(
@@ -142,20 +128,11 @@ class _Completion(argparse.Action):
         p.exit()
 
 
-def _url_from_environment(p: argparse.ArgumentParser) -> str:
-    url = service_url()
-    try:
-        check_url(url)
-    except ServiceError as error:
-        p.error(f"MLBIO_URL: {error}")
-    return url
-
-
 def _url(text: str) -> str:
     try:
         check_url(text)
     except ServiceError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(f"{error} (here or in MLBIO_URL)") from None
     return text
 
 
@@ -166,18 +143,13 @@ def _precision(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _top(text: str) -> int:
-    return _integer(text, len(CLASSES))
+def _up_to(most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"'{text}' must be a number from 1 to {most}")
+        return int(text)
 
-
-def _jobs(text: str) -> int:
-    return _integer(text, MAX_JOBS)
-
-
-def _integer(text: str, most: int) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise argparse.ArgumentTypeError(f"'{text}' must be a number from 1 to {most}")
-    return int(text)
+    return number
 
 
 def _seconds(text: str) -> float:

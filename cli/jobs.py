@@ -22,9 +22,6 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], jobs: in
     At most ``jobs * AHEAD`` items are held in memory. The threads are daemons, so that Ctrl-C ends the program at once;
     those of concurrent.futures would finish their explanations first. Closing the connections cancels them.
     """
-    if jobs == 1:
-        yield from map(function, items)
-        return
     tasks: SimpleQueue[tuple[Future[Result], Item] | None] = SimpleQueue()
 
     def work() -> None:

@@ -16,91 +16,83 @@ from cli.output import Row
 NAME = "results.jsonl"
 
 
-class Journal:
-    """A line with the settings, then a line for each finished row. Results of different settings are never mixed.
+class JournalError(Exception):
+    """The run cannot begin or go on. The message says what to change.
 
-    Only the offset of each earlier row in the file is kept in memory.
+    Attributes:
+        exit_code: of the command.
     """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Journal:
+    """A line with the settings, then a line for each finished row. Results of different settings are never mixed."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], resume: bool) -> None:
         """Start a journal in ``folder``, or resume the one that is there.
 
         Raises:
-            JournalError: it has results of other settings.
-            OSError: it cannot be read or written.
+            JournalError: it has results of other settings, or cannot be read or written.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / NAME
-        self._offsets: dict[bytes, int] = {}
-        # Rewritten without an incomplete last line, and without failures, which are tried again.
-        with write_atomically(self.path) as partial:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(json.dumps({"settings": settings}) + "\n")
-                if resume:
-                    for row in self._finished(settings):
-                        key = _key(row.image, row.sha256)
-                        if key not in self._offsets:
-                            self._offsets[key] = file.tell()
-                            file.write(_line(row))
-            if not resume and self.path.exists():
+        self._earlier: dict[tuple[str, str], Row] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if resume:
+                self._earlier = {(row.image, row.sha256): row for row in self._finished(settings)}
+            elif self.path.exists():
                 os.replace(self.path, folder / "results.previous.jsonl")
-        self._file = self.path.open("a", encoding="utf-8")
+            # Without an incomplete last line, and without failures, which are tried again.
+            with write_atomically(self.path) as partial, partial.open("w", encoding="utf-8") as file:
+                file.writelines(map(_line, [{"settings": settings}, *self._earlier.values()]))
+            self._file = self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise JournalError(f"{folder} cannot be written ({error.strerror}): choose another --output", 2) from None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def find(self, image: str, sha256: str) -> Row | None:
         """An earlier run's row for the same bytes under the same name, if its picture still exists."""
-        offset = self._offsets.get(_key(image, sha256))
-        if offset is None:
-            return None
-        with self.path.open(encoding="utf-8") as file:
-            file.seek(offset)
-            row = _row(file.readline())
+        row = self._earlier.get((image, sha256))
         return row if row and (row.picture is None or os.path.exists(row.picture)) else None
 
     def add(self, row: Row) -> None:
-        """Append a row.
+        """Append a row, unless it is an earlier run's.
 
         Raises:
-            OSError: it cannot be written.
+            JournalError: it cannot be written.
         """
-        self._file.write(_line(row))
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        if row is self._earlier.get((row.image, row.sha256)):
+            return
+        try:
+            self._file.write(_line(row))
+            self._file.flush()
+        except OSError as error:
+            raise JournalError(f"{self.path} cannot be written ({error.strerror})", 1) from None
 
     def _finished(self, settings: dict[str, Any]) -> Iterator[Row]:
         if not self.path.exists():
             return
         with self.path.open(encoding="utf-8", errors="replace") as file:
-            try:
-                first = json.loads(file.readline())
-            except ValueError:
-                first = None
-            if not isinstance(first, dict) or first.get("settings") != settings:
+            if file.readline() != _line({"settings": settings}):
                 raise JournalError(
-                    f"{self.path} has results of other settings: choose another --output, or leave out --resume"
+                    f"{self.path} has results of other settings: choose another --output, or leave out --resume", 2
                 )
             for line in file:
-                row = _row(line)
-                if row is not None and row.error is None:
+                try:
+                    row = msgspec.convert(json.loads(line), Row)
+                except (ValueError, msgspec.ValidationError):
+                    continue  # the process was killed while writing it
+                if row.error is None:
                     yield row
 
 
-class JournalError(Exception):
-    """The journal does not fit this run. The message says what to change."""
-
-
-def _key(image: str, sha256: str) -> bytes:
-    return bytes.fromhex(sha256)[:16] + os.fsencode(image)
-
-
-def _line(row: Row) -> str:
-    return json.dumps(msgspec.to_builtins(row)) + "\n"  # ASCII: a file name may contain what UTF-8 cannot encode
-
-
-def _row(line: str) -> Row | None:
-    try:
-        return msgspec.convert(json.loads(line), Row)
-    except (ValueError, msgspec.ValidationError):
-        return None  # the process was killed while writing it
+def _line(value: object) -> str:
+    return json.dumps(msgspec.to_builtins(value)) + "\n"  # ASCII: a file name may contain what UTF-8 cannot encode

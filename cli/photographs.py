@@ -42,8 +42,10 @@ class Photograph:
         """The bytes of the file.
 
         Raises:
-            FileError: it cannot be read, or is too large.
+            FileError: there is none, or it cannot be read, or is too large.
         """
+        if self.error is not None:
+            raise FileError(self.error)
         try:
             if self.name == STDIN:
                 content = sys.stdin.buffer.read(MAX_BYTES + 1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,23 +32,22 @@ MAX_PAUSE = 10.0
 """Longest pause between two attempts, in seconds, unless the service asks for a longer one."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Task:
-    """A photograph to classify; ``picture`` is the file for its explanation, if one was asked for."""
+    """A photograph to classify, and what came of it.
+
+    Attributes:
+        number: in the order of the rows.
+        picture: the file for its explanation, if one was asked for.
+        row: to be written.
+        unreachable: whether nothing answers at the service's address, which ends the run.
+    """
 
     number: int
     photograph: Photograph
     picture: Path | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A row, and whether it ends the run (``unreachable``) or is an earlier run's (``from_journal``)."""
-
-    task: Task
     row: Row
     unreachable: bool = False
-    from_journal: bool = False
 
 
 def run(options: Options, name: str) -> int:
@@ -56,20 +56,13 @@ def run(options: Options, name: str) -> int:
     Raises:
         OSError: stdout cannot be written.
     """
-    journal = None
-    if options.output is not None:
-        settings = {"explain": options.explain, "precision": options.precision, "overlay": options.overlay}
-        try:
-            journal = Journal(options.output, settings, options.resume)
-        except JournalError as error:
-            return _fail(name, str(error), 2)
-        except OSError as error:
-            return _fail(name, f"{options.output} cannot be written ({error.strerror}): choose another --output", 2)
+    settings = {"explain": options.explain, "precision": options.precision, "overlay": options.overlay}
     try:
-        return Run(options, journal, name).classify_all()
-    finally:
-        if journal is not None:
-            journal.close()
+        with Journal(options.output, settings, options.resume) if options.output else nullcontext() as journal:
+            return Run(options, journal, name).classify_all()
+    except JournalError as error:
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
 
 
 class Run:
@@ -85,56 +78,54 @@ class Run:
         self._failed = False
 
     def classify_all(self) -> int:
-        """Classify every photograph; returns the exit code."""
+        """Classify every photograph; returns the exit code.
+
+        Raises:
+            JournalError: the journal cannot be written.
+        """
         write = writer(self.options.format, self.options.top, self.options.details)
         answered = 0
-        with closing(self.progress), closing(in_order(self.classify, self._tasks(), self.options.jobs)) as outcomes:
-            for outcome in outcomes:
-                if outcome.task.picture is not None:
-                    self.names.release(outcome.task.picture)
-                self.progress.end(outcome.task.number)
-                self.progress.clear()
+        with closing(self.progress), closing(in_order(self.classify, self._tasks(), self.options.jobs)) as done:
+            for task in done:
                 answered += 1
-                if self.journal is not None and not outcome.from_journal and not outcome.unreachable:
-                    try:
-                        self.journal.add(outcome.row)
-                    except OSError as error:
-                        return _fail(self.name, f"{self.journal.path} cannot be written ({error.strerror})", 1)
-                write(outcome.row)
-                if outcome.row.error is not None:
-                    self._report(outcome.row.image, outcome.row.error)
-                if outcome.unreachable:  # the others would fail in the same way
+                if task.picture is not None:
+                    self.names.release(task.picture)
+                if self.journal is not None and not task.unreachable:
+                    self.journal.add(task.row)
+                self.progress.end(task.number)
+                with self.progress.hidden():
+                    write(task.row)
+                if task.row.error is not None:
+                    self._report(task.row.image, task.row.error)
+                if task.unreachable:  # the others would fail in the same way
                     if self.journal is not None:
-                        print(f"{self.name}: --resume continues from here", file=sys.stderr, flush=True)
+                        self._say("--resume continues from here")
                     break
         if not answered and not self._failed:
             self._report(", ".join(self.options.image[:3]), "there is nothing to classify")
         return 1 if self._failed else 0
 
-    def classify(self, task: Task) -> Outcome:
+    def classify(self, task: Task) -> Task:
         """Classify one photograph. Called from several threads."""
-        photograph = task.photograph
-        row = Row(photograph.name)
+        photograph, row = task.photograph, task.row
         try:
-            if photograph.error is not None:
-                raise FileError(photograph.error)
             content = photograph.read()
             row.sha256 = hashlib.sha256(content).hexdigest()
             if self.journal is not None and (known := self.journal.find(photograph.name, row.sha256)):
-                return Outcome(task, known, from_journal=True)
+                task.row = known
+                return task
             answer = self._predict(task, content)
             # The pixels of an explanation are large, and needed for the picture only.
             row.answer = msgspec.structs.replace(answer, explain=None)
             if task.picture is not None:
                 save(task.picture, photograph, content, answer, self.options.overlay)
                 row.picture = str(task.picture)
-        except ServiceUnreachable as error:
-            row.error = str(error)
-            self._unreachable.set()
-            return Outcome(task, row, unreachable=True)
         except (ServiceError, FileError) as error:
             row.error = str(error)
-        return Outcome(task, row)
+            if isinstance(error, ServiceUnreachable):
+                task.unreachable = True
+                self._unreachable.set()
+        return task
 
     def _predict(self, task: Task, content: bytes) -> Prediction:
         """Ask the service, and try again while it is busy."""
@@ -164,18 +155,16 @@ class Run:
                 time.sleep(pause)
 
     def _tasks(self) -> Iterator[Task]:
-        number = 0
+        number = itertools.count()
         for photograph in find(self.options.image):
             if self._unreachable.is_set():
                 return
             if photograph.skipped:
-                self.progress.clear()
-                text = f"{printable(photograph.name)}: left out, as it is the picture of an explanation"
-                print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+                self._say(f"{printable(photograph.name)}: left out, as it is the picture of an explanation")
                 continue
             explain = self.options.explain and photograph.error is None
-            yield Task(number, photograph, self.names.reserve(photograph) if explain else None)
-            number += 1
+            picture = self.names.reserve(photograph) if explain else None
+            yield Task(next(number), photograph, picture, Row(photograph.name))
 
     def _count(self) -> int | None:
         """How many photographs there are; None without a terminal, where nothing shows it."""
@@ -183,10 +172,9 @@ class Run:
 
     def _report(self, name: str, error: str) -> None:
         self._failed = True
-        text = f"{self.name}: {printable(name)}: {printable(error)}"
-        print(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), file=sys.stderr, flush=True)
+        self._say(f"{printable(name)}: {printable(error)}")
 
-
-def _fail(name: str, text: str, code: int) -> int:
-    print(f"{name}: {text}", file=sys.stderr, flush=True)
-    return code
+    def _say(self, text: str) -> None:
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        with self.progress.hidden():
+            print(f"{self.name}: {text}", file=sys.stderr, flush=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -73,9 +75,11 @@ class Progress:
             self._running.pop(number, None)
             self._bar.update()
 
-    def clear(self) -> None:
-        """Erase the line until the next step, so that output can be written."""
-        self._bar.clear()
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Without the line, so that output can be written: no thread draws it in the meantime."""
+        with tqdm.external_write_mode():
+            yield
 
     def close(self) -> None:
         """Erase the line for good: threads may still be waiting for answers that will not be used."""

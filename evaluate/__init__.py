@@ -1,1 +1,1 @@
-"""Evaluation: labelled sets of photographs, and every figure of a model on one of them."""
+"""Evaluation: labelled sets of photographs, and every metric of a model on one of them."""

@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import Struct
+
+from evaluate import metrics
 
 LEVEL = 0.95
 """Coverage of the intervals."""
@@ -78,6 +81,10 @@ class Bootstrap:
     def estimate(self, metric: Callable[[np.ndarray], Any]) -> Estimate:
         """A metric (R,) and its interval."""
         return self.estimates(metric).at(())
+
+    def mean(self, values: np.ndarray) -> Estimate:
+        """The mean of ``values`` (N,), one of each image, and its interval."""
+        return self.estimate(partial(metrics.mean, values))
 
     def estimates(self, metric: Callable[[np.ndarray], Any]) -> Estimates:
         """A metric (R, ...) of several values, and their intervals."""

@@ -12,13 +12,13 @@ import numpy as np
 from tqdm import tqdm
 
 from api.arguments import UsageError, ensure_writable_folder
-from evaluate import arithmetic, files, report
-from evaluate.arithmetic import ArithmeticMetrics
+from evaluate import files, report
 from evaluate.dataset import FOLDERS, Example, Photograph, find_examples, find_labelled, load_squares
 from evaluate.files import read_json, read_measured, write_json
 from evaluate.held_out import split_elsewhere
 from evaluate.predictions import OtherDiseasePredictions, Predictions, in_class_order, model_of
-from evaluate.score_card import Robustness, score_card
+from evaluate.score_card import ArithmeticMetrics, Robustness
+from evaluate.scoring import compare_arithmetic, score_card
 from evaluate.sources import OtherDisease, find_sources
 from evaluate.trade_off import TradeOff
 from handler.engines.classifier import Classifier, has_bfloat16
@@ -97,7 +97,7 @@ class Network:
             parts = [probabilities_of(batch) for batch in _batches(squares, name)]
             compared[name] = in_class_order(np.concatenate(parts), self._exact.classes)
         return predictions, [
-            arithmetic.compare(name, faster, probabilities, predictions.labels) for name, faster in compared.items()
+            compare_arithmetic(name, faster, probabilities, predictions.labels) for name, faster in compared.items()
         ]
 
     def predict_others(self, others: Sequence[OtherDisease]) -> OtherDiseasePredictions:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluate.dataset import DataError, Example, Fold, find_examples, split_by_lesion, split_fold
-from evaluate.sources import HELD_OUT_SOURCES, Sources, Split, split_sources
+from evaluate.sources import HAM10000, HELD_OUT_SOURCES, Sources, Split, by_source, split_sources
 from handler.model.checkpoint import Checkpoint
 
 FRACTION = 0.1
@@ -62,6 +62,24 @@ def split_sources_again(others: Sequence[Example], held_out: Sequence[Example], 
                 f"{counts[source]}: give the folders that it was trained on"
             )
     return split
+
+
+def split_all_again(
+    examples: list[Example], others: Sequence[Example], checkpoint: Checkpoint
+) -> tuple[list[Example], dict[str, list[Example]]]:
+    """``(train, validation)`` as in the run that made ``checkpoint``; validation images by source, HAM10000's first.
+
+    Args:
+        examples: HAM10000's training images.
+        others: photographs of other sources, none or all that the run had.
+        checkpoint: of the run.
+
+    Raises:
+        DataError: the run had other images.
+    """
+    train, validation = split_again(examples, checkpoint)
+    elsewhere = split_sources_again(others, validation, checkpoint)
+    return train + elsewhere.train, {HAM10000: validation} | by_source(elsewhere.validation)
 
 
 def split_elsewhere(sources: Sources, root: Path, checkpoint: Checkpoint) -> Split:

@@ -22,13 +22,12 @@ from evaluate.dataset import FOLDERS, METADATA, DataError
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    arguments = parser().parse_args(argv)
+    arguments = parse(argv)
     # Not before the options are read: importing torch takes seconds.
     from evaluate.evaluation import evaluate_images, evaluate_stored
     from handler.model.checkpoint import CheckpointError
 
     try:
-        check(arguments)
         evaluate = evaluate_stored if arguments.probabilities else evaluate_images
         texts = list(evaluate(arguments, arguments.output or default_output(arguments)))
     except (UsageError, DataError, CheckpointError, OSError) as error:
@@ -38,21 +37,22 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    """The documented options."""
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the documented options."""
     p = argparse.ArgumentParser(
         description="Compute the score card of a trained model: Markdown, JSON, a picture and the predictions."
     )
-    p.add_argument("root", nargs="?", type=Path, help=f"folder with {METADATA} and {FOLDERS['test']}/")
-    p.add_argument("--images", type=Path, metavar="DIR", help="instead of root: folder of another set")
+    images = p.add_mutually_exclusive_group(required=True)
+    images.add_argument("root", nargs="?", type=Path, help=f"folder with {METADATA} and {FOLDERS['test']}/")
+    images.add_argument("--images", type=Path, metavar="DIR", help="instead of root: folder of another set")
+    images.add_argument(
+        "--probabilities", type=Path, metavar="CSV", help="instead of images: the predictions that an earlier run wrote"
+    )
     p.add_argument(
         "--labels",
         type=Path,
         metavar="CSV",
-        help="its diagnoses: columns file, dx (and optionally lesion_id, age, sex, localization)",
-    )
-    p.add_argument(
-        "--probabilities", type=Path, metavar="CSV", help="instead of images: the predictions that an earlier run wrote"
+        help="diagnoses of --images: columns file, dx (and optionally lesion_id, age, sex, localization)",
     )
     add_model_option(p, "checkpoint to evaluate")
     p.add_argument(
@@ -64,20 +64,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add_also_option(p)
     add_bootstrap_options(p)
-    return p
-
-
-def check(arguments: argparse.Namespace) -> None:
-    """Refuse a command line that names no set of images, or more than one."""
-    given = [name for name in ("root", "--images", "--probabilities") if getattr(arguments, name.strip("-"))]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} are both given: give one of them")
-    if not given:
-        raise UsageError("no images are given: give root, --images with --labels, or --probabilities")
+    arguments = p.parse_args(argv)
     if bool(arguments.images) != bool(arguments.labels):
-        raise UsageError("--images and --labels belong together: give both")
+        p.error("--images and --labels belong together: give both")
     if arguments.also and not arguments.root:
-        raise UsageError("--also adds to the images of root: give root")
+        p.error("--also adds to the images of root: give root")
+    return arguments
 
 
 def default_output(arguments: argparse.Namespace) -> Path:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from handler.explain.lime.surrogate import log_odds
+
 Scalars = float | np.ndarray
 """A Python number without weights, else an array with the leading axes of the weights."""
 
@@ -102,6 +104,16 @@ def class_means(values: np.ndarray, labels: np.ndarray, classes: int, weights: n
     return ratio(weights @ (member * values[:, None]), weights @ member)
 
 
+def agreement(probabilities: np.ndarray, reference: np.ndarray) -> float:
+    """Share of the rows of (N, C) with the same most probable class."""
+    return float(np.mean(probabilities.argmax(1) == reference.argmax(1)))
+
+
+def log_odds_rmse(probabilities: np.ndarray, reference: np.ndarray) -> float:
+    """Root mean square difference of the log-odds, clipped as for explanations."""
+    return float(np.sqrt(np.mean((log_odds(probabilities) - log_odds(reference)) ** 2)))
+
+
 class Roc(NamedTuple):
     """A point for every threshold T, at which the images with a score of at least T are called positive.
 
@@ -162,14 +174,14 @@ class Point(NamedTuple):
     rates: np.ndarray
 
 
-def at_specificity(curve: Roc, least: float) -> Point:
-    """The point of highest sensitivity with a specificity of at least ``least``."""
-    return _point(curve, (curve.specificity >= least - 1e-9).sum(-1) - 1)  # 1 - 0.1 is a little less than 0.9
+def at_specificity(curve: Roc, minimum: float) -> Point:
+    """The point of highest sensitivity with a specificity of at least ``minimum``."""
+    return _point(curve, (curve.specificity >= minimum - 1e-9).sum(-1) - 1)  # 1 - 0.1 is a little less than 0.9
 
 
-def at_sensitivity(curve: Roc, least: float) -> Point:
-    """The point of highest specificity with a sensitivity of at least ``least``."""
-    return _point(curve, (curve.sensitivity >= least - 1e-9).argmax(-1))
+def at_sensitivity(curve: Roc, minimum: float) -> Point:
+    """The point of highest specificity with a sensitivity of at least ``minimum``."""
+    return _point(curve, (curve.sensitivity >= minimum - 1e-9).argmax(-1))
 
 
 def _point(curve: Roc, index: np.ndarray) -> Point:

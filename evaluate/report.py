@@ -10,12 +10,19 @@ from matplotlib.figure import Figure
 from msgspec import UNSET
 
 from api.classes import MALIGNANT
-from evaluate.arithmetic import ArithmeticMetrics
 from evaluate.bootstrap import Estimate
 from evaluate.comparison import Difference
 from evaluate.metrics import BINS
-from evaluate.other_diseases import DiseaseMetrics
-from evaluate.score_card import MIN_GROUP_IMAGES, UNCHANGED, UNKNOWN, Detection, Robustness, ScoreCard
+from evaluate.score_card import (
+    MIN_GROUP_IMAGES,
+    UNCHANGED,
+    UNKNOWN,
+    ArithmeticMetrics,
+    Detection,
+    DiseaseMetrics,
+    Robustness,
+    ScoreCard,
+)
 from evaluate.trade_off import LEAST_ACCURACY, TradeOff
 
 NAMES = {

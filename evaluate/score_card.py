@@ -1,45 +1,18 @@
 """The score card: every metric of a model on a set of images, with its confidence interval.
 
-The types below are the layout of ``score_card.json``. A value that is not defined (of a class without images, say) is
-None.
+These types are the layout of ``score_card.json``. A value that is not defined (of a class without images, say) is None.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from functools import partial
-
 import msgspec
-import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
-from api.classes import CLASSES, MALIGNANT, MELANOMA, class_indices
-from evaluate import metrics
-from evaluate.arithmetic import ArithmeticMetrics
-from evaluate.bootstrap import LEVEL, Bootstrap, Estimate, clusters_of, rounded
-from evaluate.dataset import Example
-from evaluate.metrics import BINS, Point, at_sensitivity, at_specificity
-from evaluate.other_diseases import DiseaseMetrics, disease_metrics
-from evaluate.predictions import NOVELTY_LIMIT, OtherDiseasePredictions, Predictions, summed
-from evaluate.trade_off import TradeOff, evaluate
-from handler.model.plausible import COVERAGE, plausible
-
-SPECIFICITIES = (0.80, 0.90, 0.95)
-SENSITIVITIES = (0.90, 0.95)
-"""Operating points on the melanoma curve."""
-
-MALIGNANT_SENSITIVITIES = (0.93,)
-"""Operating points on the curve of the malignant classes."""
-
-AGES = (("<30", 30), ("30–44", 45), ("45–59", 60), ("60–74", 75), ("≥75", math.inf))
-"""Names of the age groups and the age, in years, below which each ends."""
+from evaluate.bootstrap import Estimate
+from evaluate.trade_off import TradeOff
 
 MIN_GROUP_IMAGES = 30
 """A smaller group is marked as too small to judge."""
-
-SKIN_TONES = {"0": "0 (very dark)", "5": "5 (very light)"}
-"""Names of the ends of MILK10k's scale; the others are called by their number."""
 
 UNKNOWN = "unknown"
 
@@ -198,6 +171,46 @@ class Robustness(Struct, frozen=True):
     sets: dict[str, list[ShiftMetrics]]
 
 
+class ArithmeticMetrics(Struct, frozen=True):
+    """Metrics of one arithmetic.
+
+    Attributes:
+        name: float32, bfloat16 (predictions where the CPU has it) or int8 (LIME's perturbations).
+        macro_auroc: None if all images have the same class.
+        agreement: share of the images with the same most probable class as in float32.
+        largest_difference: of any probability from float32.
+        log_odds_rmse: root mean square difference of the log-odds from float32, clipped as for explanations.
+    """
+
+    name: str
+    accuracy: float
+    balanced_accuracy: float
+    macro_auroc: float | None
+    expected_calibration_error: float
+    agreement: float
+    largest_difference: float
+    log_odds_rmse: float
+
+
+class DiseaseMetrics(Struct, frozen=True):
+    """Predictions for the photographs of one disease.
+
+    Attributes:
+        malignant_flag: share that is flagged as malignant; None if the model has no threshold for that.
+        novelty_flag: share that is flagged as unlike the training images; None if their novelty is not known.
+        set_size: mean number of diagnoses that cannot be excluded; None if the model has no threshold for that.
+        diagnoses: share of each class as the most probable one.
+        sources: metrics of each source, if there are several.
+    """
+
+    images: int
+    malignant_flag: Estimate | None
+    novelty_flag: Estimate | None
+    set_size: Estimate | None
+    diagnoses: dict[str, Estimate]
+    sources: dict[str, DiseaseMetrics] = {}
+
+
 class ScoreCard(Struct, frozen=True):
     """Everything that is known of a model on a set of images, in float32 but for ``arithmetics`` and ``robustness``.
 
@@ -226,186 +239,3 @@ class ScoreCard(Struct, frozen=True):
     trade_off: TradeOff | None = None
     plausible: PlausibleSets | None = None
     other_diseases: dict[str, DiseaseMetrics] | UnsetType = UNSET
-
-
-def score_card(
-    predictions: Predictions,
-    resamples: int = 1000,
-    seed: int = 0,
-    arithmetics: Sequence[ArithmeticMetrics] = (),
-    robustness: Robustness | None = None,
-    trade_off: TradeOff | None = None,
-    others: OtherDiseasePredictions | None = None,
-) -> ScoreCard:
-    """Compute the card, with intervals over ``resamples`` resamples of the lesions.
-
-    ``arithmetics``, ``robustness`` and the held-out part of ``trade_off`` need the network and come from elsewhere.
-    ``others`` are predictions for photographs of other diseases.
-    """
-    lesions = [example.lesion for example in predictions.examples]
-    bootstrap = Bootstrap(clusters_of(lesions), resamples, seed)
-    file, sha256 = predictions.model
-    given = predictions.probabilities, predictions.labels
-    return ScoreCard(
-        images=len(lesions),
-        lesions=len({lesion for lesion in lesions if lesion}),
-        images_without_lesion=lesions.count(""),
-        model=ModelFile(file, sha256) if file else None,
-        intervals=Intervals(LEVEL, "percentile bootstrap", "lesions" if any(lesions) else "images", resamples, seed),
-        reference=_reference(predictions.labels),
-        metrics=Metrics(
-            **{name: bootstrap.estimate(partial(getattr(metrics, name), *given)) for name in Metrics.__struct_fields__}
-        ),
-        classes=_classes(predictions, bootstrap),
-        confusion=metrics.confusion(*given).tolist(),
-        reliability=_reliability(predictions),
-        melanoma=_detection(predictions, bootstrap, [MELANOMA], SPECIFICITIES, SENSITIVITIES),
-        malignant=_detection(
-            predictions, bootstrap, MALIGNANT, (), MALIGNANT_SENSITIVITIES, predictions.malignant_threshold
-        ),
-        groups={
-            kind: {name: _group(predictions, member, bootstrap) for name, member in members.items()}
-            for kind, members in group_members(predictions.examples).items()
-        },
-        novelty=_novelty(predictions, bootstrap),
-        arithmetics=list(arithmetics),
-        robustness=robustness,
-        trade_off=trade_off and evaluate(trade_off, predictions.probabilities, predictions.examples, resamples, seed),
-        plausible=_plausible(predictions, bootstrap),
-        other_diseases=disease_metrics(others, resamples, seed) if others else UNSET,
-    )
-
-
-def group_members(examples: list[Example]) -> dict[str, dict[str, np.ndarray]]:
-    """Members, boolean (N,), of the groups that have images, by kind and name; unknown ones come last.
-
-    There are groups by source and skin tone only if one is known.
-    """
-    names = {
-        "age": [_age_group(e.age) for e in examples],
-        "sex": [e.sex for e in examples],
-        "site": [e.site for e in examples],
-    }
-    if any(e.source for e in examples):
-        names["source"] = [e.source for e in examples]
-    if any(e.skin_tone for e in examples):
-        names["skin tone"] = [SKIN_TONES.get(e.skin_tone, e.skin_tone) for e in examples]
-    groups: dict[str, dict[str, np.ndarray]] = {}
-    for kind, of_images in names.items():
-        order = [name for name, _ in AGES] if kind == "age" else sorted({*of_images} - {""})
-        groups[kind] = {name or UNKNOWN: np.array(of_images) == name for name in [*order, ""] if name in of_images}
-    return groups
-
-
-def _reference(labels: np.ndarray) -> Reference:
-    counts = np.bincount(labels, minlength=len(CLASSES))
-    return Reference(
-        list(CLASSES)[counts.argmax()], rounded(counts.max() / len(labels)), rounded(1 / np.count_nonzero(counts))
-    )
-
-
-def _classes(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, ClassMetrics]:
-    probabilities, labels = predictions.probabilities, predictions.labels
-    sensitivity, ppv, auroc = (
-        bootstrap.estimates(partial(f, probabilities, labels)) for f in (metrics.recalls, metrics.ppvs, metrics.aurocs)
-    )
-    counts = np.bincount(labels, minlength=len(CLASSES))
-    return {
-        name: ClassMetrics(int(counts[i]), sensitivity.at(i), ppv.at(i), auroc.at(i)) for i, name in enumerate(CLASSES)
-    }
-
-
-def _reliability(predictions: Predictions) -> list[Bin]:
-    bins = zip(*metrics.reliability(predictions.probabilities, predictions.labels), strict=True)
-    return [
-        Bin(rounded(i / BINS), rounded((i + 1) / BINS), int(images), rounded(confidence), rounded(accuracy))
-        for i, (images, confidence, accuracy) in enumerate(bins)
-    ]
-
-
-def _detection(
-    predictions: Predictions,
-    bootstrap: Bootstrap,
-    classes: Sequence[str],
-    specificities: Sequence[float],
-    sensitivities: Sequence[float],
-    threshold: float | None = None,
-) -> Detection:
-    indices = class_indices(classes)
-    scores = summed(predictions.probabilities, indices)
-    positive = np.isin(predictions.labels, indices)
-    curve = partial(metrics.roc, scores, positive)
-
-    def decision(rule: str, threshold: float | None, called: np.ndarray) -> OperatingPoint:
-        rates = bootstrap.estimates(partial(metrics.rates, called, positive))
-        return OperatingPoint(rule, _threshold(threshold), rates.at(0), rates.at(1))
-
-    def reading(rule: str, read: Callable[..., Point], least: float) -> OperatingPoint:
-        """A point of the curve; each resample has a threshold of its own."""
-        rates = bootstrap.estimates(lambda weights: read(curve(weights), least).rates)
-        threshold = _threshold(read(curve(), least).threshold)
-        return OperatingPoint(f"{rule} {least:.2f}", threshold, rates.at(0), rates.at(1))
-
-    points = [decision("most probable class", None, np.isin(predictions.probabilities.argmax(1), indices))]
-    if threshold is not None:
-        points.append(decision("malignant threshold", threshold, scores >= threshold))
-    points += [reading("specificity", at_specificity, least) for least in specificities]
-    points += [reading("sensitivity", at_sensitivity, least) for least in sensitivities]
-    return Detection(
-        classes=list(classes) if len(classes) > 1 else UNSET,
-        images=int(positive.sum()),
-        auroc=bootstrap.estimate(lambda weights: metrics.area(curve(weights))),
-        operating_points=points,
-    )
-
-
-def _group(predictions: Predictions, member: np.ndarray, bootstrap: Bootstrap) -> Group:
-    probabilities, labels = predictions.probabilities[member], predictions.labels[member]
-
-    def estimate(metric: Callable) -> Estimate:
-        return bootstrap.estimate(lambda weights: metric(probabilities, labels, weights[:, member]))
-
-    return Group(
-        images=len(labels),
-        few=len(labels) < MIN_GROUP_IMAGES,
-        classes=len(set(labels)),
-        accuracy=estimate(metrics.accuracy),
-        balanced_accuracy=estimate(metrics.balanced_accuracy),
-    )
-
-
-def _novelty(predictions: Predictions, bootstrap: Bootstrap) -> Novelty | None:
-    if predictions.novelty is None:
-        return None
-    flagged = predictions.novelty > NOVELTY_LIMIT
-    return Novelty(NOVELTY_LIMIT, bootstrap.estimate(partial(metrics.mean, flagged)))
-
-
-def _plausible(predictions: Predictions, bootstrap: Bootstrap) -> PlausibleSets | None:
-    threshold, labels = predictions.plausible_threshold, predictions.labels
-    if threshold is None:
-        return None
-    sets = plausible(predictions.probabilities, threshold)
-    covered, sizes = sets[np.arange(len(labels)), labels], sets.sum(1)
-    class_coverage, class_size = (
-        bootstrap.estimates(partial(metrics.class_means, values, labels, len(CLASSES))) for values in (covered, sizes)
-    )
-    counts = np.bincount(labels, minlength=len(CLASSES))
-    return PlausibleSets(
-        target=COVERAGE,
-        threshold=float(f"{threshold:.9g}"),
-        coverage=bootstrap.estimate(partial(metrics.mean, covered)),
-        size=bootstrap.estimate(partial(metrics.mean, sizes)),
-        classes={
-            name: ClassSets(int(counts[i]), class_coverage.at(i), class_size.at(i)) for i, name in enumerate(CLASSES)
-        },
-    )
-
-
-def _age_group(age: float | None) -> str:
-    return "" if age is None else next(name for name, end in AGES if age < end)
-
-
-def _threshold(value: float | np.ndarray | None) -> float | None:
-    """Nine digits, which tell every float32 from its neighbours; None for a rule without a finite threshold."""
-    return None if value is None or not math.isfinite(value) else float(f"{float(value):.9g}")

@@ -25,7 +25,7 @@ VALIDATION, TEST = 0.10, 0.15
 """Shares of each class's lesions in these parts."""
 
 SAME_LESIONS = Path(__file__).with_name("same_lesions.csv")
-"""Photographs of other sources that show a lesion of HAM10000: image_id, lesion_id (``benchmarks/same_lesions.py``)."""
+"""Photographs of other sources that show a lesion of HAM10000: image_id, lesion_id (``main_same_lesions.py``)."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Draw the example pictures beside this script: lesions as seen through a dermatoscope, made of noise.
+"""Draw the example pictures next to this script: lesions as seen through a dermatoscope, made of noise.
 
     python examples/draw.py             # rewrites examples/drawn_*.jpg
     python examples/draw.py elsewhere   # writes them to another folder

@@ -91,14 +91,9 @@ def preferred(locale: str | None) -> str:
     return code if code in LANGUAGES else DEFAULT_LANGUAGE
 
 
-def decimal_sign() -> str:
-    """Between units and tenths."""
-    return pgettext("decimal sign", ".")
-
-
 def number(value: float, decimals: int) -> str:
     """``value`` with this many decimals."""
-    return f"{value:.{decimals}f}".replace(".", decimal_sign())
+    return f"{value:.{decimals}f}".replace(".", pgettext("decimal sign", "."))
 
 
 def percent(share: float) -> str:

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from api.limits import MAX_PIXELS
 from api.photograph import ImageError, open_photograph
 
-_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -40,12 +40,8 @@ class Photograph:
 def photograph(name: str, content: bytes) -> Photograph:
     """An uploaded file. HEIC becomes JPEG; one that cannot be read is left for the service to refuse."""
     digest = hashlib.sha256(name.encode("utf-8", "replace") + b"\0" + content).hexdigest()[:16]
-    return Photograph(digest, name, _to_jpeg(content) if is_heic(content) else content)
-
-
-def is_heic(content: bytes) -> bool:
-    """Whether a file is HEIC, by its first bytes."""
-    return content[4:8] == b"ftyp" and content[8:12] in _BRANDS
+    is_heic = content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS
+    return Photograph(digest, name, _to_jpeg(content) if is_heic else content)
 
 
 def examples() -> list[Photograph]:

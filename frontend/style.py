@@ -7,18 +7,20 @@ from pathlib import Path
 
 from frontend.i18n import N_, _, current_language
 
-_ASSETS = Path(__file__).parent / "assets"
 
-VIEW_STYLE = f"<style>{(_ASSETS / 'views.css').read_text()}</style>"
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
+
+
+VIEW_STYLE = f"<style>{_asset('views.css')}</style>"
 """Of what :mod:`frontend.verdict` and :mod:`frontend.explanation` return; once on a page."""
 
-REPORT_STYLE = f"<style>{(_ASSETS / 'report.css').read_text()}</style>"
+REPORT_STYLE = f"<style>{_asset('report.css')}</style>"
 
-VIEWER_SCRIPT = (_ASSETS / "viewer.js").read_text()
+VIEWER_SCRIPT = _asset("viewer.js")
 """Defines ``setUp(root)``, which makes an explanation's two pictures zoom and pan together."""
 
-_PAGE_STYLE = (_ASSETS / "page.css").read_text()
-_TRANSLATE = (_ASSETS / "translate.js").read_text()
+_PAGE_STYLE, _TRANSLATE = _asset("page.css"), _asset("translate.js")
 
 WIDGET_TEXTS = (
     N_("Upload"),

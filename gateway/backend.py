@@ -5,40 +5,35 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from api.answer import Answer, refuse
 from api.openapi import PIXEL
 from api.request import Request
-from gateway.settings import Settings
 
 GRACE_SECONDS = 10.0
 """Seconds to wait beyond an explanation's deadline, for its last batch and the answer."""
 
+OnProgress = Callable[[float], Awaitable[None]]
+"""Called with the share of an explanation that is done, 0 to 1."""
+
 
 class Backend(Protocol):
-    """An engine. Every call has a time limit; every failure becomes an answer of the contract."""
+    """An engine. Every call has a time limit; every failure becomes an answer of the contract. Cancelling a call's task
+    cancels its work."""
 
-    async def predict(self, request: Request, seconds: float | None = None) -> Answer:
-        """A diagnosis without an explanation, within ``seconds`` (the settings' limit unless given)."""
+    async def predict(self, request: Request, seconds: float) -> Answer:
+        """A diagnosis without an explanation, within ``seconds``."""
 
-    def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
-        """A diagnosis and its explanation within ``seconds``.
-
-        Yields lines of progress if ``stream``, and finally the answer. Closing the generator early, or cancelling its
-        task, cancels the work.
-        """
+    async def explain(self, request: Request, seconds: float, on_progress: OnProgress | None = None) -> Answer:
+        """A diagnosis and its explanation, which after ``seconds`` is the best so far."""
 
     async def metrics(self) -> bytes:
         """The engine's own metrics in Prometheus' text format; empty if they are not available."""
 
     async def close(self) -> None:
         """Release what the engine holds, after pending cancellations."""
-
-
-MakeBackend = Callable[[Settings], Backend]
-"""Called once, in the event loop that the gateway runs in."""
 
 
 def out_of_time(seconds: float) -> Answer:

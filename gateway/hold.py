@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncIterator
 
-from api.answer import Answer, refuse
 from api.errors import ErrorCode
-from api.request import Request
-from gateway.backend import Backend
+from api.request import ContractError
 
 IDLE = b"idle\n"
 
@@ -22,22 +20,24 @@ POLL_SECONDS = 0.05
 
 
 class Hold:
-    """A :class:`Backend` whose requests can be held.
+    """Requests pass, or wait while they are held.
 
     Args:
-        backend: gets them.
         seconds: longest that a request is held; then it is refused.
     """
 
-    def __init__(self, backend: Backend, seconds: float) -> None:
-        self._backend = backend
+    def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._running = 0
         self._released = asyncio.Event()
         self._released.set()
 
     async def listen(self, path: str) -> asyncio.Server:
-        """Hold requests for whoever connects to the Unix socket ``path``."""
+        """Hold requests for whoever connects to the Unix socket ``path``.
+
+        Raises:
+            OSError: the socket cannot be made.
+        """
         return await asyncio.start_unix_server(self._hold, path)
 
     async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -53,42 +53,19 @@ class Hold:
             self._released.set()
             writer.close()
 
-    async def predict(self, request: Request, seconds: float | None = None) -> Answer:
-        """As the backend, after the hold."""
-        if refusal := await self._refusal():
-            return refusal
-        with self._counted():
-            return await self._backend.predict(request, seconds)
+    @contextlib.asynccontextmanager
+    async def request(self) -> AsyncIterator[None]:
+        """Enter when requests are not held, and count one as running until it exits.
 
-    async def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
-        """As the backend, after the hold."""
-        if refusal := await self._refusal():
-            yield refusal
-            return
-        with self._counted():
-            async with contextlib.aclosing(self._backend.explain(request, seconds, stream)) as parts:
-                async for part in parts:
-                    yield part
-
-    async def metrics(self) -> bytes:
-        """As the backend."""
-        return await self._backend.metrics()
-
-    async def close(self) -> None:
-        """As the backend."""
-        await self._backend.close()
-
-    async def _refusal(self) -> Answer | None:
-        """Wait while requests are held; the answer to one that was held too long."""
+        Raises:
+            ContractError: it was held too long.
+        """
         try:
             async with asyncio.timeout(self._seconds):
                 await self._released.wait()
         except TimeoutError:
-            return refuse(503, "the model is being replaced: try again in a moment", ErrorCode.UNAVAILABLE)
-        return None
-
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
+            text = "the model is being replaced: try again in a moment"
+            raise ContractError(text, 503, ErrorCode.UNAVAILABLE) from None
         self._running += 1
         try:
             yield

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.answer import refuse
 from gateway.admission import Limiter
-from gateway.record import current
+from gateway.middleware import current
 from gateway.responses import respond
 from gateway.settings import Settings
 
@@ -30,9 +30,6 @@ OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/docs", "/")
 """Answered without a key, like everything below ``/docs/``: they reveal nothing that is not public."""
 
 NEEDED = "an API key is needed: send the header `Authorization: Bearer KEY`, or set MLBIO_API_KEY for our clients"
-
-SCOPE_KEY = "mlbio.key"
-"""Where a request's ASGI scope holds its :class:`Key`."""
 
 _LINE = re.compile(rf"([A-Za-z0-9._-]{{1,40}}):(\S{{{SHORTEST_KEY},}})")
 
@@ -70,13 +67,13 @@ class Key:
         name: of its owner, for logs.
         digest: SHA-256 of the key; the key itself is not kept.
         requests: limits the predictions a minute.
-        explanations: limits those that run or wait.
+        explanations: limits those that run or wait; None for no limit.
     """
 
     name: str
     digest: bytes
     requests: Bucket
-    explanations: Limiter
+    explanations: Limiter | None
 
 
 class Keys:
@@ -108,7 +105,10 @@ class Keys:
                     f"MLBIO_API_KEYS_FILE, line {number}: NAME:KEY is needed, with a name of its own (letters, digits, "
                     f"'.', '_' and '-') and a key of at least {SHORTEST_KEY} characters"
                 )
-            limiter = Limiter("explanations with this API key", settings.key_explanations, settings.queue_bytes, 429)
+            limiter = None
+            if settings.key_explanations:
+                label = "explanations with this API key"
+                limiter = Limiter(label, settings.key_explanations, settings.queue_bytes, status=429)
             keys[match[1]] = Key(match[1], digest(match[2]), Bucket(settings.key_requests_per_minute), limiter)
         if not keys:
             raise KeysError("MLBIO_API_KEYS_FILE has no keys: a line NAME:KEY is needed for each")
@@ -116,11 +116,9 @@ class Keys:
 
     def find(self, text: str) -> Key | None:
         """The key with this text, in a time that reveals nothing about the keys."""
-        given, found = digest(text), None
-        for key in self._keys:
-            if hmac.compare_digest(key.digest, given):
-                found = key
-        return found
+        given = digest(text)
+        matching = [key for key in self._keys if hmac.compare_digest(key.digest, given)]
+        return matching[0] if matching else None
 
 
 def digest(key: str) -> bytes:
@@ -132,7 +130,7 @@ class RequireKey:
     """ASGI middleware that refuses requests without a key, and those above the key's limit of requests.
 
     Args:
-        app: gets the other requests, with the key in the scope.
+        app: gets the other requests, with the key in their record.
         keys: all that are valid.
     """
 
@@ -151,16 +149,9 @@ class RequireKey:
             answer = refuse(401, NEEDED)
             await respond(answer, {"www-authenticate": 'Bearer realm="mlbio"'})(scope, receive, send)
             return
-        current().key = key.name
+        current().key = key
         if path == "/predict" and (seconds := key.requests.take()):
             answer = refuse(429, "too many requests with this API key: try again later")
             await respond(answer, {"retry-after": str(int(seconds) + 1)})(scope, receive, send)
             return
-        scope[SCOPE_KEY] = key
         await self._app(scope, receive, send)
-
-
-def explanation_limiter(scope: Scope) -> Limiter | None:
-    """The limit on explanations with the request's key, besides the one that all share; None if there is none."""
-    key: Key | None = scope.get(SCOPE_KEY)
-    return key.explanations if key is not None and key.explanations.slots else None

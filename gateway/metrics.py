@@ -6,9 +6,8 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from api.headers import EXPLAIN_POOL, POOL
+from api.answer import ExplanationFigures
 from gateway.admission import Limiter
-from gateway.record import Record
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -37,10 +36,14 @@ def known_path(path: str) -> str:
 
 
 class Metrics:
-    """The metrics of one gateway, in their own registry."""
+    """The metrics of one gateway, in their own registry.
 
-    def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+    Args:
+        limiters: by pool; their state at the time is reported whenever the metrics are read.
+    """
+
+    def __init__(self, limiters: dict[str, Limiter]) -> None:
+        self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._requests = Counter("mlbio_requests", "HTTP requests.", ("method", "path", "status"), registry=registry)
         self._seconds = Histogram(
@@ -62,29 +65,27 @@ class Metrics:
             buckets=PREDICT_BUCKETS,
             registry=registry,
         )
-        self._used_slots = Gauge(
-            "mlbio_queue_requests", "Predictions running or waiting.", ("pool",), registry=registry
-        )
-        self._slots = Gauge("mlbio_queue_places", "The most that may run or wait.", ("pool",), registry=registry)
-        self._used_bytes = Gauge("mlbio_queue_bytes", "Bytes of their photographs.", ("pool",), registry=registry)
+        used_slots = Gauge("mlbio_queue_requests", "Predictions running or waiting.", ("pool",), registry=registry)
+        slots = Gauge("mlbio_queue_places", "The most that may run or wait.", ("pool",), registry=registry)
+        used_bytes = Gauge("mlbio_queue_bytes", "Bytes of their photographs.", ("pool",), registry=registry)
+        for pool, limiter in limiters.items():
+            slots.labels(pool).set(limiter.slots)
+            used_slots.labels(pool).set_function(partial(getattr, limiter, "used_slots"))
+            used_bytes.labels(pool).set_function(partial(getattr, limiter, "used_bytes"))
 
-    def watch(self, classifications: Limiter, explanations: Limiter) -> None:
-        """Report the current state of both limiters whenever the metrics are read."""
-        for pool, limiter in ((POOL, classifications), (EXPLAIN_POOL, explanations)):
-            self._slots.labels(pool).set(limiter.slots)
-            self._used_slots.labels(pool).set_function(partial(getattr, limiter, "used_slots"))
-            self._used_bytes.labels(pool).set_function(partial(getattr, limiter, "used_bytes"))
+    def count_request(self, method: str, path: str, status: int) -> None:
+        """Count a request of any kind."""
+        self._requests.labels(method if method in METHODS else OTHER, known_path(path), str(status)).inc()
 
-    def count(self, method: str, path: str, status: int, seconds: float, record: Record, result: str) -> None:
-        """Count a request that has been answered."""
-        known = known_path(path)
-        self._requests.labels(method if method in METHODS else OTHER, known, str(status)).inc()
-        if known == "/predict" and method == "POST":  # and not browsers' preflight requests
-            self._seconds.labels(record.pool or "none", result).observe(seconds)
-        if record.explanation is not None:
-            self._samples.observe(record.explanation.samples)
-            self._explanation_seconds.observe(record.explanation.seconds)
+    def count_prediction(
+        self, pool: str, result: str, seconds: float, explanation: ExplanationFigures | None = None
+    ) -> None:
+        """Count a prediction."""
+        self._seconds.labels(pool or "none", result).observe(seconds)
+        if explanation is not None:
+            self._samples.observe(explanation.samples)
+            self._explanation_seconds.observe(explanation.seconds)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return generate_latest(self._registry)

@@ -1,30 +1,26 @@
-"""The middleware around the application's endpoints.
-
-:class:`RequestMiddleware` is outside of Starlette's own middleware, so that it also sees the answer to a fault of the
-gateway.
-"""
+"""The outermost middleware: a request's id, log line, metrics and security headers."""
 
 from __future__ import annotations
 
 import logging
+import re
 import time
-from typing import Any
+import uuid
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.headers import ERROR_HEADER, REQUEST_ID_HEADER
+from api.answer import ExplanationFigures
+from api.headers import REQUEST_ID_HEADER
 from api.logs import EXTRA
-from gateway import record
-from gateway.keys import Keys, RequireKey
 from gateway.metrics import GONE, Metrics, outcome
 from gateway.responses import security_headers
-from gateway.settings import Settings
-from gateway.traces import instrument_app
+
+if TYPE_CHECKING:
+    from gateway.keys import Key
 
 ACCESS_LOGGER = "mlbio.access"
 
@@ -33,11 +29,34 @@ logger = logging.getLogger(ACCESS_LOGGER)
 MAX_LOGGED_PATH = 200
 """Characters of a path that are logged."""
 
-CORS: dict[str, Any] = {
-    "allow_methods": ["GET", "POST"],
-    "allow_headers": ["authorization", "content-type", "prefer", REQUEST_ID_HEADER],
-    "expose_headers": ["retry-after", REQUEST_ID_HEADER, ERROR_HEADER],
-}
+_PLAIN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass
+class Record:
+    """What is recorded about a request while it is answered, for its log line, metrics and the engine's logs.
+
+    Attributes:
+        id: sent to the engine and back to the client in ``X-Request-ID``.
+        pool: of workers that it is for; empty if the request was refused before.
+        key: its API key.
+        status: of the answer, which a stream's response cannot have; 0 before.
+        explanation: its figures.
+    """
+
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    pool: str = ""
+    key: Key | None = None
+    status: int = 0
+    explanation: ExplanationFigures | None = None
+
+
+_current: ContextVar[Record] = ContextVar("record")
+
+
+def current() -> Record:
+    """The record of the request that is being answered; a new one outside of requests."""
+    return _current.get(None) or Record()
 
 
 class RequestMiddleware:
@@ -57,7 +76,9 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
-        request = record.begin(Headers(scope=scope).get(REQUEST_ID_HEADER, ""))
+        wanted_id = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        record = Record(wanted_id) if _PLAIN_ID.fullmatch(wanted_id) else Record()
+        _current.set(record)
         status, size, complete = 0, 0, False
 
         async def send_with_headers(message: Message) -> None:
@@ -67,7 +88,7 @@ class RequestMiddleware:
                 headers = MutableHeaders(scope=message)
                 for name, value in security_headers(scope["path"]).items():
                     headers.setdefault(name, value)
-                headers[REQUEST_ID_HEADER] = request.id
+                headers[REQUEST_ID_HEADER] = record.id
             elif message["type"] == "http.response.body":
                 size += len(message.get("body", b""))
             await send(message)
@@ -76,46 +97,23 @@ class RequestMiddleware:
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
-            # A stream's answer comes after its status.
-            final_status = request.answer.status if request.answer is not None else status
+            final_status = record.status or status
             result = outcome(final_status) if complete and final_status else GONE
             seconds = time.monotonic() - started
             fields = {
-                "id": request.id,
+                "id": record.id,
                 "method": scope["method"],
                 "path": scope["path"][:MAX_LOGGED_PATH],
                 "status": status,
                 "seconds": round(seconds, 4),
                 "bytes": size,
-                "pool": request.pool,
+                "pool": record.pool,
                 "outcome": result,
-                "key": request.key,
+                "key": record.key.name if record.key else "",
             }
-            self._metrics.count(scope["method"], scope["path"], status, seconds, request, result)
+            if record.explanation is not None:
+                fields |= {"samples": record.explanation.samples, "explanation_seconds": record.explanation.seconds}
+            self._metrics.count_request(scope["method"], scope["path"], status)
+            if scope["method"] == "POST" and scope["path"] == "/predict":  # and not a browser's preflight request
+                self._metrics.count_prediction(record.pool, result, seconds, record.explanation)
             logger.info("request", extra={EXTRA: fields})
-
-
-class Gateway(Starlette):
-    """Starlette within :class:`RequestMiddleware`."""
-
-    def __init__(self, metrics: Metrics, **options: Any) -> None:
-        super().__init__(**options)
-        self._metrics = metrics
-
-    def build_middleware_stack(self) -> ASGIApp:
-        return RequestMiddleware(instrument_app(super().build_middleware_stack()), self._metrics)
-
-
-def middleware(settings: Settings) -> list[Middleware]:
-    """From outside to inside: CORS and API keys if the settings name them, and compression.
-
-    Raises:
-        gateway.keys.KeysError: the file of API keys cannot be used.
-    """
-    chain = []
-    if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
-        # A browser's preflight request has no key, so this comes before the keys.
-        chain.append(Middleware(CORSMiddleware, allow_origins=origins, **CORS))
-    if keys := Keys.load(settings):
-        chain.append(Middleware(RequireKey, keys=keys))
-    return [*chain, Middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -10,18 +11,19 @@ import uvicorn
 from api.logs import JsonLines
 from gateway import traces
 from gateway.app import create_app
-from gateway.backend import MakeBackend
+from gateway.backend import Backend
 from gateway.connection import Connection
 from gateway.keys import KeysError
 from gateway.middleware import ACCESS_LOGGER
 from gateway.settings import Settings
+from gateway.torchserve import TorchServe
 from gateway.traces import TracesError
 
 LOG_FILES = 4
 """Older log files that are kept, as in ``log4j2.xml``."""
 
 
-def make_server(settings: Settings, make_backend: MakeBackend | None = None) -> uvicorn.Server:
+def make_server(settings: Settings, make_backend: Callable[[Settings], Backend] = TorchServe) -> uvicorn.Server:
     """uvicorn with the gateway in front of TorchServe, or of what ``make_backend`` makes.
 
     On SIGTERM it accepts no new requests, and finishes those that are running.
@@ -29,7 +31,7 @@ def make_server(settings: Settings, make_backend: MakeBackend | None = None) -> 
     logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, must not cause more output
     try:
         traces.configure()
-        app = create_app(settings, make_backend=make_backend)
+        app = create_app(settings, make_backend(settings))
     except (KeysError, TracesError) as error:
         raise SystemExit(f"gateway: error: {error}") from None
     return uvicorn.Server(

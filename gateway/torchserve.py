@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import socket
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,8 +29,8 @@ from api.headers import (
     STREAM_TYPE,
 )
 from api.request import Request
-from gateway.backend import FULL, GRACE_SECONDS, LOST, out_of_time
-from gateway.record import current
+from gateway.backend import FULL, GRACE_SECONDS, LOST, OnProgress, out_of_time
+from gateway.middleware import current
 from gateway.settings import Settings
 from gateway.traces import instrument_client
 
@@ -67,9 +68,8 @@ class TorchServe:
         await asyncio.gather(*self._cancelling, return_exceptions=True)
         await self._client.aclose()
 
-    async def predict(self, request: Request, seconds: float | None = None) -> Answer:
-        """A diagnosis without an explanation, within ``seconds`` (the settings' limit unless given)."""
-        seconds = seconds or self.settings.predict_seconds
+    async def predict(self, request: Request, seconds: float) -> Answer:
+        """A diagnosis without an explanation, within ``seconds``."""
         try:
             async with asyncio.timeout(seconds):
                 response = await self._client.post(**_call(POOL, request, Deadline.after(seconds), {}))
@@ -77,48 +77,47 @@ class TorchServe:
             return _failure(error, seconds)
         return _answer(response, response.content)
 
-    async def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
-        """A diagnosis and its explanation within ``seconds``.
+    async def explain(self, request: Request, seconds: float, on_progress: OnProgress | None = None) -> Answer:
+        """A diagnosis and its explanation, which after ``seconds`` is the best so far.
 
-        Yields lines of progress if ``stream``, and finally the answer. Leaving early (closing the generator, or
-        cancelling its task) cancels the work in TorchServe as well, if it has both pools: the one worker of a single
+        Cancelling the task cancels the work in TorchServe as well, if it has both pools: the one worker of a single
         pool notices when it has finished.
         """
-        job_id, finished = uuid.uuid4().hex, False
+        job_id = uuid.uuid4().hex
         headers = {JOB_HEADER: job_id, DEADLINE_HEADER: Deadline.after(seconds).to_header()}
-        headers |= {"accept": STREAM_TYPE} if stream else {}
         seconds += GRACE_SECONDS
-        end = asyncio.get_running_loop().time() + seconds
         try:
-            try:
-                async with contextlib.AsyncExitStack() as stack:
-                    # A timeout belongs to a task, and each part may be requested by another one.
-                    async with asyncio.timeout_at(end):
-                        response = await self._request_explanation(stack, request, headers, seconds)
-                    rest = b""
-                    chunks = response.aiter_bytes()
-                    while True:
-                        async with asyncio.timeout_at(end):
-                            chunk = await anext(chunks, None)
-                        if chunk is None:
-                            break
-                        *lines, rest = (rest + chunk).split(b"\n")
-                        for line in lines:
-                            if line.startswith(_PROGRESS):
-                                yield line + b"\n"
-                            else:
-                                rest = line  # the answer, which is the last
-                                break
-                answer = _answer(response, rest)
-            except (httpx.HTTPError, TimeoutError) as error:
-                answer = _failure(error, seconds)
-            finished = answer.status != 504
-            yield answer
-        finally:
-            if not finished:
-                task = asyncio.create_task(self._cancel(job_id))
-                self._cancelling.add(task)
-                task.add_done_callback(self._cancelling.discard)
+            async with asyncio.timeout(seconds):
+                answer = await self._explain(request, Deadline.after(seconds), headers, on_progress)
+        except (httpx.HTTPError, TimeoutError) as error:
+            answer = _failure(error, seconds)
+        except BaseException:
+            self._cancel(job_id)
+            raise
+        if answer.status == 504:
+            self._cancel(job_id)
+        return answer
+
+    async def _explain(
+        self, request: Request, expiry: Deadline, headers: dict[str, str], on_progress: OnProgress | None
+    ) -> Answer:
+        """The answer of the pool for explanations, or of the other if it is missing.
+
+        ``torchserve --start --models mlbio.mar`` has only the other, which explains as well.
+        """
+        if on_progress is not None:
+            headers = headers | {"accept": STREAM_TYPE}
+        for pool in (EXPLAIN_POOL, POOL):
+            last = b""
+            async with self._client.stream("POST", **_call(pool, request, expiry, headers)) as response:
+                async for line in _lines(response):
+                    if on_progress is not None and line.startswith(_PROGRESS):
+                        await on_progress(json.loads(line)["progress"])
+                    elif line:
+                        last = line
+            if response.status_code != 404:
+                break
+        return _answer(response, last)
 
     async def metrics(self) -> bytes:
         """TorchServe's own counters by pool, in Prometheus' text format; empty if they are not available.
@@ -132,30 +131,21 @@ class TorchServe:
                 return b"".join(_HOSTNAME.sub(b"", line) + b"\n" for line in _COUNTER.findall(response.content))
         return b""
 
-    async def _request_explanation(
-        self, stack: contextlib.AsyncExitStack, request: Request, headers: dict[str, str], seconds: float
-    ) -> httpx.Response:
-        """The response, whose body is yet to be read, of the pool for explanations, or of the other if it is missing.
-
-        ``torchserve --start --models mlbio.mar`` has only the other, which explains as well.
-        """
-        for pool in (EXPLAIN_POOL, POOL):
-            call = self._client.stream("POST", **_call(pool, request, Deadline.after(seconds), headers))
-            response = await stack.enter_async_context(call)
-            if response.status_code != 404:
-                break
-        return response
-
-    async def _cancel(self, job_id: str) -> None:
-        """Mark a job as cancelled. If that fails, only computing time is lost."""
+    def _cancel(self, job_id: str) -> None:
+        """Begin to mark a job as cancelled. If that fails, only computing time is lost."""
 
         async def cancel(server: str) -> None:
             with contextlib.suppress(httpx.HTTPError):
-                await self._client.post(f"{server}/predictions/{POOL}", headers={CANCEL_HEADER: job_id})
+                await self._client.post(
+                    f"{server}/predictions/{POOL}", headers={CANCEL_HEADER: job_id}, timeout=CONNECT_SECONDS
+                )
 
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await asyncio.gather(*map(cancel, await self._servers()))
+        async def cancel_everywhere() -> None:
+            await asyncio.gather(*map(cancel, await self._servers()))
+
+        task = asyncio.create_task(cancel_everywhere())
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelling.discard)
 
     async def _servers(self) -> list[str]:
         """The base URL of each model server; empty for the one at the settings' address."""
@@ -194,12 +184,26 @@ def kept_connections(settings: Settings) -> int:
     return 20 if urlsplit(settings.torchserve_url).hostname in ("127.0.0.1", "localhost", "::1") else 0
 
 
+async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The lines of a response, as they arrive."""
+    rest = b""
+    async for chunk in response.aiter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
+    yield rest
+
+
 def _call(pool: str, request: Request, expiry: Deadline, headers: dict[str, str]) -> dict[str, Any]:
     """Arguments for httpx: a form, as TorchServe's own users send with ``curl -F``."""
     return {
         "url": f"/predictions/{pool}",
         "files": {"image": ("image", request.image, "application/octet-stream")},
-        "data": request.form_fields(),
+        "data": {
+            "explain": str(request.explain).lower(),
+            "precision": request.precision,
+            "details": str(request.details).lower(),
+        },
         "headers": headers | {EXPIRY_HEADER: expiry.to_header(), REQUEST_ID_HEADER: current().id},
         # The callers limit the whole call; httpx would limit each read.
         "timeout": httpx.Timeout(None, connect=CONNECT_SECONDS),
@@ -218,10 +222,11 @@ def _failure(error: httpx.HTTPError | TimeoutError, seconds: float) -> Answer:
 
 def _answer(response: httpx.Response, body: bytes) -> Answer:
     """Our handler's answer unchanged, or an answer for one of TorchServe's own errors."""
-    if ANSWER_HEADER in response.headers:
-        code = _error_code(response) if response.status_code != 200 else None
-        return Answer(response.status_code, body.rstrip(b"\n"), code)
-    return translate_error(response.status_code)
+    if ANSWER_HEADER not in response.headers:
+        return translate_error(response.status_code)
+    if not body:  # the worker died after reporting progress
+        return refuse(503, LOST, ErrorCode.UNAVAILABLE)
+    return Answer(response.status_code, body, _error_code(response) if response.status_code != 200 else None)
 
 
 def _error_code(response: httpx.Response) -> ErrorCode:

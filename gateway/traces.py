@@ -13,7 +13,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from gateway.metrics import known_path
-from gateway.record import current
+from gateway.middleware import current
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider

@@ -6,10 +6,9 @@ Ray Serve does not repeat a request whose replica or node dies while it works on
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ray.exceptions import (
@@ -28,9 +27,8 @@ from api.answer import Answer, refuse
 from api.deadline import Deadline
 from api.headers import DEADLINE_HEADER, EXPIRY_HEADER, EXPLAIN_POOL, JOB_HEADER, POOL, REQUEST_ID_HEADER, STREAM_TYPE
 from api.request import Request
-from gateway.backend import FULL, GRACE_SECONDS, LOST, out_of_time
-from gateway.record import current
-from gateway.settings import Settings
+from gateway.backend import FULL, GRACE_SECONDS, LOST, OnProgress, out_of_time
+from gateway.middleware import current
 
 logger = logging.getLogger("mlbio.scale")
 
@@ -50,12 +48,10 @@ class RayServe:
     """:class:`gateway.backend.Backend` for the two pools.
 
     Args:
-        settings: of the gateway.
         handles: of the pools' deployments.
     """
 
-    def __init__(self, settings: Settings, handles: Mapping[str, DeploymentHandle]) -> None:
-        self.settings = settings
+    def __init__(self, handles: Mapping[str, DeploymentHandle]) -> None:
         self._retries = dict.fromkeys(POOLS, 0)
         self._predict = handles[POOL].options(method_name="predict")
         self._explain: Any = handles[EXPLAIN_POOL].options(method_name="explain", stream=True)
@@ -63,9 +59,8 @@ class RayServe:
     async def close(self) -> None:
         """Nothing to do: Ray Serve stops the replicas."""
 
-    async def predict(self, request: Request, seconds: float | None = None) -> Answer:
-        """A diagnosis without an explanation, within ``seconds`` (the settings' limit unless given)."""
-        seconds = seconds or self.settings.predict_seconds
+    async def predict(self, request: Request, seconds: float) -> Answer:
+        """A diagnosis without an explanation, within ``seconds``."""
         headers = _headers(seconds)
         try:
             async with asyncio.timeout(seconds):
@@ -84,45 +79,38 @@ class RayServe:
             return out_of_time(seconds)
         raise AssertionError("the last attempt answers")
 
-    async def explain(self, request: Request, seconds: float, stream: bool) -> AsyncGenerator[bytes | Answer]:
-        """A diagnosis and its explanation within ``seconds``.
+    async def explain(self, request: Request, seconds: float, on_progress: OnProgress | None = None) -> Answer:
+        """A diagnosis and its explanation, which after ``seconds`` is the best so far.
 
-        Yields lines of progress if ``stream``, and finally the answer. Leaving early (closing the generator, or
-        cancelling its task) cancels the work. A request that starts again on another replica reports no progress until
-        it is further than before.
+        A request that starts again on another replica reports no progress until it is further than before.
         """
         patience = seconds + GRACE_SECONDS
-        end = asyncio.get_running_loop().time() + patience
         headers = _headers(patience) | {
             JOB_HEADER: uuid.uuid4().hex,
             DEADLINE_HEADER: Deadline.after(seconds).to_header(),
-            **({"accept": STREAM_TYPE} if stream else {}),
+            **({"accept": STREAM_TYPE} if on_progress else {}),
         }
         furthest = -1.0
         try:
-            for attempt in range(ATTEMPTS):
-                response = self._explain.remote(request, headers)
-                try:
-                    while True:
-                        # A time limit belongs to a task, and each part may be asked for by another one.
-                        async with asyncio.timeout_at(end):
-                            part: float | Answer = await anext(response)
-                        if isinstance(part, Answer):
-                            break
-                        if part > furthest:
-                            furthest = part
-                            yield json.dumps({"progress": round(part, 3)}).encode() + b"\n"
-                except RAY_ERRORS as error:
-                    if await self._retry(EXPLAIN_POOL, attempt, error):
-                        continue
-                    part = answer_to(error)
-                except (TimeoutError, asyncio.CancelledError, GeneratorExit):  # the client has left
-                    response.cancel()
-                    raise
-                yield part
-                return
+            async with asyncio.timeout(patience):
+                for attempt in range(ATTEMPTS):
+                    response = self._explain.remote(request, headers)
+                    try:
+                        async for part in response:
+                            if isinstance(part, Answer):
+                                return part
+                            if on_progress and part > furthest:
+                                furthest = part
+                                await on_progress(part)
+                    except RAY_ERRORS as error:
+                        if not await self._retry(EXPLAIN_POOL, attempt, error):
+                            return answer_to(error)
+                    except asyncio.CancelledError:  # out of time, or the client has left
+                        response.cancel()
+                        raise
         except TimeoutError:
-            yield out_of_time(seconds)
+            return out_of_time(patience)
+        raise AssertionError("the last attempt answers")
 
     async def metrics(self) -> bytes:
         """How often a request was sent to another replica; Ray has metrics of its own."""

@@ -9,7 +9,6 @@ Serve's HTTP proxies.
 from __future__ import annotations
 
 import logging.config
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -134,4 +133,4 @@ class Gateway:
         settings = Settings.from_environment()
         logging.config.dictConfig(log_config(settings))
         traces.configure()
-        return create_app(settings, make_backend=partial(RayServe, handles=self._handles))
+        return create_app(settings, RayServe(self._handles))

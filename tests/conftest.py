@@ -20,7 +20,6 @@ ALONE = (
     "test_archive",
     "test_batch",
     "test_containers",
-    "test_evaluate",
     "test_faults",
     "test_model",
     "test_promote",

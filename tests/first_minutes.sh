@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The first minutes of a new user: an empty home, a clone, README's two commands. Prints how long each takes.
 #
-#     tests/first_minutes.sh [REPOSITORY]         (7 GB of disk, several minutes; nothing of it stays)
+#     tests/first_minutes.sh [REPOSITORY]         (7 GB of disk, several minutes; everything is deleted afterwards)
 #
-# The account is empty: no caches, no variables but those of a login. pip's index is the machine's (/etc/pip.conf).
+# The account is empty: no caches, and only a login's variables. pip's index is the machine's (/etc/pip.conf).
 set -euo pipefail
 repository=$(cd "${1:-$(dirname "$0")/..}" && pwd)
 account=$(mktemp -d "${TMPDIR:-/tmp}/first minutes XXXX")
@@ -20,7 +20,7 @@ trap 'exit 130' INT TERM
 
 python=$(command -v python3.11 || command -v python3)
 free() { "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-# TorchServe needs three ports in a row; a user has the usual ones, and whoever runs this may be using them.
+# TorchServe needs three consecutive ports, and the default ones may be in use on this machine.
 torchserve=$("$python" - <<'END'
 import contextlib, random, socket
 while True:
@@ -71,7 +71,7 @@ if curl -sf "http://localhost:$page/" >/dev/null; then echo "the page was not st
 
 since=$SECONDS
 as_new_user make clean >/dev/null
-rm "my photo.jpg" "my photo_explained.png" # which are the user's own
+rm "my photo.jpg" "my photo_explained.png" # the user's own files
 left=$(git clean -ndx)
 test -z "$left" || { echo "make clean has left: $left" >&2; exit 1; }
 printf '\n%d commands, %d s in all\n' "$commands" $((SECONDS - started))

@@ -77,7 +77,7 @@ def build(checkpoint: Path, output: Path) -> None:
         staged, packed = Path(folder, "staged"), Path(folder, "packed")
         packed.mkdir()
         card = score_card_of(checkpoint)
-        export(checkpoint, staged, *measured(card))  # refuses a broken checkpoint, before a worker dies of it
+        export(checkpoint, staged, *measured(card))  # refuses a broken checkpoint, which would crash a worker
         if card:
             shutil.copy(checkpoint.parent / SCORE_CARD, staged)
         # The archiver copies the contents of a folder, so the packages are put into one of their own.
@@ -108,7 +108,7 @@ def build(checkpoint: Path, output: Path) -> None:
 
 
 def score_card_of(checkpoint: Path) -> ScoreCard | None:
-    """The score card beside the checkpoint, if it is of this very model.
+    """The score card next to the checkpoint, if it is of this model.
 
     Raises:
         ArchiveError: the card cannot be read.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from train.cameras import Cameras, through_other_cameras
+from train.cameras import Cameras, simulate_cameras
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def random_views(
     views = _crop_and_turn(pixels, size, augmentation, rng)
     views = _relight(views, augmentation, rng)
     if augmentation.cameras:
-        views = through_other_cameras(views, augmentation.cameras, rng)
+        views = simulate_cameras(views, augmentation.cameras, rng)
     return _erase(views, augmentation, rng)
 
 

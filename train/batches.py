@@ -34,7 +34,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The photographs that are learned from.
+    """The photographs to train on.
 
     Attributes:
         photographs: ``uint8`` (N, S, S, 3) on the device to compute on.
@@ -50,12 +50,12 @@ class TrainingSet:
 
     def weights(self, size: int, recipe: Recipe) -> np.ndarray:
         """The relative frequency (N,) of each photograph in an epoch with views of ``size`` pixels."""
-        enough = self.sides >= (recipe.least_side or 0) * size
+        large_enough = self.sides >= (recipe.least_side or 0) * size
         weights = np.zeros(len(self.labels))
-        weights[enough] = class_weights(self.labels[enough], recipe.sampling_power)
+        weights[large_enough] = class_weights(self.labels[large_enough], recipe.sampling_power)
         if recipe.ham10000_share is None:
             return weights
-        images = np.bincount(self.sources[enough], minlength=self.sources.max() + 1)
+        images = np.bincount(self.sources[large_enough], minlength=self.sources.max() + 1)
         shares = np.where(images, images.astype(float) ** (recipe.source_power or 0), 0)
         shares[0] = 0
         shares *= (1 - recipe.ham10000_share) / max(shares.sum(), 1)
@@ -76,7 +76,8 @@ def class_weights(labels: np.ndarray, power: float) -> np.ndarray:
 def sample_indices(weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """``count`` indices in random order, each in proportion to its weight in ``weights`` (N,)."""
     expected = weights / weights.sum() * count
-    # An image is taken the integer part of its expected count, the rest by chance: few are left out of an epoch.
+    # Each image is taken as often as the integer part of its expected count, and the rest at random: an epoch leaves
+    # out few images.
     repeats = np.floor(expected).astype(int)
     remainder = expected - repeats
     missing = count - repeats.sum()
@@ -114,31 +115,31 @@ def augmented_batches(
             yield Batch(*mixup(views, targets[index], augmentation, rng), classes[index])
 
     if photographs.device.type == "cuda":
-        return _beside_training(batches(), photographs.device)
-    return in_background(batches())
+        return _prefetch_in_stream(batches(), photographs.device)
+    return prefetch(batches())
 
 
-def _beside_training(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """As :func:`in_background`, in a stream of its own: else copies to the GPU would wait for training's kernels."""
-    ours, theirs = torch.cuda.Stream(device), torch.cuda.current_stream(device)
-    ours.wait_stream(theirs)  # what the batches are made of may be on its way yet
+def _prefetch_in_stream(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """As :func:`prefetch`, in a CUDA stream of its own: otherwise copies to the GPU wait for training's kernels."""
+    stream, training_stream = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    stream.wait_stream(training_stream)  # the photographs may still be on their way to the GPU
 
-    def made() -> Iterator[tuple[Batch, torch.cuda.Event]]:
+    def with_events() -> Iterator[tuple[Batch, torch.cuda.Event]]:
         while True:
-            with torch.cuda.stream(ours):
+            with torch.cuda.stream(stream):
                 if (batch := next(batches, None)) is None:
                     return
-                event = ours.record_event()
+                event = stream.record_event()
             yield batch, event
 
-    for batch, event in in_background(made()):
-        theirs.wait_event(event)
+    for batch, event in prefetch(with_events()):
+        training_stream.wait_event(event)
         for tensor in batch:
-            tensor.record_stream(theirs)  # so that its memory is not used again too early
+            tensor.record_stream(training_stream)  # its memory must not be reused before training has read it
         yield batch
 
 
-def in_background(items: Iterable[T], ahead: int = 2) -> Iterator[T]:
+def prefetch(items: Iterable[T], ahead: int = 2) -> Iterator[T]:
     """Yield ``items`` in order while a background thread computes up to ``ahead`` of them in advance.
 
     An exception from ``items`` is raised here. Closing the generator ends the thread.

@@ -1,7 +1,7 @@
 """What is fitted to the held-out images after training: bias, temperature, thresholds and novelty.
 
-The held-out images are in one or several parts, one for each source: HAM10000's first. Each part has the same weight,
-whatever its number of images.
+The held-out images are in parts, one for each source, HAM10000's first. Each part has the same weight, whatever its
+number of images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from handler.model.checkpoint import Checkpoint
 from handler.model.inference import Novelty
 from handler.model.network import Network, Normalise
 from handler.model.plausible import COVERAGE
-from train.precision import mixed_precision
+from train.hardware import autocast
 
 SENSITIVITY = 0.95
 """Share of malignant validation images that reach the malignant threshold."""
@@ -45,16 +45,13 @@ SHRINKAGE = 0.1
 PREDICTION_BATCH = 64
 
 Part = tuple[np.ndarray, np.ndarray]
-"""Of the held-out images: logits or probabilities (N, C), and labels (N,)."""
+"""Of the held-out images: squares, logits (N, C) or probabilities (N, C); and labels (N,)."""
 
 
-def complete(
-    checkpoint: Checkpoint,
-    train_squares: np.ndarray,
-    held_out: Sequence[Part],
-    device: torch.device,
+def fit_all(
+    checkpoint: Checkpoint, train_squares: np.ndarray, held_out: Sequence[Part], device: torch.device
 ) -> list[Part]:
-    """Fit all that serving needs besides the weights, and store it in ``checkpoint``.
+    """Fit everything that serving needs in addition to the weights, and store it in ``checkpoint``.
 
     The network runs in float32, as serving does, so that thresholds mean the same there.
 
@@ -67,7 +64,7 @@ def complete(
     Returns:
         Calibrated probabilities and labels of each part.
     """
-    network = checkpoint.network().to(device).to(memory_format=torch.channels_last)
+    network = checkpoint.network()
     train_features, _ = predict(network, train_squares, device)
     features, logits = zip(*(predict(network, squares, device) for squares, _ in held_out), strict=True)
     answers = [(part, labels) for part, (_, labels) in zip(logits, held_out, strict=True)]
@@ -90,28 +87,29 @@ def fit_quantisation(checkpoint: Checkpoint, squares: np.ndarray) -> None:
     checkpoint.rounding_errors = rounding_errors(folded, checkpoint.ranges, normalise.mean, normalise.std, batches)
 
 
-@torch.inference_mode()
 def predict(
     network: Network, squares: np.ndarray, device: torch.device, mixed: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Intermediate features (N, D) and logits (N, classes) for ``uint8`` squares (N, S, S, 3).
 
-    ``mixed`` allows bf16: faster, to about two digits.
+    ``network`` is moved to ``device``. ``mixed`` allows bf16: faster, to about two digits.
     """
+    network = network.to(device).to(memory_format=torch.channels_last)
     all_features, all_logits, normalise = [], [], Normalise().to(device)
-    precision = mixed_precision(device, enabled=mixed)
     for start in range(0, len(squares), PREDICTION_BATCH):
         batch = torch.from_numpy(squares[start : start + PREDICTION_BATCH])
-        pixels = normalise(batch.permute(0, 3, 1, 2).to(device).float())
-        with precision:
-            features, logits = network.features_and_logits(pixels.contiguous(memory_format=torch.channels_last))
+        with torch.inference_mode():
+            pixels = normalise(batch.permute(0, 3, 1, 2).to(device).float())
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+            with autocast(device, enabled=mixed):
+                features, logits = network.features_and_logits(pixels)
         all_features.append(features.float().cpu().numpy())
         all_logits.append(logits.float().cpu().numpy())
     return np.concatenate(all_features), np.concatenate(all_logits)
 
 
 def calibrate(checkpoint: Checkpoint, parts: Sequence[Part]) -> list[Part]:
-    """Fit ``checkpoint.temperature`` to the logits of ``parts`` plus its bias; returns their probabilities."""
+    """Fit ``checkpoint.temperature`` to the logits of ``parts`` plus its bias; returns the calibrated probabilities."""
     biased = [(logits + checkpoint.bias, labels) for logits, labels in parts]
     checkpoint.temperature = fit_temperature(biased)
     return [(softmax(logits / checkpoint.temperature, axis=1), labels) for logits, labels in biased]
@@ -120,26 +118,15 @@ def calibrate(checkpoint: Checkpoint, parts: Sequence[Part]) -> list[Part]:
 def fit_bias(parts: Sequence[Part]) -> list[float]:
     """A bias for each column of the logits of ``parts`` that raises rare classes.
 
-    It is proportional to the logarithm of a class's rarity (logit adjustment: Menon et al., ICLR 2021): the one of
-    :data:`STRENGTHS` that :func:`evaluate.trade_off.best_index` finds, by the accuracy on the first part, and the mean
-    balanced accuracy of all.
+    It is proportional to the logarithm of a class's rarity (logit adjustment: Menon et al., ICLR 2021). Its strength is
+    the one of :data:`STRENGTHS` that :func:`evaluate.trade_off.best_index` selects by the accuracy on the first part
+    and the mean balanced accuracy of all.
     """
-    biased = biased_logits(parts)
-    accuracies = [float(accuracy(*first)) for first, *_ in biased.values()]
-    best = STRENGTHS[best_index(accuracies, [_mean(balanced_accuracy, part) for part in biased.values()])]
-    return [float(b) for b in best * rarities(parts)]
-
-
-def best_score(parts: Sequence[Part]) -> float:
-    """The :func:`selection_score` of the logits of ``parts`` with :func:`fit_bias`: epochs are selected by it."""
-    bias = fit_bias(parts)
-    return selection_score([(logits + bias, labels) for logits, labels in parts])
-
-
-def biased_logits(parts: Sequence[Part]) -> dict[float, list[Part]]:
-    """``parts`` with a bias of each of :data:`STRENGTHS` added to their logits."""
     rarity = rarities(parts)
-    return {strength: [(logits + strength * rarity, labels) for logits, labels in parts] for strength in STRENGTHS}
+    biased = [[(logits + strength * rarity, labels) for logits, labels in parts] for strength in STRENGTHS]
+    accuracies = [float(accuracy(*first)) for first, *_ in biased]
+    best = best_index(accuracies, [_mean(balanced_accuracy, strength) for strength in biased])
+    return [float(b) for b in STRENGTHS[best] * rarity]
 
 
 def rarities(parts: Sequence[Part]) -> np.ndarray:
@@ -150,12 +137,15 @@ def rarities(parts: Sequence[Part]) -> np.ndarray:
 
 
 def selection_score(parts: Sequence[Part]) -> float:
-    """The mean balanced accuracy of ``parts``; of a single part, the mean of its accuracy and balanced accuracy.
+    """By which epochs and means are selected, of the logits of ``parts`` with the bias of :func:`fit_bias`.
 
-    A single part's balanced accuracy depends on the few images of the rarest classes, its accuracy on the nevi.
+    The mean balanced accuracy of several parts. Of a single part, the mean of its accuracy and balanced accuracy:
+    the latter depends on the few images of the rarest classes, the former on the nevi.
     """
-    balanced = _mean(balanced_accuracy, parts)
-    return balanced if len(parts) > 1 else (balanced + _mean(accuracy, parts)) / 2
+    bias = fit_bias(parts)
+    biased = [(logits + bias, labels) for logits, labels in parts]
+    balanced = _mean(balanced_accuracy, biased)
+    return balanced if len(parts) > 1 else (balanced + _mean(accuracy, biased)) / 2
 
 
 def fit_temperature(parts: Sequence[Part]) -> float:
@@ -195,13 +185,12 @@ def fit_plausible_threshold(parts: Sequence[Part]) -> float:
     arXiv:2107.07511), which is 1 minus the ``floor((N + 1) * (1 - COVERAGE))``-th smallest probability of a true class.
     The lowest of all parts' thresholds is taken; 0, which excludes nothing, if a part has too few images.
     """
-    return min(_conformal_threshold(probabilities, labels) for probabilities, labels in parts)
-
-
-def _conformal_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    rank = math.floor((1 - COVERAGE) * (len(labels) + 1) + 1e-9)
-    of_truth = np.sort(probabilities[np.arange(len(labels)), labels])
-    return float(of_truth[rank - 1]) if rank else 0.0
+    thresholds = []
+    for probabilities, labels in parts:
+        rank = math.floor((1 - COVERAGE) * (len(labels) + 1) + 1e-9)
+        of_truth = np.sort(probabilities[np.arange(len(labels)), labels])
+        thresholds.append(float(of_truth[rank - 1]) if rank else 0.0)
+    return min(thresholds)
 
 
 def fit_novelty(train_features: np.ndarray, validation_features: Sequence[np.ndarray]) -> Novelty:

@@ -34,7 +34,7 @@ class Cameras:
     jpeg_quality: tuple[int, int] = (25, 90)
 
 
-def through_other_cameras(views: torch.Tensor, cameras: Cameras, rng: np.random.Generator) -> torch.Tensor:
+def simulate_cameras(views: torch.Tensor, cameras: Cameras, rng: np.random.Generator) -> torch.Tensor:
     """Each view as another camera might have taken it.
 
     Args:

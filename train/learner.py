@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from handler.model.network import Network
-from train.processes import Processes
+from train.hardware import Processes
 from train.recipe import Recipe
 
 
@@ -33,18 +33,18 @@ class Learner:
 
     @classmethod
     def create(cls, core: Network, recipe: Recipe, device: torch.device, processes: Processes) -> Learner:
-        """Move ``core`` to ``device`` and make all that training it needs."""
+        """Move ``core`` to ``device`` and make everything else that training it needs."""
         network = processes.wrap(core, device)
         if isinstance(network, nn.parallel.DistributedDataParallel):
             core = network.module
         return cls(network, core, MovingAverage(core, recipe.ema_decay), make_optimizer(core, recipe))
 
     def state_dict(self) -> dict[str, Any]:
-        """All that :meth:`load_state_dict` needs to go on with training."""
+        """What :meth:`load_state_dict` needs to resume training."""
         return {name: getattr(self, name).state_dict() for name in ("core", "average", "optimizer")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that :meth:`state_dict` returned."""
+        """Resume from a state that :meth:`state_dict` returned."""
         for name, value in state.items():
             getattr(self, name).load_state_dict(value)
 
@@ -54,7 +54,7 @@ class MovingAverage(AveragedModel):
 
     It starts as ``network`` is now; ``update_parameters(network)`` follows each step. Update n weighs the average by
     min(``decay``, n / (n + 9)), so that the untrained start is soon forgotten (TensorFlow's ExponentialMovingAverage
-    with num_updates). Integer buffers are copied.
+    with num_updates). Integer buffers are copied. torch's ``get_ema_multi_avg_fn`` does neither.
     """
 
     module: Network
@@ -67,7 +67,7 @@ class MovingAverage(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Follow a step of ``model``. Unlike AveragedModel's, it waits for no GPU: n is counted on the CPU."""
+        """Follow a step of ``model``. Unlike AveragedModel's, this does not wait for the GPU: n stays on the CPU."""
         n = int(self.n_averaged)
         pairs = list(zip(self.module.state_dict().values(), model.state_dict().values(), strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
@@ -79,7 +79,7 @@ class MovingAverage(AveragedModel):
 
 
 def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW; the fresh head learns faster, and scales and biases do not decay."""
+    """AdamW; the new last layer has a higher learning rate, and scales and biases have no weight decay."""
     head = {id(p) for p in network.get_submodule(network.head).parameters()}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in network.parameters():

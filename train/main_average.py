@@ -5,15 +5,14 @@
     python train/main_average.py ../shared/ham10000 --also ../shared/elsewhere --models mine.pth --output fitted.pth
 
 A mean answers in one pass, as each of the models. The models must have been trained on the same images. Figures of
-each model and mean, on the images that none of them learned from, show whether it was worth it. Of several means, the
-one with the best score on these images is kept (``train.calibrate.selection_score``). A single model is only fitted
-again.
+each model and mean, on the images that none of them was trained on, show whether it was worth it. Of several means, the
+one with the best score on these images is kept (``train.calibrate.selection_score``). A single model is fitted again,
+with the same weights.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
@@ -47,24 +46,13 @@ def parser() -> argparse.ArgumentParser:
         "--weights",
         nargs="+",
         action="append",
-        type=share,
+        type=float,
         metavar="W",
         help="of each model (default: all the same); give it several times to keep the best mean",
     )
     p.add_argument("--output", type=Path, required=True, metavar="PTH", help="checkpoint to write")
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     return p
-
-
-def share(text: str) -> float:
-    """A weight, for argparse."""
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    if not 0 <= weight < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of at least 0")
-    return weight
 
 
 if __name__ == "__main__":

@@ -2,12 +2,10 @@
 
     python train/main_trade_off.py ../shared/ham10000
     python train/main_trade_off.py ../shared/ham10000 --also ../shared/elsewhere
-    python train/main_trade_off.py --answers folds/fold_*.csv --modelname model_store/mine.pth
 
-The images are the validation part of the training images, with ``--also`` those of other sources as well, or those of
-the answers that ``main_train.py --fold`` keeps.
-The curve goes into ``trade_off.json`` beside the score card, whose command then shows it with figures of the card's own
-images; ``make archive`` packs it, and MLBIO_BIAS_STRENGTH moves the service along it.
+The images are the validation part of the training images, and with ``--also`` those of other sources as well.
+The curve is written to ``trade_off.json`` next to the score card, whose command then adds figures of the card's own
+images; ``make archive`` packs it, and MLBIO_BIAS_STRENGTH selects another point of it for the service.
 """
 
 from __future__ import annotations
@@ -31,7 +29,6 @@ def main(argv: list[str] | None = None) -> int:
     from train.trade_off import measure
 
     try:
-        check(arguments)
         measured = measure(arguments)
     except (UsageError, DataError, CheckpointError, OSError) as error:
         print(f"main_trade_off.py: error: {error}", file=sys.stderr)
@@ -43,11 +40,8 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The documented options."""
     p = argparse.ArgumentParser(description="Fit the trade-off curve of the bias of rare classes to held-out answers.")
-    p.add_argument("root", nargs="?", type=Path, help=f"folder with {METADATA} and {FOLDERS['train']}/")
+    p.add_argument("root", type=Path, help=f"folder with {METADATA} and {FOLDERS['train']}/")
     add_also_option(p)
-    p.add_argument(
-        "--answers", nargs="+", type=Path, metavar="CSV", help="instead of root: answers that main_train.py --fold kept"
-    )
     p.add_argument(
         "--modelname", type=Path, default=ROOT / "model_store/model_mlbio.pth", help="checkpoint that will serve"
     )
@@ -56,14 +50,6 @@ def parser() -> argparse.ArgumentParser:
     )
     add_bootstrap_options(p)
     return p
-
-
-def check(arguments: argparse.Namespace) -> None:
-    """Refuse a command line that names no answers, or two kinds of them."""
-    if bool(arguments.root) == bool(arguments.answers):
-        raise UsageError("give either root, or --answers")
-    if arguments.also and arguments.answers:
-        raise UsageError("--also needs root: the answers of folds are to images of HAM10000")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@
 ``root`` holds HAM10000_metadata.csv, HAM10000_images_train/ and HAM10000_images_test/ (subfolders are searched). Only
 the train folder is read: a tenth of its lesions is held out to select the epoch and to fit bias, temperature and
 thresholds. The test folder is for evaluate/main_evaluate.py alone. ``--also`` adds photographs of other sources
-(``evaluate/sources.py``), of which parts are held out as well. Give the command of an interrupted run again and it goes
-on after its last whole epoch.
+(``evaluate/sources.py``), of which parts are held out as well. An interrupted run continues after its last complete
+epoch when the same command is given again.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ def main(argv: list[str] | None = None, recipe: Recipe | None = None) -> int:
     """Run the command line with the default recipe or another one; returns the exit code."""
     arguments = parser().parse_args(argv)
     # Not before the options are read: importing torch takes seconds.
-    from train import training
-    from train.processes import Processes
+    from train.hardware import Processes
+    from train.training import recipe_for, train
 
     processes = Processes.from_environment()
     try:
-        training.train(arguments, recipe or training.default_recipe(arguments), processes)
+        train(arguments, recipe or recipe_for(arguments), processes)
     except (DataError, UsageError) as error:
         if processes.is_main:
             print(f"main_train.py: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on after the last whole epoch", file=sys.stderr)
+        print("\ninterrupted: the same command resumes after the last complete epoch", file=sys.stderr)
         return 130
     finally:
         processes.close()
@@ -68,7 +68,8 @@ def parser() -> argparse.ArgumentParser:
         "--fold",
         type=Fold.parse,
         metavar="K/N",
-        help="hold out the Kth of N folds instead of the validation part, and keep its answers beside the model (.csv)",
+        help="hold out the Kth of N folds instead of the validation part, and write its answers next to the model "
+        "(.csv)",
     )
     p.add_argument("--cameras", action="store_true", help="vary blur, noise, compression and colours as cameras do")
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
@@ -77,6 +78,6 @@ def parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     code = main()
-    from train.processes import Processes
+    from train.hardware import Processes
 
     Processes.from_environment().exit(code)

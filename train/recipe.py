@@ -1,4 +1,4 @@
-"""The training recipe: every choice that the command line does not offer."""
+"""The training recipe: everything that is not an option of the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Recipe:
 
     batch_size: int = 64  # over all processes
     learning_rate: float = 5e-4  # peak
-    head_learning_rate: float = 2e-3  # peak, of the fresh last layer
+    head_learning_rate: float = 2e-3  # peak, of the new last layer
     weight_decay: float = 0.05
     warm_up: float = 0.06  # share of all steps
     label_smoothing: float = 0.05
@@ -22,11 +22,11 @@ class Recipe:
     ema_decay: float = 0.998
     # Up to this share of the epochs, views have this side in pixels.
     sizes: tuple[tuple[float, int], ...] = ((0.25, 128), (0.6, 160), (0.85, 192), (1.0, 224))
-    stored_size: int = 256  # side in pixels of the squares kept in memory: room for crops above 224
+    stored_size: int = 256  # side in pixels of the squares kept in memory, of which views are crops
     validation_fraction: float = 0.1  # share of each class's lesions that is held out
     split_seed: int = 0  # independent of --seed: all runs hold out the same lesions and can be compared
     augmentation: Augmentation = Augmentation()
-    # What follows is None, and no part of a run's identity, unless there are other sources.
+    # Only with other sources; otherwise None, and not part of a run's identity.
     ham10000_share: float | None = None  # of the views; the other sources share the rest ...
     source_power: float | None = None  # ... in proportion to (their images) ** power
     least_side: float | None = None  # a photograph's shorter side, as a share of the views', to take part in an epoch

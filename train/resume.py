@@ -1,4 +1,4 @@
-"""The resume file: what an interrupted run needs to go on after its last whole epoch."""
+"""The resume file: what an interrupted run needs to continue after its last complete epoch."""
 
 from __future__ import annotations
 
@@ -22,47 +22,32 @@ from train.recipe import Recipe
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What determines a run's result; an interrupted run goes on only if all of it is the same.
-
-    Attributes:
-        epochs: passes over the training images.
-        seed: of the order and the augmentation.
-        recipe: everything else about how the network is trained.
-        images: number of training images.
-        images_sha256: :func:`images_digest` of training and validation images.
-        init: where the starting weights come from.
-        init_sha256: digest of the starting weights.
-        processes: number of processes that share each batch.
-        before: ``Checkpoint.training`` of the checkpoint that the run starts from, if it is one.
-        fold: that is held out, such as 2/5, if any.
-        sources: number of training images of each other source, if there are any.
-        sources_sha256: :func:`images_digest` of their training and validation images.
-    """
+    """What determines a run's result; an interrupted run is resumed only if all of it is the same."""
 
     epochs: int
     seed: int
     recipe: Recipe
-    images: int
-    images_sha256: str
-    init: str
+    images: int  # HAM10000's training images
+    images_sha256: str  # images_digest() of its training and validation images
+    init: str  # where the starting weights come from
     init_sha256: str
-    processes: int
-    before: dict[str, Any] | None = None
-    fold: str | None = None
-    sources: dict[str, int] | None = None
-    sources_sha256: str | None = None
+    processes: int  # that share each batch
+    before: dict[str, Any] | None = None  # Checkpoint.training of the checkpoint that the run starts from, if any
+    fold: str | None = None  # that is held out, such as 2/5
+    sources: dict[str, int] | None = None  # training images of each other source
+    sources_sha256: str | None = None  # images_digest() of their training and validation images
 
     def facts(self) -> dict[str, Any]:
         """The fields as plain values, nested dataclasses included.
 
-        What is None, here or in the recipe, is left out: an option that is not used does not make another run.
+        What is None, here or in the recipe, is left out, so that an option that is not used changes no identity.
         """
         return asdict(self, dict_factory=lambda items: {name: value for name, value in items if value is not None})
 
 
 @dataclass
 class Progress:
-    """A run after a whole epoch.
+    """A run after a complete epoch.
 
     Attributes:
         epoch: number of epochs done.
@@ -75,7 +60,7 @@ class Progress:
     validation: dict[str, Any]
 
     def save(self, path: Path, identity: RunIdentity) -> None:
-        """Write the resume file, all or nothing."""
+        """Write the resume file."""
         with write_atomically(path) as partial:
             torch.save({"identity": identity.facts()} | vars(self), partial)
 
@@ -89,8 +74,7 @@ def load_progress(path: Path, identity: RunIdentity, verbose: bool = True) -> Pr
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        theirs = dict(content.pop("identity"))
-        different = differences(theirs, identity)
+        different = differences(dict(content.pop("identity")), identity)
         if not different:
             return Progress(**content)
         reason = f"belongs to another run (different: {different})"
@@ -101,44 +85,44 @@ def load_progress(path: Path, identity: RunIdentity, verbose: bool = True) -> Pr
     return None
 
 
-def differences(theirs: dict[str, Any], identity: RunIdentity) -> str:
-    """Names of the fields in which the facts of another run differ from ``identity``, in words; empty if none do."""
+def differences(saved: dict[str, Any], identity: RunIdentity) -> str:
+    """The fields in which the facts of a ``saved`` run differ from ``identity``, in words; empty if none do."""
     descriptions = {
         "images_sha256": "image files or labels",
         "sources_sha256": "image files or labels of other sources",
         "init_sha256": "starting weights",
         "before": "training of the starting weights",
     }
-    ours = identity.facts()
-    names = [field.name for field in fields(identity) if theirs.get(field.name) != ours.get(field.name)]
+    facts = identity.facts()
+    names = [field.name for field in fields(identity) if saved.get(field.name) != facts.get(field.name)]
     return ", ".join(descriptions.get(name, name) for name in names)
 
 
 def refuse_seen(identity: RunIdentity) -> None:
-    """Refuse starting weights that may have learned from images that this run holds out, as far as they say.
+    """Refuse starting weights that may have been trained on images that this run holds out, as far as they say.
 
     Raises:
-        UsageError: a run before this one had the same images and held out others of them, or may have done so.
+        UsageError: an earlier run had the same images and held out others of them, or may have done so.
     """
     facts = identity.facts()
     for earlier in _ancestors(identity.before):
         if earlier.get("images_sha256") == identity.images_sha256 and _held_out(earlier) != _held_out(facts):
             raise UsageError(
-                "--init learned from images that this run holds out, so its figures would be too good: start from "
-                "weights that know none of them, or hold out the same (--fold)"
+                "--init was trained on images that this run holds out, so its figures would be too good: start from "
+                "weights that were not, or hold out the same images (--fold)"
             )
         for source in HELD_OUT_SOURCES:
             counts = [run.get("sources", {}).get(source) for run in (earlier, facts)]
             if None not in counts and counts[0] != counts[1]:
                 raise UsageError(
-                    f"--init learned from {counts[0]} photographs of {source} where this run would learn from "
-                    f"{counts[1]}, so it may know some that are held out: give the same photographs, or start from "
-                    "weights that know none of them"
+                    f"--init was trained on {counts[0]} photographs of {source}, and this run would be on {counts[1]}, "
+                    "so some that it was trained on may be held out: give the same photographs, or start from weights "
+                    "that were not trained on any"
                 )
 
 
 def _ancestors(training: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """The facts of a run, of the one that it started from, and so on; of a mean, those of its parts."""
+    """The facts of a run, of the one that it started from, and so on; of a mean, those of its models."""
     if training:
         yield training
         yield from _ancestors(training.get("before"))
@@ -149,10 +133,7 @@ def _ancestors(training: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
 def _held_out(training: dict[str, Any]) -> tuple[Any, ...]:
     """What decides which images a run holds out."""
     recipe = training.get("recipe", {})
-    seed = recipe.get("split_seed", 0)
-    if fold := training.get("fold"):
-        return fold, seed
-    return recipe.get("validation_fraction", recipe.get("validation", FRACTION)), seed
+    return training.get("fold") or recipe.get("validation_fraction", FRACTION), recipe.get("split_seed", 0)
 
 
 def images_digest(examples: list[Example]) -> str:

@@ -30,18 +30,20 @@ from handler.model.checkpoint import Checkpoint
 from handler.model.network import Normalise
 from train.batches import TrainingSet, augmented_batches, sample_indices
 from train.cameras import Cameras
+from train.hardware import Processes, autocast
 from train.learner import Learner, set_learning_rate
-from train.precision import mixed_precision
-from train.processes import Processes
 from train.recipe import SEVERAL_SOURCES, Recipe
 from train.resume import Progress, RunIdentity, images_digest, load_progress, refuse_seen
 from train.validation import EpochFigures, Validation
 from train.weights import previous_training, starting_network, weights_digest
 
 
-def default_recipe(arguments: argparse.Namespace) -> Recipe:
+def recipe_for(arguments: argparse.Namespace) -> Recipe:
     """The recipe of a run with these options."""
-    return SEVERAL_SOURCES if arguments.also else Recipe()
+    recipe = SEVERAL_SOURCES if arguments.also else Recipe()
+    if arguments.cameras:
+        recipe = replace(recipe, augmentation=replace(recipe.augmentation, cameras=Cameras()))
+    return recipe
 
 
 def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -> Checkpoint | None:
@@ -52,30 +54,20 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
 
     Raises:
         DataError: the folder is not as documented.
-        UsageError: starting weights, device or output cannot be used, or the weights learned from held-out images.
+        UsageError: starting weights, device or output cannot be used, or the weights were trained on held-out images.
     """
-    # Check everything before computing anything, the cheapest first.
+    # Everything that can be refused is checked before any image is decoded, the cheapest first.
     examples = find_examples(arguments.root, "train")
     if arguments.fold:
-        train_examples, held_out = split_fold(examples, arguments.fold, recipe.split_seed)
+        ham10000, held_out = split_fold(examples, arguments.fold, recipe.split_seed)
     else:
-        train_examples, held_out = split_by_lesion(examples, recipe.validation_fraction, recipe.split_seed)
-    others = None
-    if arguments.also:
-        sources = find_sources(arguments.also)
-        others = split_sources(sources.examples, held_out)
-        if processes.is_main:
-            print(f"other sources: {sources.summary()}")
-            print(f"  {others.summary()}")
-    if arguments.cameras and not recipe.augmentation.cameras:
-        recipe = replace(recipe, augmentation=replace(recipe.augmentation, cameras=Cameras()))
+        ham10000, held_out = split_by_lesion(examples, recipe.validation_fraction, recipe.split_seed)
+    sources = find_sources(arguments.also)
+    others = split_sources(sources.examples, held_out)
+    if arguments.also and processes.is_main:
+        print(f"other sources: {sources.summary()}\n  {others.summary()}")
     checkpoint_path = Path(arguments.modelname)
-    if (
-        arguments.init
-        and Path(arguments.init).is_file()
-        and checkpoint_path.is_file()
-        and checkpoint_path.samefile(arguments.init)
-    ):
+    if arguments.init and checkpoint_path.is_file() and Path(arguments.init).resolve() == checkpoint_path.resolve():
         raise UsageError(
             "--init and --modelname are one file, which the first epoch overwrites: give another --modelname"
         )
@@ -84,30 +76,30 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
     device = processes.device(arguments.device)
     torch.manual_seed(arguments.seed)
     network, init = starting_network(arguments.init)
-    parts = {HAM10000: held_out} | (by_source(others.validation) if others else {})
     identity = RunIdentity(
         epochs=arguments.epochs,
         seed=arguments.seed,
         recipe=recipe,
-        images=len(train_examples),
+        images=len(ham10000),
         images_sha256=images_digest(examples),
         init=init,
         init_sha256=weights_digest(network.state_dict()),
         processes=processes.world_size,
         before=previous_training(arguments.init),
         fold=str(arguments.fold) if arguments.fold else None,
-        sources={name: len(part) for name, part in by_source(others.train).items()} if others else None,
-        sources_sha256=images_digest(others.train + others.validation) if others else None,
+        sources={name: len(part) for name, part in by_source(others.train).items()} if arguments.also else None,
+        sources_sha256=images_digest(others.train + others.validation) if arguments.also else None,
     )
     refuse_seen(identity)
-    learned = train_examples + (others.train if others else [])
-    training_set = load_training_set(learned, recipe, device)
+    train_examples = ham10000 + others.train
+    parts = {HAM10000: held_out} | by_source(others.validation)
+    training_set = load_training_set(train_examples, recipe, device)
     validation = Validation(parts, device, checkpoint_path, identity.facts()) if processes.is_main else None
     learner = Learner.create(network, recipe, device, processes)
     if processes.is_main:
         counts = ", ".join(f"{dx} {count}" for dx, count in class_counts(examples).items())
-        held = ", ".join(f"{len(part)} of {name}" for name, part in parts.items())
-        print(f"{len(learned)} images to learn from, {held} of other lesions to validate on; HAM10000 has {counts}")
+        validated = ", ".join(f"{len(part)} of {name}" for name, part in parts.items())
+        print(f"{len(train_examples)} training images, validation on {validated}; HAM10000 has {counts}")
         several = f", {processes.world_size} processes" if processes.world_size > 1 else ""
         print(f"starting from {init}, on {device}{several}")
 
@@ -119,7 +111,7 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         learner.load_state_dict(progress.learner)
         if validation:
             validation.load_state_dict(progress.validation)
-            print(f"going on after epoch {first_epoch} of {arguments.epochs} ({resume_path})")
+            print(f"resuming after epoch {first_epoch} of {arguments.epochs} ({resume_path})")
 
     for epoch in range(first_epoch, arguments.epochs):
         figures = train_epoch(
@@ -130,15 +122,16 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
             Progress(epoch + 1, learner.state_dict(), validation.state_dict()).save(resume_path, identity)
     if not validation:
         return None
-    checkpoint = validation.complete(learned)
+    checkpoint = validation.complete(train_examples)
     if arguments.fold:
-        validation.keep_answers(checkpoint_path.with_suffix(".csv"), Path(arguments.root) / FOLDERS["train"])
+        folder = Path(arguments.root) / FOLDERS["train"]
+        validation.keep_answers(checkpoint, checkpoint_path.with_suffix(".csv"), folder)
     resume_path.unlink(missing_ok=True)
     return checkpoint
 
 
 def load_training_set(examples: list[Example], recipe: Recipe, device: torch.device) -> TrainingSet:
-    """Decode ``examples`` and put them on ``device``.
+    """Decode ``examples`` and move them to ``device``.
 
     Raises:
         DataError: an image cannot be read.
@@ -189,7 +182,7 @@ def train_epoch(
     batches = augmented_batches(photographs, labels, own_indices, size, recipe.augmentation, rng)
 
     normalise = Normalise().to(device)
-    precision = mixed_precision(device)
+    context = autocast(device)
     learner.network.train()
     hits = torch.zeros(2, len(CLASSES), device=device)  # by class: correct answers, images
     loss_sum = torch.zeros(1, device=device)
@@ -199,7 +192,7 @@ def train_epoch(
         for step, batch in enumerate(batches):
             set_learning_rate(learner.optimizer, (epoch + (step + 1) / steps) / epochs, recipe.warm_up)
             pixels = normalise(batch.views).contiguous(memory_format=torch.channels_last)
-            with precision:
+            with context:
                 logits = learner.network(pixels)
             loss = nn.functional.cross_entropy(logits.float(), batch.targets, label_smoothing=recipe.label_smoothing)
             learner.optimizer.zero_grad(set_to_none=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from api.classes import CLASSES
 from evaluate.dataset import Example, load_squares, short_sides
 from evaluate.metrics import accuracy, balanced_accuracy, expected_calibration_error, macro_auroc, recalls
 from evaluate.predictions import Predictions, model_of
+from evaluate.sources import HAM10000
 from handler.model.checkpoint import Checkpoint
 from handler.model.network import Network
-from train.calibrate import Part, best_score, calibrate, complete, predict
+from train.calibrate import Part, calibrate, fit_all, predict, selection_score
 
 NOVELTY_IMAGES = 4000
 """Most training images that the distribution of familiar images is fitted to."""
@@ -40,7 +42,7 @@ class Validation:
     """Scores each epoch on the held-out images and keeps the checkpoint of the best one in a file.
 
     Args:
-        held_out: the images of each part, by its name, HAM10000's first; they are decoded here.
+        held_out: the images of each source, HAM10000's first; they are decoded here.
         device: where to compute.
         path: the checkpoint to write.
         run_facts: what the checkpoint says about the run.
@@ -63,7 +65,7 @@ class Validation:
             name: (predict(network, squares, self.device, mixed=True)[1], labels)
             for name, (squares, labels) in self.parts.items()
         }
-        score = best_score(list(parts.values()))
+        score = selection_score(list(parts.values()))
         facts = asdict(figures) | {
             "validation": {
                 name: {
@@ -81,17 +83,19 @@ class Validation:
             self.best_score = score
             checkpoint = Checkpoint(network.state_dict())
             probabilities = calibrate(checkpoint, list(parts.values()))
-            epoch_facts = {"epoch": figures.epoch, "torch": str(torch.__version__)}
-            checkpoint.training = self.run_facts | epoch_facts | self._validation_facts(probabilities)
+            checkpoint.training = self.run_facts | {
+                "epoch": figures.epoch,
+                "torch": str(torch.__version__),
+                "validation": validation_facts(dict(zip(parts, probabilities, strict=True))),
+                "history": list(self.history),
+            }
             checkpoint.save(self.path)
 
     def complete(self, train_examples: list[Example]) -> Checkpoint:
-        """Fit what serving needs besides the weights of the best epoch, and save it with them."""
+        """Fit everything else that serving needs to the best epoch, and save it with the weights."""
         checkpoint = Checkpoint.load(self.path)
-        familiar = squares_for_novelty(large_enough(train_examples, checkpoint))
-        probabilities = complete(checkpoint, familiar, list(self.parts.values()), self.device)
-        self.answers = uncalibrated(probabilities[0][0], checkpoint)
-        checkpoint.training |= self._validation_facts(probabilities)
+        complete(checkpoint, train_examples, self.parts, self.device)
+        checkpoint.training["history"] = list(self.history)
         checkpoint.save(self.path)
         facts = "; ".join(
             f"{name}: balanced accuracy {figures['balanced_accuracy']:.4f}, accuracy {figures['accuracy']:.4f}"
@@ -103,28 +107,25 @@ class Validation:
         )
         return checkpoint
 
-    def keep_answers(self, path: Path, folder: Path) -> None:
-        """Write the completed network's answers to HAM10000's part, without bias and temperature.
+    def keep_answers(self, checkpoint: Checkpoint, path: Path, folder: Path) -> None:
+        """Write the completed ``checkpoint``'s answers to HAM10000's part, without bias and temperature.
 
-        Image paths are inside ``folder``.
+        Image paths are relative to ``folder``.
         """
-        examples = next(iter(self.examples.values()))
-        inside = [replace(example, path=example.path.relative_to(folder)) for example in examples]
-        Predictions(inside, self.answers.astype(np.float32), model=model_of(self.path)).write(path)
+        relative = [replace(e, path=e.path.relative_to(folder)) for e in self.examples[HAM10000]]
+        _, logits = predict(checkpoint.network(), self.parts[HAM10000][0], self.device)
+        Predictions(relative, softmax(logits, axis=1), model=model_of(self.path)).write(path)
 
     def state_dict(self) -> dict[str, Any]:
-        """What :meth:`load_state_dict` needs to go on after the last epoch."""
+        """What :meth:`load_state_dict` needs to resume after the last epoch."""
         return {"best_score": self.best_score, "history": self.history}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that :meth:`state_dict` returned."""
+        """Resume from a state that :meth:`state_dict` returned."""
         self.best_score, self.history = state["best_score"], state["history"]
 
-    def _validation_facts(self, probabilities: list[Part]) -> dict[str, Any]:
-        return {"validation": facts_of(probabilities, list(self.parts)), "history": list(self.history)}
 
-
-def load_parts(held_out: dict[str, list[Example]]) -> dict[str, Part]:
+def load_parts(held_out: Mapping[str, list[Example]]) -> dict[str, Part]:
     """Squares, ``uint8`` (N, 224, 224, 3), and labels (N,) of each part.
 
     Raises:
@@ -137,20 +138,38 @@ def load_parts(held_out: dict[str, list[Example]]) -> dict[str, Part]:
     }
 
 
-def facts_of(parts: list[Part], names: list[str]) -> dict[str, dict[str, Any]]:
-    """What a checkpoint says about its probabilities of held-out ``parts`` with ``names``."""
-    return {name: validation_facts(*part) for name, part in zip(names, parts, strict=True)}
+def complete(
+    checkpoint: Checkpoint, train_examples: list[Example], parts: Mapping[str, Part], device: torch.device
+) -> None:
+    """Fit everything that serving needs in addition to the weights, and store it in ``checkpoint``.
+
+    Args:
+        checkpoint: the trained weights, with the facts of the run.
+        train_examples: all images that the run was trained on.
+        parts: squares and labels of each held-out part, by its name.
+        device: where to compute.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    examples = large_enough(train_examples, checkpoint)
+    sample = np.random.default_rng(0).permutation(len(examples))[:NOVELTY_IMAGES]
+    squares = load_squares([examples[i] for i in sample], os.cpu_count() or 1, "decoding images for the novelty score")
+    probabilities = fit_all(checkpoint, squares, list(parts.values()), device)
+    checkpoint.training["validation"] = validation_facts(dict(zip(parts, probabilities, strict=True)))
 
 
-def validation_facts(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """What a checkpoint says about its ``probabilities`` (N, classes) of held-out images with ``labels`` (N,)."""
-    sensitivities = recalls(probabilities, labels)
+def validation_facts(parts: Mapping[str, Part]) -> dict[str, dict[str, Any]]:
+    """What a checkpoint says about its probabilities of each held-out part."""
     return {
-        "images": len(labels),
-        "accuracy": float(accuracy(probabilities, labels)),
-        "balanced_accuracy": float(balanced_accuracy(probabilities, labels)),
-        "sensitivity": {dx: float(s) for dx, s in zip(CLASSES, sensitivities, strict=True)},
-        "expected_calibration_error": float(expected_calibration_error(probabilities, labels)),
+        name: {
+            "images": len(labels),
+            "accuracy": float(accuracy(probabilities, labels)),
+            "balanced_accuracy": float(balanced_accuracy(probabilities, labels)),
+            "sensitivity": dict(zip(CLASSES, map(float, recalls(probabilities, labels)), strict=True)),
+            "expected_calibration_error": float(expected_calibration_error(probabilities, labels)),
+        }
+        for name, (probabilities, labels) in parts.items()
     }
 
 
@@ -162,19 +181,3 @@ def large_enough(examples: list[Example], checkpoint: Checkpoint) -> list[Exampl
     sides = short_sides(examples, os.cpu_count() or 1)
     least = recipe["least_side"] * recipe["sizes"][-1][1]
     return [example for example, side in zip(examples, sides, strict=True) if side >= least]
-
-
-def squares_for_novelty(train_examples: list[Example]) -> np.ndarray:
-    """Some of the training images, ``uint8`` (N, 224, 224, 3), to fit the distribution of familiar images to.
-
-    Raises:
-        DataError: an image cannot be read.
-    """
-    sample = np.random.default_rng(0).permutation(len(train_examples))[:NOVELTY_IMAGES]
-    chosen = [train_examples[i] for i in sample]
-    return load_squares(chosen, os.cpu_count() or 1, "decoding images for the novelty score")
-
-
-def uncalibrated(probabilities: np.ndarray, checkpoint: Checkpoint) -> np.ndarray:
-    """Softmax of the logits alone (N, classes), from probabilities with the checkpoint's bias and temperature."""
-    return softmax(np.log(probabilities) * checkpoint.temperature - checkpoint.bias, axis=1)

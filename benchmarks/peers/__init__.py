@@ -1,1 +1,1 @@
-"""The same weights served the plain way: what :mod:`benchmarks.serving` compares the service with."""
+"""The same weights behind plain servers, which :mod:`benchmarks.serving` compares the service with."""

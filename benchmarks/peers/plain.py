@@ -12,14 +12,12 @@ from torchvision import transforms
 
 from handler.model.checkpoint import Checkpoint
 
-CHECKPOINT_VARIABLE = "MLBIO_BENCHMARK_CHECKPOINT"
-
 
 class Plain:
-    """The network of the checkpoint that the environment names."""
+    """The network of the checkpoint that ``MLBIO_BENCHMARK_CHECKPOINT`` names."""
 
     def __init__(self) -> None:
-        checkpoint = Checkpoint.load(os.environ[CHECKPOINT_VARIABLE])
+        checkpoint = Checkpoint.load(os.environ["MLBIO_BENCHMARK_CHECKPOINT"])
         self.classes = checkpoint.classes
         self.network = checkpoint.network().eval()
         self.transform = transforms.Compose(

@@ -3,7 +3,7 @@
 python -m bentoml serve benchmarks.peers.with_bentoml:Service
 """
 
-# No `from __future__ import annotations`: BentoML makes its description of the API of them.
+# No `from __future__ import annotations`: BentoML derives its API from the types.
 
 import bentoml
 import torch

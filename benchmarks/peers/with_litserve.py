@@ -3,7 +3,7 @@
 python -m benchmarks.peers.with_litserve PORT
 """
 
-# No `from __future__ import annotations`: LitServe reads what a request is from them.
+# No `from __future__ import annotations`: LitServe derives its API from the types.
 
 import sys
 from typing import Any

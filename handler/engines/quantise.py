@@ -3,7 +3,7 @@
 Weights are quantised per channel, inputs of convolutions and sums of residual blocks per tensor, by their ranges on
 training images (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference", CVPR 2018). Pixels are integers already and lose nothing. The graph has fake-quantisation operators, which
-make OpenVINO compute with integers. ``benchmarks/quantisation.py`` measures what each of these choices costs and gains.
+make OpenVINO compute with integers. ``docs/speed.md`` has its speed and error.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Gateway:
         self.settings = settings = replace(settings, port=free_port())
         self.url = f"http://127.0.0.1:{settings.port}"
         self.server = make_server(settings)
-        self.state = self.server.config.app.state
+        self.endpoint = self.server.config.app.state.predict
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 
     def __enter__(self) -> Gateway:

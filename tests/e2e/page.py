@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import importlib.resources
 import os
@@ -21,7 +20,6 @@ from selenium.common.exceptions import (
     TimeoutException,
 )
 from selenium.webdriver import Chrome
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from supervisor.processes import free_port
@@ -62,9 +60,8 @@ def streamlit(service_url: str, log: Path) -> Iterator[str]:
         )
     try:
         until = time.monotonic() + PATIENCE
-        while not is_healthy(port):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < until, f"the page did not start:\n{log.read_text()}"
+        while not answers(f"http://127.0.0.1:{port}/_stcore/health"):
+            assert process.poll() is None and time.monotonic() < until, f"the page did not start:\n{log.read_text()}"
             time.sleep(0.3)
         yield f"http://localhost:{port}/"
     finally:
@@ -76,9 +73,9 @@ def streamlit(service_url: str, log: Path) -> Iterator[str]:
             process.wait()
 
 
-def is_healthy(port: int) -> bool:
+def answers(url: str) -> bool:
     try:
-        return requests.get(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).ok
+        return requests.get(url, timeout=2).ok
     except requests.RequestException:
         return False
 
@@ -104,10 +101,8 @@ def open_page(browser: Chrome, url: str, language: str = "en", width: int = 1200
         browser.get(url)
         with contextlib.suppress(TimeoutException):
             wait(browser, patience).until(lambda b: b.find_elements("css selector", FILES))
-            break
-    else:
-        raise AssertionError(f"{url} does not load")
-    wait_until_idle(browser)
+            return wait_until_idle(browser)
+    raise AssertionError(f"{url} does not load")
 
 
 def wait_until_idle(browser: Chrome) -> None:
@@ -124,25 +119,17 @@ def upload(browser: Chrome, files: list[Path]) -> None:
     wait_until_idle(browser)
 
 
-def button(browser: Chrome, text: str) -> WebElement:
-    """The first button with this text."""
-    return browser.find_element("xpath", f'//button[normalize-space()="{text}"]')
-
-
 def click(browser: Chrome, text: str) -> None:
     """Click the first button with this text, once it exists. The page may be redrawn in the meantime."""
 
     def clicked(b: Chrome) -> bool:
-        found = button(b, text)
+        found = b.find_element("xpath", f'//button[normalize-space()="{text}"]')
         b.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
         found.click()
         return True
 
-    WebDriverWait(
-        browser,
-        PATIENCE,
-        ignored_exceptions=[StaleElementReferenceException, NoSuchElementException, ElementClickInterceptedException],
-    ).until(clicked)
+    redrawn = [StaleElementReferenceException, NoSuchElementException, ElementClickInterceptedException]
+    WebDriverWait(browser, PATIENCE, ignored_exceptions=redrawn).until(clicked)
 
 
 def texts(browser: Chrome, selector: str) -> list[str]:
@@ -193,10 +180,6 @@ def touch(browser: Chrome, kind: str, *points: tuple[float, float]) -> None:
     )
 
 
-def natural_size(picture: WebElement) -> tuple[int, int]:
-    return picture.get_property("naturalWidth"), picture.get_property("naturalHeight")
-
-
 def violations(browser: Chrome) -> list[str]:
     """The violations of WCAG 2 A and AA that axe-core finds on the page."""
     browser.execute_script(AXE)
@@ -204,17 +187,3 @@ def violations(browser: Chrome) -> list[str]:
         "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(arguments[0])"
     )["violations"]
     return [f"{v['id']}: {n['target']} {n['failureSummary']}" for v in found for n in v["nodes"]]
-
-
-def picture(browser: Chrome, name: str) -> None:
-    """Save a screenshot of the whole page for inspection."""
-    if os.environ.get("MLBIO_PICTURES"):
-        data = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})["data"]
-        keep(base64.b64decode(data), f"{name}.png")
-
-
-def keep(content: bytes, name: str) -> None:
-    """Save a file in the folder ``MLBIO_PICTURES``, if that is set."""
-    if folder := os.environ.get("MLBIO_PICTURES"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / name).write_bytes(content)

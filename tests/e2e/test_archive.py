@@ -17,6 +17,7 @@ from api.request import Request
 from handler.model.bias import BIAS_VARIABLE, BiasError
 from handler.predictor import Predictor
 from tests.conftest import ROOT
+from train.archive import main
 
 
 def archive(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -100,21 +101,17 @@ def test_the_archive_moves_along_its_curve(made: Path, tmp_path: Path, example_i
         details("0.65")
 
 
-def test_a_broken_checkpoint_is_refused_and_the_old_archive_stays(made: Path, tmp_path: Path):
+def test_a_broken_checkpoint_is_refused_and_the_old_archive_stays(made: Path, tmp_path: Path, capsys):
     before = made.read_bytes()
-    for content in (b"nonsense", None):
-        broken = tmp_path / "broken.pth"
-        if content is None:
-            torch.save({"state_dict": {}}, broken)
-        else:
-            broken.write_bytes(content)
-        finished = archive("--modelname", broken, "--output", made)
-        assert finished.returncode == 2
-        assert len(finished.stderr.strip().splitlines()) == 1 and "broken.pth" in finished.stderr
+    (tmp_path / "text.pth").write_bytes(b"nonsense")
+    torch.save({"state_dict": {}}, tmp_path / "other.pth")
+    for name in ("text.pth", "other.pth", "none.pth"):
+        assert main(["--modelname", str(tmp_path / name), "--output", str(made)]) == 2
+        error = capsys.readouterr().err
+        assert len(error.strip().splitlines()) == 1 and name in error
     assert made.read_bytes() == before
-    assert archive("--modelname", tmp_path / "none.pth", "--output", made).returncode == 2
 
 
-def test_its_checksum_is_beside_it(made: Path):
+def test_its_checksum_is_next_to_it(made: Path):
     subprocess.run(["sha256sum", "--check", "--quiet", f"{made.name}.sha256"], cwd=made.parent, check=True)
     assert verify(made)

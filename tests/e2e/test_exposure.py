@@ -20,7 +20,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.client import Client, RequestRefused
 from api.headers import EXPLAIN_POOL, STREAM_TYPE
-from gateway.responses import SECURITY_HEADERS
 from gateway.settings import Settings
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Gateway, Service, wait_for
@@ -91,18 +90,6 @@ def test_torchserve_takes_models_from_the_one_folder(service: Service):
         assert not re.fullmatch(allowed, elsewhere), elsewhere
 
 
-def test_without_a_key_nobody_gets_in(locked: Gateway, photograph: str):
-    for headers in (None, {"authorization": "Bearer " + KEY[:-1]}, {"authorization": "Basic " + KEY}):
-        response = locked.predict(headers, image=photograph)
-        assert response.status_code == 401 and response.headers["www-authenticate"].startswith("Bearer")
-        assert list(response.json()) == ["success", "error"]
-        assert requests.get(f"{locked.url}/metrics", headers=headers, timeout=10).status_code == 401
-    large = requests.post(f"{locked.url}/predict", data=b" " * 2**23, timeout=30)
-    assert large.status_code == 401, "and hears it"
-    for path in ("/healthz", "/readyz", "/openapi.json"):
-        assert requests.get(locked.url + path, timeout=30).status_code == 200
-
-
 def test_client_and_command_line_send_a_key(locked: Gateway, example_images: list[Path], monkeypatch):
     monkeypatch.delenv("MLBIO_API_KEY", raising=False)
     with Client(locked.url) as client, pytest.raises(RequestRefused, match="MLBIO_API_KEY"):
@@ -136,8 +123,9 @@ def test_a_request_id_travels_to_the_handler_and_back(service: Service, photogra
     assert access["id"] == wanted and (access["method"], access["path"], access["status"]) == ("POST", "/predict", 200)
     assert access["pool"] == EXPLAIN_POOL and access["outcome"] == "answered"
     assert access["bytes"] > 1000 and 0 < access["seconds"] < 200
+    assert access["samples"] >= 32
     (answered,) = lines(server_log, wanted)
-    assert answered["id"] == wanted and answered["status"] == 200 and answered["samples"] >= 32
+    assert answered["id"] == wanted and answered["status"] == 200
     for wrong in ("x" * 65, "a b", "ä"):
         made = service.predict({"image": photograph}, headers={"X-Request-ID": wrong.encode()}).headers["x-request-id"]
         assert re.fullmatch("[0-9a-f]{32}", made)
@@ -185,11 +173,3 @@ def test_explanations_are_counted_with_what_they_took(service: Service, photogra
     assert after["mlbio_queue_requests", ("pool", EXPLAIN_POOL)] == 0
     for name in COUNTERS:
         assert more(f"ts_{name}", ("model_name", EXPLAIN_POOL), ("model_version", "default")) > 0
-
-
-def test_every_response_has_the_security_headers(service: Service):
-    for path in ("/healthz", "/nothing", "/docs", "/predict"):
-        headers = requests.get(service.url + path, timeout=10).headers
-        assert set(SECURITY_HEADERS) < {name.lower() for name in headers} and "server" not in headers, path
-        assert re.fullmatch("[0-9a-f]{32}", headers["x-request-id"])
-        assert "access-control-allow-origin" not in headers

@@ -92,26 +92,6 @@ def test_one_pool_explains_as_well(bare: Bare, photograph: str):
     assert len(answer["explain"]) == 224
 
 
-def test_out_of_time_is_504(bare: Bare, photograph: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gateway.torchserve.GRACE_SECONDS", 0.1)
-    with Gateway(replace(bare.settings, explain_seconds=0.1)) as gateway:
-        (worker,) = bare.workers()
-        worker.suspend()
-        try:
-            error = refused(gateway.predict(image=photograph, explain=True, precision="Faible"), 504)
-        finally:
-            worker.resume()
-        assert "0.2 seconds" in error
-        wait_for(lambda: gateway.predict(image=photograph).status_code == 200, 120)
-
-
-def test_a_short_time_gives_a_rough_explanation(bare: Bare, photograph: str):
-    with Gateway(replace(bare.settings, explain_seconds=0.2)) as gateway:
-        answer = gateway.predict(image=photograph, explain=True, precision="Importante", details=True).json()
-    assert answer["details"]["explanation"]["stopped"] == "deadline"
-    assert answer["details"]["explanation"]["samples"] < 1000 and len(answer["explain"]) == 224
-
-
 def test_full_is_503_with_retry_after_and_loses_nothing(bare: Bare, photograph: str):
     with Gateway(bare.settings) as gateway, ThreadPoolExecutor(8) as pool:
         (worker,) = bare.workers()
@@ -124,10 +104,6 @@ def test_full_is_503_with_retry_after_and_loses_nothing(bare: Bare, photograph: 
         answers = [future.result(60) for future in waiting]
     # TorchServe's queue holds two, and a job or two are on their way to the worker.
     assert 2 <= [a.status_code for a in answers].count(200) <= 4
-    check_full(answers)
-
-
-def check_full(answers: list[requests.Response]) -> None:
     for answer in answers:
         if answer.status_code != 200:
             refused(answer, 503)
@@ -163,14 +139,6 @@ def test_stopped_worker_is_not_ready_and_out_of_time(bare: Bare, photograph: str
         finally:
             worker.resume()
         wait_for(lambda: gateway.predict(image=photograph).status_code == 200, 60)
-
-
-def test_no_torchserve_is_503(photograph: str):
-    with Gateway(Settings(torchserve_url=f"http://127.0.0.1:{free_port()}")) as gateway:
-        answer = gateway.predict(image=photograph)
-        assert "not running" in refused(answer, 503)
-        assert "retry-after" in answer.headers
-        refused(requests.get(f"{gateway.url}/readyz", timeout=30), 503)
 
 
 def test_foreign_answers_are_translated(bare: Bare, photograph: str):

@@ -15,26 +15,22 @@ from urllib.parse import urlsplit
 import numpy as np
 import pillow_heif
 import pytest
-import requests
 from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from gateway.settings import Settings
+from tests.conftest import encode
 from tests.e2e.conftest import Gateway
 from tests.e2e.page import (
     ALERT,
     FILES,
-    PATIENCE,
     RESULT,
     VERDICT,
     body,
     click,
     downloads,
-    keep,
-    natural_size,
     open_page,
-    picture,
     saved,
     streamlit,
     texts,
@@ -48,24 +44,19 @@ from tests.e2e.page import (
 
 
 @pytest.fixture(scope="module")
-def log(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("page") / "streamlit.log"
-
-
-@pytest.fixture(scope="module")
-def page(service, log) -> Iterator[str]:
+def page(service, tmp_path_factory) -> Iterator[str]:
     """The page's address, in front of the real service."""
+    log = tmp_path_factory.mktemp("page") / "streamlit.log"
     with streamlit(service.url, log) as url:
         yield url
         assert not re.search(r"deprecat|warning|traceback", log.read_text(), re.IGNORECASE), log.read_text()
 
 
-def test_an_example_is_classified_and_explained_and_nothing_is_asked_of_the_internet(browser, page, service, log):
+def test_an_example_is_classified_and_explained_and_nothing_is_asked_of_the_internet(browser, page, service):
     browser.get_log("performance")  # discard earlier entries
     open_page(browser, page)
     assert wait_for(browser, ".mlbio-status.mlbio-ready", 1) == ["The service is ready."]
     assert texts(browser, "h1") == ["Skin-lesion classifier"] and "not a medical device" in body(browser)
-    picture(browser, "first_en_wide")
     assert violations(browser) == []
 
     click(browser, "Try: melanoma")
@@ -76,29 +67,24 @@ def test_an_example_is_classified_and_explained_and_nothing_is_asked_of_the_inte
     assert float(re.search(r"[\d.]+", probability)[0]) == pytest.approx(100 * answer["probability"], abs=0.3)
     assert len(browser.find_elements("css selector", ".mlbio-classes dt")) == 7
 
-    soon = {"prefer": "wait=4"}  # the regions do not depend on the samples
-    figures = predict(service, example, soon, explain=True, precision="Faible", details=True)["details"]["explanation"]
     click(browser, "Low")
     click(browser, "Explain")
     wait(browser).until(lambda b: b.find_elements("css selector", ".mlbio-x"))
     wait_until_idle(browser)
-    view = browser.find_element("css selector", ".mlbio-x")
-    regions = np.unique(np.asarray(Image.open(io.BytesIO(base64.b64decode(figures["regions"]["map"])))))
-    assert len(view.find_elements("css selector", ".mlbio-x-region")) == 2 * len(regions)  # in both pictures
-    strongest = view.find_element("css selector", ".mlbio-x-region[tabindex]")
+    first, second = browser.find_elements("css selector", ".mlbio-x-view")
+    regions = [len(view.find_elements("css selector", ".mlbio-x-region")) for view in (first, second)]
+    assert regions[0] == regions[1] > 5
+    strongest = second.find_element("css selector", ".mlbio-x-region[tabindex]")
     browser.execute_script("arguments[0].focus()", strongest)
     wait(browser).until(lambda b: texts(b, ".mlbio-x-name") == [strongest.get_attribute("aria-label")])
     wait(browser).until(lambda b: "Save as PNG" in body(b))
-    picture(browser, "explained_en_wide")
     assert violations(browser) == []
 
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     asked += [e["params"]["url"] for e in events if e["method"] == "Network.webSocketCreated"]
     assert asked
-    elsewhere = [u for u in asked if urlsplit(u).scheme not in ("data", "blob") and urlsplit(u).hostname != "localhost"]
-    assert elsewhere == []
-    assert not re.search(r"deprecat|warning|traceback", log.read_text(), re.IGNORECASE), log.read_text()
+    assert {urlsplit(url).hostname for url in asked if urlsplit(url).scheme not in ("data", "blob")} == {"localhost"}
 
 
 def test_several_photographs_on_a_dark_page(browser, page, service, example_images, tmp_path):
@@ -107,15 +93,14 @@ def test_several_photographs_on_a_dark_page(browser, page, service, example_imag
     broken.write_text("this is no photograph")
     noise = tmp_path / "noise *1*.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(noise)
-    files = [*example_images[:2], broken, noise]
     open_page(browser, page, dark=True)
-    upload(browser, files)
+    upload(browser, [*example_images[:2], broken, noise])
     wait_for(browser, VERDICT, 3)
-    assert texts(browser, RESULT)[:2] == [predict(service, f)["prediction"] for f in example_images[:2]]
+    predictions = [predict(service, file)["prediction"] for file in example_images[:2]]
+    assert texts(browser, RESULT) == predictions
     assert "not a photograph that can be read" in wait_for(browser, ALERT, 1)[0]
-    assert texts(browser, ".mlbio-unsure h4") == ["No reliable diagnosis"] and len(texts(browser, RESULT)) == 2
+    assert texts(browser, ".mlbio-unsure h4") == ["No reliable diagnosis"]
     assert "This file cannot be shown" in body(browser) and "4 photographs" in texts(browser, "h2")
-    picture(browser, "several_en_dark")
 
     click(browser, "High")
     click(browser, "Explain all")
@@ -130,9 +115,10 @@ def test_several_photographs_on_a_dark_page(browser, page, service, example_imag
 
     truth = tmp_path / "truth.csv"
     truth.write_text("file,dx\n" + "".join(f"{f.name},mel\n" for f in example_images[:2]))
-    click_summary(browser, "Compare with the true diagnoses")
+    summary = browser.find_element("xpath", '//summary[contains(normalize-space(), "Compare with the true diagnoses")]')
+    browser.execute_script("arguments[0].click()", summary)
     browser.find_element("css selector", ".st-key-truth input[type=file]").send_keys(str(truth))
-    right = sum(predict(service, f)["prediction"] == "Melanoma" for f in example_images[:2])
+    right = predictions.count("Melanoma")
     # Both in one look: the page may be redrawn between two, as the last explanation has just arrived.
     wait(browser).until(lambda b: {f"{50 * right:.1f}%", "Balanced accuracy"} <= set(body(b).splitlines()))
     assert violations(browser) == []
@@ -144,6 +130,7 @@ def test_several_photographs_on_a_dark_page(browser, page, service, example_imag
     assert "Something went wrong" not in body(browser)
 
 
+@pytest.mark.slow
 def test_a_phone_in_french(browser, page, tmp_path):
     """The browser's language is French; HEIC, turned and deep files are read; the verdict comes first."""
     wide = Image.linear_gradient("L").resize((300, 200)).convert("RGB")
@@ -155,26 +142,26 @@ def test_a_phone_in_french(browser, page, tmp_path):
     open_page(browser, page, language="fr-FR", width=390)
     assert texts(browser, "h1") == ["Classification de lésions cutanées"]
     assert browser.execute_script("return document.documentElement.lang") == "fr"
-    picture(browser, "first_fr_phone")
     assert violations(browser) == []
 
     upload(browser, sorted(tmp_path.iterdir()))
     wait_for(browser, VERDICT, 3)
     probability = browser.find_element("css selector", ".mlbio-probability").get_attribute("textContent")
     assert probability.startswith("Probabilité")
-    shown = 'img[alt^="Photographie"]'
-    wait(browser).until(lambda b: all(p.get_property("naturalWidth") for p in b.find_elements("css selector", shown)))
-    photographs = browser.find_elements("css selector", shown)
+    shown = browser.find_elements("css selector", 'img[alt^="Photographie"]')
+    wait(browser).until(lambda _: all(photograph.get_property("naturalWidth") for photograph in shown))
     sizes = {
-        p.get_attribute("alt").removeprefix("Photographie ").partition("\u00a0;")[0]: natural_size(p)
-        for p in photographs
+        photograph.get_attribute("alt").removeprefix("Photographie ").partition("\u00a0;")[0]: (
+            photograph.get_property("naturalWidth"),
+            photograph.get_property("naturalHeight"),
+        )
+        for photograph in shown
     }
     assert sizes == {"TURNED.JPG": (200, 300), "deep *grey*.png": (300, 200), "iphone.heic": (300, 200)}
     verdict = browser.find_element("css selector", VERDICT)
-    assert verdict.location["y"] < photographs[0].location["y"]
+    assert verdict.location["y"] < shown[0].location["y"]
     wait(browser).until(lambda b: b.execute_script("return arguments[0].getBoundingClientRect().top", verdict) < 844)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
-    picture(browser, "several_fr_phone")
     assert violations(browser) == []
 
     click(browser, "English")
@@ -183,16 +170,15 @@ def test_a_phone_in_french(browser, page, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_hundred_photographs_in_french(browser, page, service, example_images, tmp_path):
+def test_a_hundred_photographs_in_french(browser, page, example_images, tmp_path):
     """The table leads to the cards, which are paged; filters; files to download and a printed report."""
-    folder = tmp_path / "photographs"
+    folder, kept = tmp_path / "photographs", tmp_path / "kept"
     folder.mkdir()
     drawn = [Image.open(f) for f in example_images]
     for number in range(120):
         drawn[number % len(drawn)].rotate(3 * number, fillcolor=(225, 170, 150)).save(folder / f"{number:03d}.jpg")
     (folder / "120.jpg").write_text("this is no photograph")
     files = sorted(folder.iterdir())
-    kept = tmp_path / "kept"
     open_page(browser, page, language="fr")
     downloads(browser, kept)
     browser.find_element("css selector", FILES).send_keys("\n".join(map(str, files)))
@@ -205,11 +191,9 @@ def test_a_hundred_photographs_in_french(browser, page, service, example_images,
     # The box next to the row: the table is drawn on a canvas.
     grid = browser.find_element("css selector", '[data-testid="stDataFrame"]')
     browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", grid)
-    labels = {
-        e.get_attribute("aria-label")
-        for e in browser.find_elements("css selector", "[data-testid=stElementToolbar] button")
-    }
-    assert {str(label).partition(" : ")[0] for label in labels} >= {"Chercher", "Plein écran"}
+    buttons = browser.find_elements("css selector", "[data-testid=stElementToolbar] button")
+    labels = {str(button.get_attribute("aria-label")).partition(" : ")[0] for button in buttons}
+    assert labels >= {"Chercher", "Plein écran"}
     x, y = 16 - grid.size["width"] // 2, 44 * 3 + 60 - grid.size["height"] // 2
     ActionChains(browser).move_to_element_with_offset(grid, x, y).click().perform()
     wait(browser).until(
@@ -218,7 +202,6 @@ def test_a_hundred_photographs_in_french(browser, page, service, example_images,
             "const y = e?.getBoundingClientRect().top; return y >= -50 && y < 900"
         )
     )
-    picture(browser, "hundred_fr_wide")
     assert violations(browser) == []
 
     table = list(csv.DictReader(saved(browser, "Tableau en CSV", kept / "mlbio.csv").decode().splitlines()))
@@ -243,7 +226,6 @@ def test_a_hundred_photographs_in_french(browser, page, service, example_images,
     assert texts(browser, "h1") == ["Compte rendu : 000.jpg"]
     pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})["data"])
     assert pdf.startswith(b"%PDF") and len(re.findall(rb"/Type\s*/Page\b", pdf)) == 1
-    keep(pdf, "report.pdf")
 
 
 @pytest.mark.slow
@@ -254,8 +236,7 @@ def test_the_service_comes_back_on_a_small_phone(browser, service, example_image
         open_page(browser, url, width=360)
         assert "make serve" in wait_for(browser, ".mlbio-status", 1)[0]
         upload(browser, example_images[:1])
-        (message,) = wait_for(browser, ALERT, 1)
-        assert "not reachable" in message
+        assert "not reachable" in wait_for(browser, ALERT, 1)[0]
         assert "Traceback" not in body(browser) and texts(browser, RESULT) == []
         with gateway:
             wait_for(browser, RESULT, 1)
@@ -267,7 +248,6 @@ def test_the_service_comes_back_on_a_small_phone(browser, service, example_image
             wait(browser).until(tap_names_a_region)
             wait(browser).until(pinch_enlarges)
             assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
-            picture(browser, "explained_en_phone")
             assert violations(browser) == []
     assert "Traceback" not in (tmp_path / "streamlit.log").read_text()
 
@@ -287,8 +267,8 @@ def explanation_centre(browser) -> tuple[float, float]:
 def tap_names_a_region(browser) -> bool:
     touch(browser, "start", explanation_centre(browser))
     touch(browser, "end")
-    name = browser.execute_script("return document.querySelector('.mlbio-x-name').textContent").lower()
-    return "%" in name or "region" in name
+    name = browser.execute_script("return document.querySelector('.mlbio-x-name').textContent")
+    return name.startswith("Region ")
 
 
 def pinch_enlarges(browser) -> bool:
@@ -309,12 +289,6 @@ def shares(browser) -> list[int]:
     )
 
 
-def click_summary(browser, text: str) -> None:
-    summary = browser.find_element("xpath", f'//summary[contains(normalize-space(), "{text}")]')
-    browser.execute_script("arguments[0].click()", summary)
-
-
-def predict(service, file: Path, headers: dict[str, str] | None = None, **fields) -> dict:
+def predict(service, file: Path) -> dict:
     """What ``POST /predict`` answers for ``file``."""
-    request = {"image": base64.b64encode(file.read_bytes()).decode(), **fields}
-    return requests.post(f"{service.url}/predict", json=request, headers=headers, timeout=PATIENCE).json()
+    return service.predict({"image": encode(file.read_bytes())}).json()

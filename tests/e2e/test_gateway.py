@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import base64
 import gzip
-import http.client
 import io
 import json
-import socket
-import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -125,56 +121,15 @@ def test_a_picture_that_is_no_skin_is_flagged(service: Service):
     assert answer["success"] and answer["details"]["out_of_distribution"]["flagged"] is True
 
 
-@pytest.mark.parametrize(
-    "precision", ["Faible", "Moyenne", "Importante", "low", "MEDIUM", "High", "faible", "ìmportante"]
-)
-def test_every_precision_word_is_taken(service: Service, photograph: str, precision: str):
-    # Without "explain" the word is checked and costs nothing.
-    assert service.predict({"image": photograph, "precision": precision}).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "written",
-    [
-        lambda text: "data:image/jpeg;base64," + text,
-        lambda text: "\n".join(textwrap.wrap(text, 76)),
-        lambda text: "\r\n".join(textwrap.wrap(text, 64)) + "\r\n",
-        lambda text: text.rstrip("="),
-    ],
-    ids=["data-url", "line-breaks", "mime", "no-padding"],
-)
-def test_base64_as_people_write_it(service: Service, photograph: str, written):
-    assert service.predict({"image": written(photograph)}).json() == service.predict({"image": photograph}).json()
-
-
-@pytest.mark.parametrize(
-    ("fields", "named"),
-    [
+def test_a_bad_request_says_what_to_change(service: Service, photograph: str):
+    for fields, named in (
         ({}, "image"),
-        ({"image": None}, "image"),
-        ({"image": 5}, "image"),
-        ({"image": ""}, "image"),
-        ({"image": "not base64!"}, "base64"),
         ({"image": "aGVsbG8="}, "JPEG"),
-        ({"image": "X", "explain": "yes"}, "explain"),
-        ({"image": "X", "explain": 1}, "explain"),
-        ({"image": "X", "precision": "grande"}, "Faible"),
-        ({"image": "X", "precision": 3}, "precision"),
-        ({"image": "X", "details": []}, "details"),
-        ({"image": "X", "explian": True}, "explian"),
+        ({"image": photograph, "precision": "grande"}, "Faible"),
+        ({"image": photograph, "explian": True}, "explian"),
         (["image"], "object"),
-        ("image", "object"),
-    ],
-)
-def test_bad_request_says_what_to_change(service: Service, photograph: str, fields, named: str):
-    if isinstance(fields, dict) and fields.get("image") == "X":
-        fields = fields | {"image": photograph}
-    assert named in refused(service.predict(fields), 400)
-
-
-@pytest.mark.parametrize("body", [b"", b"{", b"image=abc", b"\xff\xfe", b"[" * 100_000, b'{"image": NaN}'])
-def test_body_that_is_not_json(service: Service, body: bytes):
-    refused(requests.post(f"{service.url}/predict", data=body, timeout=30), 400)
+    ):
+        assert named in refused(service.predict(fields), 400)
 
 
 def test_content_type_does_not_matter(service: Service, photograph: str):
@@ -190,38 +145,12 @@ def test_too_large_is_413_and_the_sender_hears_it(service: Service):
     refused(requests.post(f"{service.url}/predict", data=chunks, timeout=60), 413)
 
 
-def test_announced_giant_is_refused_unread(service: Service):
-    at = urlsplit(service.url)
-    connection = http.client.HTTPConnection(at.hostname, at.port, timeout=30)
-    connection.putrequest("POST", "/predict")
-    connection.putheader("content-length", str(10**12))
-    connection.endheaders()
-    assert connection.getresponse().status == 413
-    connection.close()
-
-
 def test_large_photograph_passes(service: Service):
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 255, (2400, 3000, 3), dtype=np.uint8))
     body = {"image": encode(noise, "PNG")}
     assert 20e6 < len(body["image"]) < MAX_BODY
     assert service.predict(body).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [("GET", "/predict", 405), ("PUT", "/predict", 405), ("POST", "/predictions/mlbio", 404), ("GET", "/nothing", 404)],
-)
-def test_other_paths_and_methods_fail_in_the_documented_form(service: Service, method: str, path: str, status: int):
-    refused(requests.request(method, service.url + path, timeout=30), status)
-
-
-def test_half_a_request_harms_nobody(service: Service, photograph: str):
-    at = urlsplit(service.url)
-    for _ in range(5):
-        with socket.create_connection((at.hostname, at.port), timeout=10) as rude:
-            rude.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{")
-    assert service.predict({"image": photograph}).status_code == 200
 
 
 def test_one_broken_photograph_among_eight_fails_alone(service: Service, photograph: str):
@@ -255,7 +184,8 @@ def test_gzip_when_accepted_and_only_then(service: Service, photograph: str):
 
 
 def test_health_and_readiness(service: Service):
-    assert requests.get(f"{service.url}/healthz", timeout=10).json() == {"status": "alive"}
+    alive = requests.get(f"{service.url}/healthz", timeout=10)
+    assert alive.json() == {"status": "alive"} and "server" not in alive.headers
     assert requests.get(f"{service.url}/readyz", timeout=30).json() == {"status": "ready"}
 
 
@@ -270,12 +200,3 @@ def test_openapi_describes_what_is_answered(service: Service, photograph: str):
     schemas = document["components"]["schemas"]
     assert set(schemas["Prediction"]["properties"]) == set(answer)
     assert set(schemas["Details"]["properties"]) == set(answer["details"])
-
-
-def test_docs_page_asks_no_foreign_host(service: Service):
-    page = requests.get(f"{service.url}/docs", timeout=10)
-    assert "text/html" in page.headers["content-type"]
-    assert "http://" not in page.text and "https://" not in page.text
-    for asset in ("swagger-ui.css", "swagger-ui-bundle.js"):
-        assert f"/docs/assets/{asset}" in page.text
-        assert requests.get(f"{service.url}/docs/assets/{asset}", timeout=10).status_code == 200

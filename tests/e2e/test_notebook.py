@@ -1,4 +1,4 @@
-"""examples/notebook.ipynb, as committed and as run from its first cell to its last."""
+"""examples/notebook.ipynb, as committed and run from its first cell to its last."""
 
 from __future__ import annotations
 

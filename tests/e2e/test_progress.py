@@ -40,18 +40,6 @@ def test_progress_comes_as_lines_and_the_answer_last(service: Service, photograp
     assert answer == plain
 
 
-def test_without_an_explanation_there_is_one_document(service: Service, photograph: str):
-    response = service.predict({"image": photograph}, headers=NDJSON)
-    assert response.json()["success"] is True
-
-
-def test_a_refusal_is_one_line(service: Service):
-    response = ask(service, encode(b"no photograph"), "Faible", NDJSON)
-    assert response.status_code == 400
-    (line,) = response.text.splitlines()
-    assert json.loads(line)["success"] is False
-
-
 def test_a_deadline_gives_the_best_so_far(service: Service, endless: str):
     started = time.monotonic()
     answer = ask(service, endless, "Importante", {"prefer": "wait=1"}).json()

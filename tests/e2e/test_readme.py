@@ -48,8 +48,7 @@ def shell(command: str, folder: Path = ROOT, **environment: str) -> subprocess.C
 
 
 def test_curl(service: Service):
-    finished = shell(block("sh", "Content-Type: application/json").replace(
-        "http://127.0.0.1:8089", service.url))  # fmt: skip
+    finished = shell(block("sh", "Content-Type: application/json").replace("http://127.0.0.1:8089", service.url))
     assert finished.returncode == 0, finished.stderr
     assert list(json.loads(finished.stdout)) == list(json.loads(block("json", "success")))
 
@@ -104,12 +103,11 @@ def test_torchserve_by_itself(tmp_path: Path):
         (tmp_path / ".venv/bin" / name).symlink_to(Path(sys.executable).parent / name)
     port = free_ports_in_a_row(3)
     script = block("sh", "torchserve --start").replace("127.0.0.1:8080", f"127.0.0.1:{port}")
-    # A person waits until the workers are there; this is that.
+    # A person waits until the workers are there.
     answered = f"curl -sf -T examples/drawn_nevus.jpg http://127.0.0.1:{port}/predictions/mlbio >/dev/null"
     wait = f"for i in $(seq 300); do {answered} && break; sleep 0.5; done"
-    started = re.compile(r"(torchserve --start .*\n)")
-    assert started.search(script)
-    script = started.sub(lambda line: f"{line[1]}{wait}\n", script)
+    script, count = re.subn(r"torchserve --start .*\n", lambda line: f"{line[0]}{wait}\n", script)
+    assert count == 1
     script = script.replace("curl -", "echo; curl -sS -").replace("torchserve --stop", "echo; torchserve --stop")
     finished = shell(
         script,

@@ -53,15 +53,11 @@ def test_a_form_asks_for_an_explanation(predictions: str, example_images: list[P
     [
         ({"data": b""}, "empty"),
         ({"data": b"hello"}, "JPEG"),
-        ({"data": b"{"}, "JSON"),
         ({"data": b"[]"}, "object"),
         ({"json": {"picture": 1}}, "picture"),
-        ({"json": [1]}, "object"),
         ({"data": b"{", "headers": {"content-type": "application/json"}}, "JSON"),
         ({"files": {"image": b"\xff\xd8"}, "data": {"explain": "perhaps"}}, "explain"),
-        ({"files": {"image": b"\xff\xd8"}, "data": {"colour": "1"}}, "colour"),
         ({"files": {"photo": b"\xff\xd8"}}, "photo"),
-        ({"json": 5}, "object"),
         ({"data": "text", "headers": {"content-type": "text/plain"}}, "JSON"),
     ],
 )

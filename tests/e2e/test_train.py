@@ -22,7 +22,7 @@ SMALL = """
 from dataclasses import replace
 from train import calibrate, main_train
 from train.augment import Augmentation
-from train.processes import Processes
+from train.hardware import Processes
 from train.recipe import Recipe
 calibrate.QUANTISATION_IMAGES = 8
 augmentation = Augmentation(mixup_probability=0.0, erase_probability=0.0)
@@ -33,7 +33,7 @@ Processes.from_environment().exit(main_train.main(recipe=recipe))
 # Three steps on halves of the same batch; each process saves its weights after them.
 STEPS = """
 import sys, torch
-from train.processes import Processes
+from train.hardware import Processes
 torch.manual_seed(0)
 x, y = torch.randn(8, 6), torch.randn(8, 1)
 processes = Processes.from_environment()
@@ -106,7 +106,7 @@ def runs(tmp_path_factory, init) -> dict[int, tuple[subprocess.CompletedProcess,
 
 def test_one_process_of_two_writes_and_prints(runs):
     run, checkpoint = runs[2]
-    assert run.stdout.count("images to learn from") == 1 and ", 2 processes" in run.stdout
+    assert run.stdout.count("training images") == 1 and ", 2 processes" in run.stdout
     assert run.stdout.count("validation: ") == EPOCHS and run.stdout.count("best epoch") == 1
     assert checkpoint.training["processes"] == 2
 

@@ -1,4 +1,4 @@
-"""README in both languages and docs/: what each must have, and where their links lead."""
+"""README in both languages and docs/: structure, figures, links."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_both_languages_say_the_same_in_the_same_order():
 
 def test_both_languages_have_the_same_commands_links_and_figures():
     assert blocks(README) == blocks(FRENCH)
-    theirs = {"README.fr.md": "README.md"}
-    assert [theirs.get(a, a) + b for a, b in links(README)] == [a + b for a, b in links(FRENCH)]
+    other_language = {"README.fr.md": "README.md"}
+    assert [other_language.get(a, a) + b for a, b in links(README)] == [a + b for a, b in links(FRENCH)]
     assert figures(README, ",", r"\.") == figures(FRENCH, "\u00a0", ",")
 
 
@@ -86,13 +86,19 @@ def anchors(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document: Path):
+def test_links_and_anchors_exist(document: Path):
     for link, _ in links(document.read_text()):
         path, _, anchor = link.partition("#")
         if link and not link.startswith("http"):
             target = document.parent / path if path else document
             assert target.exists(), link
             assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def test_every_benchmark_prints_figures_of_the_documents():
+    text = " ".join(document.read_text() for document in DOCUMENTS)
+    commands = [path for path in (ROOT / "benchmarks").glob("*.py") if "ArgumentParser(" in path.read_text()]
+    assert commands and all(f"benchmarks/{path.name}" in text for path in commands)
 
 
 def test_the_documents_are_built_and_load_nothing_from_elsewhere(tmp_path: Path):

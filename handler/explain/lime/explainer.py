@@ -61,7 +61,7 @@ NEAR_SHARE, ANY_SHARE = 0.74, 0.20
 
 The first is that of interactions as closeness predicts them, the second of those that are as large between distant
 regions; the rest are of higher orders, which the design leaves as random masks would. Fitted to the squared differences
-of the weights of two explanations of 28 validation photographs (``benchmarks/calibration.py``).
+of the weights of two explanations of 28 validation photographs; ``benchmarks/explain.py`` checks the standard errors.
 """
 
 MIN_CHANGE = 0.1

@@ -30,7 +30,7 @@ MIN_IMPORTANCE = 0.6
 """What a region without a main effect counts in its interactions, relative to the region with the greatest one.
 
 On 24 validation photographs, 0.3 to 1.5 fitted samples left out about as well, for 128 to 1,024 masks, if near regions
-are expected to interact more. ``benchmarks/calibration.py`` compares the prior with equal deviations.
+are expected to interact more. ``docs/explanations.md`` compares the prior with equal deviations.
 """
 
 MAX_SIMILARITY = 0.5

@@ -9,7 +9,7 @@ make the remaining confounding average out over designs (randomised quasi-Monte 
 
 Which region has which column is free to choose. A network's interactions are those of regions that are close together,
 so the columns are dealt out such that the interactions that remain confounded are those of distant regions. That
-divides the squared error of the weights from 128 or 256 masks by two to three (``benchmarks/calibration.py``).
+divides the squared error of the weights from 128 or 256 masks by two to three (``docs/explanations.md``).
 """
 
 from __future__ import annotations

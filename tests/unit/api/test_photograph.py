@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import subprocess
 import sys
-import time
 import warnings
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, PngImagePlugin
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
 
-from api.photograph import ImageError, Square, open_photograph
+from api.photograph import MIN_SHORT_SIDE, ImageError, Square, open_photograph
 from tests.conftest import ROOT
 from tests.hostile_photographs import (
+    GIF,
+    JPEG,
+    ORIENTATION,
+    PROFILE,
+    PROGRESSIVE,
+    SMALL,
     bmp_claiming,
     jpeg_claiming,
     png_of,
     tiff_of,
 )
+from tests.hostile_requests import LEAKS
 from tests.pictures import distance, encoded, noise, picture
+from tests.unit.api.examples import examples
 
 # pytest overrides the filter by which api.photograph silences Pillow's warnings of damaged metadata.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -108,15 +116,12 @@ def test_sixteen_bits_of_either_byte_order_are_the_same():
         (np.linspace(0, 1, 12, dtype=np.float32), np.linspace(0, 255, 12)),
         (np.linspace(0, 255, 12, dtype=np.float32), np.linspace(0, 255, 12)),
         (np.linspace(0, 65535, 12, dtype=np.float32), np.linspace(0, 255, 12)),
-        (np.linspace(-3, 8, 12, dtype=np.float32), np.linspace(0, 255, 12)),
         (np.linspace(-3e38, 3e38, 12, dtype=np.float32), np.linspace(0, 255, 12)),
         (np.array([np.nan, np.inf, -np.inf, 1] * 3, np.float32), np.array([0, 0, 0, 255] * 3)),
         (np.full(12, -7, np.float32), np.zeros(12)),
-        (np.full(12, 70_000, np.int32), np.zeros(12)),
-        (np.linspace(0, 65535, 12).astype(np.int32), np.linspace(0, 255, 12)),
         (np.linspace(-1000, 100_000, 12).astype(np.int32), np.linspace(0, 255, 12)),
     ],
-    ids=["0-1", "0-255", "0-65535", "below 0", "huge", "nan", "constant", "int constant", "int", "int below 0"],
+    ids=["0-1", "0-255", "0-65535", "huge", "nan", "constant", "int below 0"],
 )
 def test_deep_grey_fills_the_range_of_eight_bits(values, expected):
     with warnings.catch_warnings():
@@ -138,11 +143,6 @@ def test_transparent_pixels_become_white(kind):
     assert (pixels[:, :20] == 255).all() and (pixels[:, 20:] == (200, 30, 30)).all()
 
 
-def test_half_transparent_pixels_are_mixed_with_white():
-    data = encoded(Image.new("RGBA", (4, 4), (0, 100, 200, 51)), "PNG")
-    np.testing.assert_allclose(np.asarray(open_photograph(data))[0, 0], (204, 224, 244), atol=1)
-
-
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_transparent_grey_becomes_white(kind):
     image = Image.new("LA", (40, 30), (90, 255))
@@ -158,24 +158,17 @@ def test_grey_with_premultiplied_transparency_is_read():
     assert np.asarray(open_photograph(pair))[0, :, 0].tolist() == [60, 255]
 
 
-@pytest.mark.parametrize("kind", ["PNG", "GIF"])
-def test_a_transparent_colour_of_a_palette_becomes_white(kind):
-    image = Image.new("P", (40, 30), 1)
-    image.putpalette([0, 0, 0, 10, 140, 90])
-    image.paste(0, (0, 0, 20, 30))
-    pixels = np.asarray(open_photograph(encoded(image, kind, transparency=0)))
-    assert (pixels[:, :20] == 255).all() and (pixels[:, 20:] == (10, 140, 90)).all()
-
-
-def test_a_palette_with_a_transparency_for_each_colour_is_mixed_with_white():
-    image = Image.new("P", (2, 1))
-    image.putpalette([0, 0, 0, 100, 100, 100])
-    image.putpixel((1, 0), 1)
-    pixels = np.asarray(open_photograph(encoded(image, "PNG", transparency=bytes([0, 255]))))
+def test_transparency_is_mixed_with_white():
+    half = encoded(Image.new("RGBA", (4, 4), (0, 100, 200, 51)), "PNG")
+    np.testing.assert_allclose(np.asarray(open_photograph(half))[0, 0], (204, 224, 244), atol=1)
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([0, 0, 0, 100, 100, 100])
+    palette.putpixel((1, 0), 1)
+    pixels = np.asarray(open_photograph(encoded(palette, "PNG", transparency=bytes([0, 255]))))
     assert pixels[0, :, 0].tolist() == [255, 100]
 
 
-@pytest.mark.parametrize("mode, colour", [("RGB", (1, 2, 3)), ("L", 7), ("1", 0)])
+@pytest.mark.parametrize("mode, colour", [("RGB", (1, 2, 3)), ("L", 7), ("1", 0), ("P", 0)])
 def test_a_single_transparent_colour_becomes_white(mode, colour):
     data = encoded(Image.new(mode, (3, 3), colour), "PNG", transparency=colour)
     assert (np.asarray(open_photograph(data)) == 255).all()
@@ -216,31 +209,23 @@ def exif_of(orientation: int) -> bytes:
 
 
 @pytest.mark.parametrize("orientation", SIDES)
-@pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG", "WebP, lossless", "TIFF", "TIFF, LZW"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_every_exif_orientation_is_turned_upright(kind, orientation):
-    options = {
-        "JPEG": {"quality": 95, "subsampling": 0},
-        "MPO": {"quality": 95, "subsampling": 0},
-        "WebP, lossless": {"lossless": True},
-        "TIFF, LZW": {"compression": "tiff_lzw"},
-    }.get(kind, {})
-    file = stored(picture(), orientation)
-    data = encoded(file, kind.split(",")[0].upper(), exif=exif_of(orientation), **options)
-    photograph = open_photograph(data)
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    photograph = open_photograph(encoded(stored(picture(), orientation), kind, exif=exif_of(orientation), **options))
     assert photograph.size == (64, 48)
     assert distance(photograph, picture()) < 3
 
 
-@pytest.mark.parametrize("orientation", [6, 7])
-def test_a_large_photograph_is_turned_too(orientation):
+def test_a_large_photograph_is_turned_too():
     upright = noise(3200, 2400, 200)
-    data = encoded(stored(upright, orientation), "JPEG", quality=95, exif=exif_of(orientation))
+    data = encoded(stored(upright, 6), "JPEG", quality=95, exif=exif_of(6))
     photograph = open_photograph(data)
     assert photograph.size == (1600, 1200)
     assert distance(photograph, upright.reduce(2)) < 2
 
 
-@pytest.mark.parametrize("value", [0, 9, 255, 65535])
+@pytest.mark.parametrize("value", [0, 9, 65535])
 def test_an_invalid_orientation_is_ignored(value):
     data = encoded(picture(), "PNG", exif=exif_of(value))
     assert distance(open_photograph(data), picture()) == 0
@@ -258,7 +243,7 @@ def test_an_invalid_orientation_is_ignored(value):
     ],
     ids=["empty", "header only", "offset outside", "entries outside", "no TIFF", "orientation in words"],
 )
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_photograph_with_damaged_exif_is_read(kind, exif):
     photograph = open_photograph(encoded(picture(), kind, exif=exif))
     assert photograph.size == (64, 48)
@@ -302,8 +287,8 @@ def p3_to_srgb(colour: tuple[int, int, int]) -> np.ndarray:
 @pytest.mark.parametrize(
     "kind, mode", [("JPEG", "RGB"), ("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("WEBP", "RGB")]
 )
-@pytest.mark.parametrize("colour", [(180, 90, 80), (120, 160, 90), (230, 190, 170)])
-def test_display_p3_is_shown_in_srgb(kind, mode, colour):
+def test_display_p3_is_shown_in_srgb(kind, mode):
+    colour = (180, 90, 80)
     options = {"lossless": True} if kind == "WEBP" else {"quality": 98, "subsampling": 0} if kind == "JPEG" else {}
     image = Image.new("RGB", (32, 32), colour)
     image = image.quantize(4) if mode == "P" else image.convert(mode)
@@ -320,7 +305,7 @@ def test_an_srgb_profile_changes_nothing(mode):
     assert distance(open_photograph(data), picture().convert(mode).convert("RGB")) <= 1
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
 @pytest.mark.parametrize(
     "profile",
     [b"not a profile", bytes(3000), display_p3()[:200], display_p3()[:128] + bytes(400)],
@@ -355,53 +340,17 @@ def test_a_large_picture_of_any_mode_keeps_its_brightness(mode):
 # Refusals
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["ICO", "PPM", "TGA", "ICNS", "EPS", "PDF", "PCX", "SGI", "DDS", "IM", "MSP", "XBM", "JPEG2000", "AVIF", "SPIDER"],
-)
+@pytest.mark.parametrize("kind", ["ICO", "PPM", "EPS", "PDF", "JPEG2000", "AVIF"])
 def test_other_formats_are_refused(kind):
-    image = picture(64, 64)
-    if kind in ("MSP", "XBM"):
-        image = image.convert("1")
-    if kind == "SPIDER":
-        image = image.convert("F")
+    """By their first bytes: Pillow would start Ghostscript for an EPS file."""
     with pytest.raises(ImageError, match="not an image that can be read: send a JPEG, PNG, WebP, BMP, TIFF or GIF"):
-        open_photograph(encoded(image, kind))
+        open_photograph(encoded(picture(64, 64), kind))
 
 
-def test_an_eps_file_does_not_start_ghostscript(tmp_path, monkeypatch):
-    started = tmp_path / "started"
-    gs = tmp_path / "gs"
-    gs.write_text(f"#!/bin/sh\necho 10.0\ntouch '{started}'\n")
-    gs.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert subprocess.run(["gs", "--version"], capture_output=True).stdout == b"10.0\n" and started.exists()
-    started.unlink()
-    with pytest.raises(ImageError):
-        open_photograph(encoded(picture(), "EPS"))
-    assert not started.exists()
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"hello",
-        b"C'est une photo.",
-        b"\0",
-        b"\xff\xd8",
-        b"<svg xmlns='http://www.w3.org/2000/svg' width='10' height='10'><rect width='10' height='10'/></svg>",
-        b"<!DOCTYPE html><html></html>",
-        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200),
-        b"%PDF-1.7",
-        b"PK\x03\x04" + bytes(100),
-        bytes(100_000),
-    ],
-    ids=["text", "accents", "one byte", "two bytes of JPEG", "SVG", "HTML", "HEIC", "PDF", "ZIP", "zeros"],
-)
+@pytest.mark.parametrize("data", [b"C'est une photo.", b"\0", b"\xff\xd8", bytes(100_000), b"RIFF" + bytes(100)])
 def test_bytes_that_are_no_image_are_refused(data):
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(ImageError, match="not an image that can be read"):
         open_photograph(data)
-    assert "send a JPEG, PNG, WebP, BMP, TIFF or GIF file" in str(caught.value) or "damaged" in str(caught.value)
 
 
 def test_an_empty_file_is_refused():
@@ -409,7 +358,7 @@ def test_an_empty_file_is_refused():
         open_photograph(b"")
 
 
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.85])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.85])
 @pytest.mark.parametrize("kind", FILES)
 def test_a_truncated_file_is_refused(kind, share):
     data = FILES[kind](noise(64, 48, grain=2))
@@ -434,61 +383,6 @@ def test_a_picture_without_pixels_is_refused(size):
             open_photograph(data)
 
 
-def test_damaged_files_raise_only_image_error():
-    rng = np.random.default_rng(7)
-    small = noise(40, 30, grain=3)
-    originals = [make(small) for make in FILES.values()]
-    originals += [encoded(small, "GIF"), encoded(small.convert("P"), "PNG", transparency=3, icc_profile=display_p3())]
-    originals += [encoded(small, "JPEG", exif=exif_of(6), icc_profile=display_p3())]
-    read = refused = 0
-    started = time.monotonic()
-    for original in originals:
-        for _ in range(25):
-            data = bytearray(original)
-            for _ in range(int(rng.integers(1, 12))):
-                # Half of the damage is in the header, which matters most.
-                at = int(rng.integers(0, min(120, len(data)) if rng.random() < 0.5 else len(data)))
-                match rng.integers(5):
-                    case 0:
-                        data[at] = int(rng.integers(256))
-                    case 1:
-                        data[at : at + 4] = b"\xff\xff\xff\xff"
-                    case 2:
-                        del data[at : at + int(rng.integers(1, 30))]
-                    case 3:
-                        data[at:at] = rng.bytes(int(rng.integers(1, 30)))
-                    case 4:
-                        data[at] ^= 1 << int(rng.integers(8))
-                if len(data) < 2:
-                    break
-            try:
-                photograph = open_photograph(bytes(data))
-            except ImageError as error:
-                refused += 1
-                assert len(str(error)) < 250
-            else:
-                read += 1
-                assert photograph.mode == "RGB" and min(photograph.size) > 0
-    assert read > 50 and refused > 50  # the damage was neither harmless nor fatal throughout
-    assert (time.monotonic() - started) / (read + refused) < 0.1
-
-
-def test_random_bytes_behind_a_signature_are_refused():
-    rng = np.random.default_rng(3)
-    for signature in (
-        b"\xff\xd8\xff",
-        b"\x89PNG\r\n\x1a\n",
-        b"RIFF\x40\0\0\0WEBPVP8 ",
-        b"BM",
-        b"II*\0",
-        b"MM\0*",
-        b"GIF89a",
-    ):
-        for _ in range(20):
-            with pytest.raises(ImageError):
-                open_photograph(signature + rng.bytes(int(rng.integers(0, 400))))
-
-
 # Metadata
 
 
@@ -506,26 +400,76 @@ def test_opening_a_photograph_leaves_the_warning_filters_alone():
         assert warnings.filters == filters
 
 
-def test_compressed_text_in_a_png_is_harmless():
-    text = PngImagePlugin.PngInfo()
-    text.add_text("Comment", "x" * 50_000, zip=True)
-    assert distance(open_photograph(encoded(picture(), "PNG", pnginfo=text)), picture()) == 0
-
-
 def test_pillows_limit_for_the_whole_process_is_left_as_it_is():
     code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import api.photograph as p; p.open_photograph({!r})"
     code = f"{code.format(encoded(picture(), 'JPEG'))}; assert Image.MAX_IMAGE_PIXELS == limit > 0"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("size", "box"),
-    [
-        ((600, 450), (75, 0, 525, 450)),
-        ((450, 600), (0, 75, 450, 525)),
-        ((301, 200), (50, 0, 250, 200)),
-        ((200, 200), (0, 0, 200, 200)),
-    ],
-)
+@pytest.mark.parametrize(("size", "box"), [((600, 450), (75, 0, 525, 450)), ((200, 301), (0, 50, 200, 250))])
 def test_the_square_is_in_the_centre(size: tuple[int, int], box: tuple[int, int, int, int]):
     assert Square.of(size).box == box
+
+
+# Any input, searched by hypothesis
+
+SAMPLES = {
+    "JPEG": encoded(picture(), "JPEG", exif=ORIENTATION, icc_profile=PROFILE),
+    "plain JPEG": JPEG,
+    "progressive JPEG": PROGRESSIVE,
+    "PNG": encoded(picture(), "PNG", exif=ORIENTATION, icc_profile=PROFILE),
+    "grey PNG": SMALL,
+    "WebP": encoded(picture(), "WEBP", exif=ORIENTATION),
+    "BMP": encoded(picture(), "BMP"),
+    "TIFF": encoded(picture(), "TIFF", compression="tiff_lzw", exif=ORIENTATION),
+    "plain TIFF": encoded(picture(), "TIFF"),
+    "GIF": GIF,
+}
+
+
+def check_opening(data: bytes) -> None:
+    try:
+        photograph = open_photograph(data)
+    except ImageError as error:
+        assert 10 < len(str(error)) < 300 and "\n" not in str(error) and not LEAKS.search(str(error))
+    else:
+        assert photograph.mode == "RGB" and min(photograph.size) > 0
+
+
+@examples(200)
+@given(st.sampled_from([data[:n] for data in SAMPLES.values() for n in (3, 12, 30)]), st.binary(max_size=300))
+def test_any_bytes_behind_a_beginning_are_a_photograph_or_are_refused(beginning: bytes, rest: bytes):
+    check_opening(beginning + rest)
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+@examples(100)
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=5), st.integers(0, 5)), min_size=1, max_size=6))
+def test_any_damage_is_survived_or_refused(kind: str, damage: list[tuple[int, bytes, int]]):
+    data = bytearray(SAMPLES[kind])
+    for at, inserted, deleted in damage:
+        at %= len(data) + 1
+        data[at : at + deleted] = inserted
+    check_opening(bytes(data))
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+@examples(25)
+@given(st.floats(0, 0.999))
+def test_any_beginning_of_a_file_is_a_photograph_or_is_refused(kind: str, share: float):
+    check_opening(SAMPLES[kind][: 1 + int(share * len(SAMPLES[kind]))])
+
+
+@examples(60)
+@given(st.integers(1, 2500), st.integers(1, 2500), st.sampled_from(["PNG", "JPEG", "BMP", "GIF"]), st.integers(1, 8))
+def test_any_size_and_orientation_gives_an_upright_rgb_photograph(width, height, kind, orientation):
+    exif = ORIENTATION[:-8] + bytes([orientation]) + ORIENTATION[-7:]
+    data = encoded(Image.new("L", (width, height), 77), kind, **({} if kind in ("BMP", "GIF") else {"exif": exif}))
+    photograph = open_photograph(data)
+    turned = kind in ("PNG", "JPEG") and orientation >= 5
+    expected = (height, width) if turned else (width, height)
+    factor = expected[0] / photograph.width
+    assert abs(expected[1] / factor - photograph.height) < 1.5 and min(photograph.size) >= min(
+        width, height, MIN_SHORT_SIDE // 2
+    )
+    assert np.abs(np.asarray(photograph).astype(int) - 77).max() <= 2

@@ -20,7 +20,7 @@ def decode(at_once):
     request.parse_form(b"", {"explain": "true"})
     request.parse_object({"image": "aaaa"})
 
-for _ in range(64):
+for _ in range(256):
     if (child := os.fork()) == 0:
         at_once = threading.Barrier(8)
         threads = [threading.Thread(target=decode, args=[at_once]) for _ in range(8)]

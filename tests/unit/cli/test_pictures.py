@@ -1,4 +1,4 @@
-"""Names of pictures, on disk as in the run before."""
+"""Names of pictures, and saving them."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def test_the_same_photograph_replaces_its_picture_and_another_does_not():
     assert [explain(name) for name in ("a.jpg", "a.png")] == ["a_explained.png", "a.png_explained.png"]
 
 
-def test_a_file_of_somebody_else_stays():
+def test_a_file_that_is_no_picture_of_ours_stays():
     Image.new("RGB", (2, 2)).save("a_explained.png")
     before = Path("a_explained.png").read_bytes()
     assert explain("a.jpg") == "a.jpg_explained.png"
     assert Path("a_explained.png").read_bytes() == before
 
 
-def test_two_on_their_way_have_two_names():
+def test_two_at_once_have_two_names():
     names = Names(None)
-    first, second = (names.reserve(Photograph(n, Path(n))) for n in ("a.jpg", "a.png"))
-    assert (first, second) == (Path("a_explained.png"), Path("a.png_explained.png"))
+    reserved = [names.reserve(Photograph(name, Path(name))) for name in ("a.jpg", "a.png")]
+    assert reserved == [Path("a_explained.png"), Path("a.png_explained.png")]
 
 
 def test_folders_of_an_output_are_those_of_the_photographs():

@@ -14,7 +14,8 @@ from evaluate.bootstrap import Estimate
 from evaluate.comparison import compare, objections, pair_predictions
 from evaluate.dataset import DataError
 from evaluate.predictions import Predictions
-from evaluate.score_card import ScoreCard, score_card
+from evaluate.score_card import ScoreCard
+from evaluate.scoring import score_card
 from tests.conftest import ROOT
 from tests.unit.evaluate.sets import MEL, NV, confident, examples_of, random_predictions
 

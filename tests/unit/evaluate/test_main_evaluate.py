@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from api.classes import CLASSES
 from api.photograph import open_photograph
 from evaluate import evaluation, main_compare, main_evaluate
-from evaluate.dataset import FOLDERS, METADATA, Example, find_examples, split_by_lesion
+from evaluate.dataset import FOLDERS, Example, find_examples, split_by_lesion
 from evaluate.predictions import Predictions
 from handler.engines.graphs import Graphs
 from handler.model.checkpoint import Checkpoint
@@ -20,22 +19,20 @@ from handler.model.images import network_square
 from tests.conftest import ROOT
 from tests.tiny_ham10000 import make_root
 from tests.tiny_sources import make_sources
-from tests.unit.evaluate.sets import BCC, NV, confident
+from tests.unit.evaluate.sets import BCC, confident
 
 
 class FirstPixel:
     """A classifier that has its classes in another order and predicts by the first pixel."""
 
     classes = list(reversed(CLASSES))
-    batches: list[int] = []
-    has_novelty = False
+    has_novelty, used = False, False
 
     def __init__(self, graphs: Graphs, arithmetic: str, classes: list[str]) -> None:
-        self.batches.clear()
+        pass
 
     def assess(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        assert pixels.dtype == np.uint8 and pixels.shape[1:] == (224, 224, 3)
-        self.batches.append(len(pixels))
+        FirstPixel.used = True
         first = pixels[:, 0, 0, 0]
         return confident((first % 7).tolist(), 0.61), np.where(self.has_novelty, first / np.float32(60), np.nan)
 
@@ -46,6 +43,8 @@ class FirstPixel:
 @pytest.fixture
 def classifier(monkeypatch) -> type[FirstPixel]:
     monkeypatch.setattr(evaluation, "Classifier", FirstPixel)
+    monkeypatch.setattr(FirstPixel, "used", False)
+    monkeypatch.setattr(evaluation, "BATCH", 4)
     # Only whether there is a graph in 8 bits is looked at.
     monkeypatch.setattr(evaluation, "convert", lambda checkpoint: Graphs("answers", checkpoint.ranges and "samples"))
     monkeypatch.setattr(evaluation, "has_bfloat16", lambda: False)
@@ -82,39 +81,11 @@ def test_a_run_writes_the_card_and_its_predictions_give_the_same(capsys, photogr
     expected = [6 - int(s[0, 0, 0]) % 7 for s in squares]  # back from the classifier's order
     assert stored.probabilities.argmax(1).tolist() == expected
     assert stored.examples[8] == Example(Path("deep/8.png"), BCC, "L4", 38.0, "male", "back")
+    assert stored.novelty is None
     assert str(tmp_path) not in "".join(p.read_text() for p in first.iterdir() if p.suffix != ".png")
     assert run(capsys, "--probabilities", first / "probabilities.csv", "--output", again, *options) == printed
     for name in FILES:
         assert (again / name).read_bytes() == (first / name).read_bytes(), name
-
-
-def test_the_test_images_are_classified_in_batches(capsys, tmp_path, classifier):
-    folder = tmp_path / FOLDERS["test"]
-    folder.mkdir()
-    for i in range(70):
-        Image.new("RGB", (8, 8), (i, 0, 0)).save(folder / f"{i:02d}.png")
-    rows = [f"L{i},{i:02d},nv" for i in range(70)]
-    (tmp_path / METADATA).write_text("\n".join(["lesion_id,image_id,dx", *rows]))
-    assert "70 images of 70 lesions" in run(capsys, tmp_path, "--output", tmp_path / "card", "--resamples", 5)
-    assert classifier.batches == [32, 32, 6]
-    predictions = Predictions.read(tmp_path / "card/probabilities.csv")
-    assert predictions.examples[69] == Example(Path("69.png"), NV, "L69")
-    assert predictions.probabilities.argmax(1).tolist() == [6 - i % 7 for i in range(70)]
-    assert predictions.novelty is None
-
-
-def test_thresholds_and_novelty_of_the_checkpoint_are_in_the_card(
-    capsys, tmp_path, photographs, classifier, monkeypatch
-):
-    checkpoint = Checkpoint.load(ROOT / "model_store/model_mlbio.pth")
-    checkpoint.malignant_threshold, checkpoint.plausible_threshold = 0.31, 0.0625
-    monkeypatch.setattr(evaluation.Checkpoint, "load", lambda path: checkpoint)
-    monkeypatch.setattr(classifier, "has_novelty", True)
-    arguments = "--images", photographs, "--labels", photographs / "labels.csv", "--output", tmp_path, "--resamples", 5
-    printed = run(capsys, *arguments)
-    assert "| malignant threshold | 0.3100 | " in printed and "a probability of at least 0.0625" in printed
-    flagged = (Predictions.read(tmp_path / "probabilities.csv").novelty > 1).mean()
-    assert f"Flagged as unlike the training images: {flagged:.3f}" in printed
 
 
 @pytest.fixture
@@ -140,15 +111,16 @@ def test_other_sources_have_a_card_of_their_own(capsys, several, tmp_path):
     (root, folder), few, alone, both = several, ("--resamples", 20), tmp_path / "alone", tmp_path / "both"
     printed = run(capsys, root, "--output", alone, *few)
     assert not (alone / "elsewhere").exists()
+    assert "| malignant threshold | 0.4000 | " in printed and "a probability of at least 0.0600" in printed
+    flagged = (Predictions.read(alone / "probabilities.csv").novelty > 1).mean()
+    assert f"Flagged as unlike the training images: {flagged:.3f}" in printed
     with_others = run(capsys, root, "--also", folder, "--output", both, *few)
     elsewhere = both / "elsewhere"
     assert contents(both) == contents(alone) and set(contents(elsewhere)) == FILES | {"other_diseases.csv"}
     assert with_others == printed + "\n" + (elsewhere / "score_card.md").read_text()
     made = contents(elsewhere)
     stored = Predictions.read(elsewhere / "probabilities.csv")
-    assert [e.label for e in stored.examples] == list(range(7)) * (
-        len(stored.examples) // 7
-    )  # one lesion of each class
+    assert [e.label for e in stored.examples] == list(range(7)) * (len(stored.examples) // 7)
     assert {e.source for e in stored.examples} == {"milk10k"} and all(e.skin_tone for e in stored.examples)
     card = json.loads(made["score_card.json"])
     scc = card["other_diseases"]["scc"]
@@ -176,33 +148,41 @@ def test_other_sources_of_which_nothing_is_held_out_are_refused(capsys, several,
     assert not (tmp_path / "card").exists()
 
 
-def test_where_a_card_goes_unless_said_otherwise():
+def test_the_default_folder_of_a_card():
     def default(*arguments: str) -> Path:
-        return main_evaluate.default_output(main_evaluate.parser().parse_args(arguments))
+        return main_evaluate.default_output(main_evaluate.parse([*arguments]))
 
     store = ROOT / "model_store"
     assert default("ROOT") == store / "score_card"
     assert default("--images", "some/clinic", "--labels", "x.csv") == store / "score_card_clinic"
-    assert default("--images", ".", "--labels", "x.csv") == store / f"score_card_{Path.cwd().name}"
     assert default("--probabilities", "card/probabilities.csv") == Path("card")
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "no images are given: give root, --images with --labels, or --probabilities"),
-        (["ROOT", "--images", "DIR", "--labels", "CSV"], "root and --images are both given: give one of them"),
-        (["--images", "DIR", "--probabilities", "CSV"], "--images and --probabilities are both given"),
+        ([], "one of the arguments root --images --probabilities is required"),
+        (["--images", "DIR", "--probabilities", "CSV"], "--probabilities: not allowed with argument --images"),
         (["--images", "DIR"], "--images and --labels belong together: give both"),
-        (["ROOT", "--labels", "CSV"], "--images and --labels belong together"),
         (["--probabilities", "CSV", "--also", "DIR"], "--also adds to the images of root: give root"),
+        (["ROOT", "--seed", "-1"], "-1 is not a whole number of at least 0"),
+    ],
+)
+def test_options_that_do_not_belong_together_are_refused(capsys, arguments, expected):
+    with pytest.raises(SystemExit) as done:
+        main_evaluate.main(arguments)
+    assert done.value.code == 2 and expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
         (["nowhere"], "nowhere is not a folder: give the one that holds HAM10000_metadata.csv"),
-        (["--images", "nowhere", "--labels", "CSV"], "nowhere is not a folder: give the one that holds the images"),
         (["--probabilities", "nowhere.csv"], "nowhere.csv is missing: it holds a row per image (columns file, dx,"),
         (["x" * 5000], "File name too long"),
     ],
 )
-def test_a_command_without_exactly_one_set_is_refused(capsys, arguments, expected):
+def test_a_path_that_does_not_exist_is_refused(capsys, arguments, expected):
     assert expected in refusal(capsys, *arguments)
 
 
@@ -232,6 +212,6 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_classifie
     images = "--images", photographs, "--labels", photographs / "labels.csv"
     message = refusal(capsys, *images, "--output", tmp_path / "file/card")
     assert f"--output {tmp_path / 'file/card'} cannot be written (" in message
-    assert classifier.batches == []
+    assert not classifier.used
     (tmp_path / "card/score_card.md").mkdir(parents=True)
     assert "cannot be written (Is a directory)" in refusal(capsys, *images, "--output", tmp_path / "card")

@@ -13,7 +13,7 @@ import pytest
 from api.classes import CLASSES
 from evaluate.dataset import DataError, Example
 from evaluate.predictions import Predictions
-from evaluate.score_card import score_card
+from evaluate.scoring import score_card
 from tests.unit.evaluate.sets import MEL, NV, examples_of, random_predictions
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from evaluate import report
 from evaluate.predictions import OtherDiseasePredictions, Predictions
-from evaluate.score_card import score_card
+from evaluate.scoring import score_card
 from evaluate.sources import OtherDisease
 from tests.unit.evaluate.sets import BCC, MEL, NV, confident, examples_of, random_predictions
 

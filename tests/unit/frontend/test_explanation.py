@@ -11,7 +11,6 @@ from PIL import Image
 
 from api.answer import Regions
 from frontend import explanation
-from frontend.i18n import use_language
 from tests.unit.frontend.answers import figures
 
 PHOTOGRAPH = Image.new("RGB", (600, 450), (200, 150, 130))
@@ -30,11 +29,6 @@ def test_regions_are_drawn_and_named_by_their_weights():
     assert '<g class="mlbio-x-minus mlbio-x-strong" style="--w:0.525">' in html
     assert '<g class="mlbio-x-plus mlbio-x-strong" style="--w:1.000">' in html
     assert '<g class="mlbio-x-plus" style="--w:0.012">' in html
-
-
-def test_it_can_be_in_french():
-    with use_language("fr"):
-        assert 'aria-label="Région 2\u00a0: −0,42 ± 0,06 contre «\u00a0mélanome\u00a0»"' in view()
 
 
 def test_hiding_the_rest_leaves_the_supporting_regions():

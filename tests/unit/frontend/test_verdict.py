@@ -10,7 +10,6 @@ import pytest
 
 from api.answer import Malignant, Prediction
 from frontend import verdict
-from frontend.i18n import use_language
 from frontend.style import VIEW_STYLE
 from tests.conftest import ROOT
 from tests.unit.frontend.answers import answer
@@ -74,13 +73,6 @@ def test_malignant_or_not_comes_before_the_diagnosis():
     assert '<div class="mlbio-alarm" style="width:98.00%">' in html and "left:7.00%" in html
     assert "mlbio-alarm" not in verdict.html(answer(0.05, flagged=False))
     assert "94.7% of the malignant ones and 32.0% of the others" in html
-
-
-def test_it_can_be_in_french():
-    with use_language("fr"):
-        html = verdict.html(answer(0.98, plausible=["Melanocytic nevi", "Melanoma"]))
-    assert "Mélanome, carcinome basocellulaire et kératoses actiniques ensemble\u00a0: 98,0\u00a0%." in html
-    assert "Ne peuvent être exclus\u00a0: nævus mélanocytaires, mélanome" in html
 
 
 def test_an_older_service_reports_no_rates():

@@ -1,77 +1,105 @@
-"""HTTP that cannot be parsed, at a real socket."""
+"""The gateway at a real socket: hostile requests, clients that leave, and its end."""
 
 from __future__ import annotations
 
-import json
-import socket
+import contextlib
 import threading
 import time
-from collections.abc import Iterator
-from http.client import HTTPResponse
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 import uvicorn
 
-from gateway.app import create_app
-from gateway.connection import Connection
+from api.headers import STREAM_TYPE
+from gateway.server import make_server
 from gateway.settings import Settings
 from supervisor.processes import free_port
+from tests import hostile_requests
+from tests.hostile_requests import Case, exchange, problem
+from tests.unit.gateway.engine import BODY, Decoder, Engine
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    number = free_port()
-    config = uvicorn.Config(create_app(Settings()), port=number, http=Connection, ws="none", log_level="critical")
-    server = uvicorn.Server(config)
+@contextlib.contextmanager
+def running(engine: Engine, **settings: float) -> Iterator[uvicorn.Server]:
+    server = make_server(Settings(port=free_port(), **settings), lambda settings: engine)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield number
+    wait_for(lambda: server.started)
+    yield server
     server.should_exit = True
     thread.join(10)
 
 
-def answer(port: int, request: bytes) -> HTTPResponse:
-    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
-    connection.sendall(request)
-    response = HTTPResponse(connection)
-    response.begin()
-    return response
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def url_of(server: uvicorn.Server) -> str:
+    return f"http://127.0.0.1:{server.config.port}"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with running(Decoder()) as server:
+        yield url_of(server)
+
+
+@pytest.mark.parametrize("group", hostile_requests.GROUPS)
+def test_every_hostile_request_gets_a_fitting_answer(url: str, group: str):
+    cases = list(hostile_requests.GROUPS[group]())
+    problems = {case.name: problem(url, case) for case in cases}
+    assert not {name: text for name, text in problems.items() if text}
+    assert problem(url, Case("a good request", hostile_requests.post(hostile_requests.GOOD), frozenset({200}))) == ""
 
 
 @pytest.mark.parametrize(
-    "request_bytes, status, text",
+    ("request_bytes", "status", "text"),
     [
         (b"hello\r\n\r\n", 400, "not valid HTTP"),
-        (b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", 400, "not valid HTTP"),
-        (
-            b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 600_000 + b"\r\n\r\n",
-            431,
-            "headers of the request are too long",
-        ),
         (b"GET / HTTP/1.1\r\nhost: x\r\n" + b"x: a\r\n" * 1_000_000, 431, "headers of the request are too long"),
         (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: zip\r\n\r\n", 501, "transfer encoding"),
-        (b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400, "not valid HTTP"),
     ],
-    ids=["text", "length", "long header", "6 MB of headers", "encoding", "chunk"],
+    ids=["text", "6 MB of headers", "encoding"],
 )
-def test_it_is_refused_in_the_documented_form(port: int, request_bytes: bytes, status: int, text: str):
-    response = answer(port, request_bytes)
-    assert response.status == status and response.headers["content-type"] == "application/json"
-    failure = json.loads(response.read())
-    assert list(failure) == ["success", "error"] and failure["success"] is False and text in failure["error"]
+def test_a_refusal_says_what_is_wrong(url: str, request_bytes: bytes, status: int, text: str):
+    got, _, body = exchange(url, request_bytes)
+    assert got == status and text in body.decode()
 
 
-def test_a_valid_request_is_answered_as_ever(port: int):
-    assert json.loads(answer(port, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").read()) == {"status": "alive"}
-
-
-def test_junk_behind_a_request_does_not_spoil_its_answer(port: int):
+def test_bytes_behind_a_request_do_not_change_its_answer(url: str):
     request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
-    assert json.loads(answer(port, request + b"junk\r\n\r\n").read()) == {"status": "alive"}
+    assert exchange(url, request + b"junk\r\n\r\n")[2] == b'{"status":"alive"}'
 
 
-def test_an_upgrade_is_ignored(port: int):
-    headers = b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: eHg=\r\n"
-    assert answer(port, b"GET /predict HTTP/1.1\r\nhost: x\r\n" + headers + b"\r\n").status == 405
+@pytest.mark.parametrize("explain", [False, True], ids=["while it waits", "while it streams"])
+def test_a_client_that_leaves_cancels_its_request(explain: bool):
+    engine = Engine()
+    engine.answers.clear()
+    with running(engine) as server:
+        body = BODY | {"explain": explain}
+        headers = {"accept": STREAM_TYPE}
+        with requests.Session() as session, pytest.raises(requests.RequestException):
+            response = session.post(f"{url_of(server)}/predict", json=body, headers=headers, stream=True, timeout=1)
+            assert next(response.iter_lines()) == b'{"progress": 0.5}'
+            raise requests.RequestException
+        wait_for(lambda: engine.cancelled)
+        predict = server.config.app.state.predict
+        wait_for(lambda: not any(limiter.used_slots for limiter in predict.limiters.values()))
+
+
+@pytest.mark.parametrize("explain", [False, True], ids=["while it waits", "while it streams"])
+def test_a_request_that_has_not_finished_when_the_gateway_stops_gets_an_answer(explain: bool):
+    engine = Engine()
+    engine.answers.clear()
+    with running(engine, stop_seconds=0.3) as server, ThreadPoolExecutor(1) as pool:
+        body, headers = BODY | {"explain": explain}, {"accept": STREAM_TYPE}
+        asked = pool.submit(requests.post, f"{url_of(server)}/predict", json=body, headers=headers, timeout=10)
+        wait_for(lambda: engine.asked)
+        server.should_exit = True
+        last = asked.result(10).content.splitlines()[-1]
+    assert b"the service is being stopped" in last and engine.cancelled

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hmac
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
-from starlette.testclient import TestClient
 
-from api.headers import ANSWER_HEADER
 from gateway import keys
 from gateway.app import create_app
 from gateway.keys import Bucket, Keys, KeysError
 from gateway.settings import Settings
+from tests.unit.gateway.engine import BODY, Engine, gateway
 
 FIRST, SECOND = "the-first-key-0123456789", "the-second-key-0123456789"
-BODY = {"image": base64.b64encode(b"photograph").decode()}
-DONE = b'{"success":true,"prediction":"Melanoma","probability":0.5,"explain":null}'
 
 
 @pytest.fixture
@@ -31,20 +25,12 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def done(request: httpx.Request) -> httpx.Response:
-    return httpx.Response(200, headers={ANSWER_HEADER: "1"}, content=DONE)
-
-
-def gateway(file: Path, handler: Callable = done, **settings) -> TestClient:
-    return TestClient(create_app(Settings(api_keys_file=str(file), **settings), httpx.MockTransport(handler)))
-
-
 def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
 def test_a_key_opens_and_others_do_not(file: Path):
-    with gateway(file) as client:
+    with gateway(api_keys_file=str(file)) as client:
         assert client.post("/predict", json=BODY, headers=bearer(FIRST)).status_code == 200
         assert client.post("/predict", json=BODY, headers={"authorization": f"bearer  {SECOND}"}).status_code == 200
         for wrong in ({}, bearer(""), bearer(FIRST + "x"), bearer("first"), {"authorization": FIRST}, bearer("ü" * 20)):
@@ -74,7 +60,7 @@ def test_every_key_is_compared_in_constant_time(file: Path, monkeypatch: pytest.
 def test_a_key_has_a_limit_of_requests_of_its_own(file: Path, monkeypatch: pytest.MonkeyPatch):
     now = 100.0
     monkeypatch.setattr(keys.time, "monotonic", lambda: now)
-    with gateway(file, key_requests_per_minute=3) as client:
+    with gateway(api_keys_file=str(file), key_requests_per_minute=3) as client:
 
         def ask(key: str) -> httpx.Response:
             return client.post("/predict", json=BODY, headers=bearer(key))
@@ -97,54 +83,41 @@ def test_a_bucket_fills_to_its_size_and_zero_is_no_limit(monkeypatch: pytest.Mon
 
 
 def test_a_key_has_a_limit_of_explanations_of_its_own(file: Path):
-    arrived, go_on = threading.Barrier(3), threading.Event()
+    async def scenario() -> None:
+        engine = Engine()
+        engine.answers.clear()
+        app = create_app(Settings(api_keys_file=str(file), key_explanations=1), engine)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
 
-    async def wait(request: httpx.Request) -> httpx.Response:
-        await asyncio.to_thread(arrived.wait, 10)
-        await asyncio.to_thread(go_on.wait, 10)
-        return done(request)
+            def explain(key: str) -> asyncio.Task[httpx.Response]:
+                body = BODY | {"explain": True}
+                return asyncio.create_task(client.post("/predict", json=body, headers=bearer(key)))
 
-    statuses: list[int] = []
-    with gateway(file, wait, key_explanations=1) as client:
+            running = [explain(FIRST), explain(SECOND)]
+            while len(engine.asked) < 2:
+                await asyncio.sleep(0.01)
+            limited = await explain(FIRST)
+            assert limited.status_code == 429 and int(limited.headers["retry-after"]) > 0
+            engine.answers.set()
+            assert [response.status_code for response in await asyncio.gather(*running)] == [200, 200]
+            assert (await explain(FIRST)).status_code == 200
 
-        def explain(key: str) -> None:
-            statuses.append(client.post("/predict", json=BODY | {"explain": True}, headers=bearer(key)).status_code)
-
-        threads = [threading.Thread(target=explain, args=(key,)) for key in (FIRST, SECOND)]
-        for thread in threads:
-            thread.start()
-        arrived.wait(10)
-        limited = client.post("/predict", json=BODY | {"explain": True}, headers=bearer(FIRST))
-        go_on.set()
-        for thread in threads:
-            thread.join(10)
-        assert limited.status_code == 429 and int(limited.headers["retry-after"]) > 0
-        assert statuses == [200, 200]
-        assert client.app.state.explanations.used_slots == 0
+    asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "# nothing\n",
-        "short:abc\n",
-        f"{FIRST}\n",
-        f"a b:{FIRST}\n",
-        f"x:{FIRST}\nx:{SECOND}\n",
-        "x:two words in a key!",
-    ],
+    "text", ["# nothing\n", "short:abc\n", f"{FIRST}\n", f"a b:{FIRST}\n", f"x:{FIRST}\nx:{SECOND}\n"]
 )
-def test_a_file_that_is_wrong_is_refused_without_telling_what_is_in_it(file: Path, text: str):
+def test_a_wrong_file_is_refused_without_repeating_it(file: Path, text: str):
     file.write_text(text)
     with pytest.raises(KeysError, match="MLBIO_API_KEYS_FILE") as refused:
         Keys.load(Settings(api_keys_file=str(file)))
-    assert FIRST not in str(refused.value) and "two words" not in str(refused.value)
+    assert FIRST not in str(refused.value)
 
 
 def test_a_file_that_is_missing_is_refused(tmp_path: Path):
     with pytest.raises(KeysError, match="cannot be read"):
-        create_app(Settings(api_keys_file=str(tmp_path / "none")))
+        create_app(Settings(api_keys_file=str(tmp_path / "none")), Engine())
 
 
 def test_without_a_file_nobody_needs_a_key():

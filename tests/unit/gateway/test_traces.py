@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import subprocess
 import sys
 import threading
@@ -20,10 +19,10 @@ from api.headers import ANSWER_HEADER, EXPLAIN_POOL, STREAM_TYPE
 from gateway import traces
 from gateway.app import create_app
 from gateway.settings import Settings
+from gateway.torchserve import TorchServe
 from tests.conftest import ROOT
+from tests.unit.gateway.engine import BODY, DONE
 
-BODY = {"image": base64.b64encode(b"photograph").decode()}
-DONE = b'{"success":true,"prediction":"Melanoma","probability":0.5,"explain":null}'
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
@@ -40,9 +39,10 @@ def gateway(status: int = 200, seen: list[httpx.Request] | None = None) -> TestC
     def torchserve(request: httpx.Request) -> httpx.Response:
         if seen is not None:
             seen.append(request)
-        return httpx.Response(status, headers={ANSWER_HEADER: "1"}, content=b'{"progress": 0.5}\n' + DONE + b"\n")
+        return httpx.Response(status, headers={ANSWER_HEADER: "1"}, content=DONE.body)
 
-    return TestClient(create_app(Settings(), httpx.MockTransport(torchserve)))
+    settings = Settings()
+    return TestClient(create_app(settings, TorchServe(settings, httpx.MockTransport(torchserve))))
 
 
 def test_a_request_is_a_span_around_the_call_to_the_model_server(collected: InMemorySpanExporter):

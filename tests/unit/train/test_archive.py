@@ -41,42 +41,32 @@ def test_they_are_read_at_the_models_threshold(checkpoint: Path):
     assert figures.false_alarm_rate == pytest.approx(1 - point["specificity"]["value"])
 
 
-def test_the_trade_off_curve_has_the_flag_figures_of_each_strength(checkpoint: Path):
-    curve = json.loads((checkpoint.parent / SCORE_CARD).read_text())["trade_off"]
+def test_the_trade_off_curve_has_the_flag_figures_and_thresholds_of_each_strength(checkpoint: Path):
+    path = checkpoint.parent / SCORE_CARD
+    card = json.loads(path.read_text())
+    curve = card["trade_off"]
+    for number, point in enumerate(curve["points"]):
+        point["setting"]["plausible_threshold"] = number / 100 or None
+    path.write_text(json.dumps(card))
     flag, biases = measured(score_card_of(checkpoint))
     assert [b.strength for b in biases] == [p["setting"]["strength"] for p in curve["points"]]
     assert [b.malignant_threshold for b in biases] == [p["setting"]["malignant_threshold"] for p in curve["points"]]
+    assert [b.plausible_threshold for b in biases] == [None, *(n / 100 for n in range(1, len(biases)))]
     (own,) = [b for b in biases if b.strength == curve["own"]]
     assert own.exponent == 1 and set(own.offsets.values()) == {0} and own.flag == flag
     assert len({b.flag for b in biases}) == len(biases)
 
 
-def test_each_strength_has_its_own_threshold_of_sets(checkpoint: Path):
-    path = checkpoint.parent / SCORE_CARD
-    card = json.loads(path.read_text())
-    for number, point in enumerate(card["trade_off"]["points"]):
-        point["setting"]["plausible_threshold"] = number / 100 or None
-    path.write_text(json.dumps(card))
-    _, biases = measured(score_card_of(checkpoint))
-    assert [b.plausible_threshold for b in biases] == [None, *(n / 100 for n in range(1, len(biases)))]
-
-
-def test_a_card_without_a_curve_is_read(checkpoint: Path):
+def test_there_need_be_no_curve_and_no_card_of_this_model(checkpoint: Path):
     path = checkpoint.parent / SCORE_CARD
     card = json.loads(path.read_text())
     del card["trade_off"], card["robustness"]
     path.write_text(json.dumps(card))
     flag, biases = measured(score_card_of(checkpoint))
     assert flag is not None and biases == []
-
-
-def test_a_card_of_another_model_says_nothing(checkpoint: Path):
     change(checkpoint, sha256="0123456789ab")
     assert measured(score_card_of(checkpoint)) == (None, [])
-
-
-def test_there_need_be_no_card(checkpoint: Path):
-    (checkpoint.parent / SCORE_CARD).unlink()
+    path.unlink()
     assert measured(score_card_of(checkpoint)) == (None, [])
 
 

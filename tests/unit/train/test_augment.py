@@ -34,23 +34,17 @@ def only(*names: str) -> Augmentation:
     return Augmentation(**{name: value for name, value in NO_CHANGE.items() if name not in names})
 
 
-@pytest.mark.parametrize("side, size", [(64, 32), (32, 64), (50, 50), (1, 8), (256, 128)])
+@pytest.mark.parametrize("side, size", [(64, 32), (50, 50), (1, 8)])
 def test_random_views_are_squares_of_pixels(side, size):
     views = random_views(photographs(5, side), size, Augmentation(), generator())
     assert views.shape == (5, 3, size, size) and views.dtype == torch.float32
     assert views.min() >= 0 and views.max() <= 255 and torch.isfinite(views).all()
 
 
-def test_random_views_depend_on_the_generator_alone():
-    first, again, other = (random_views(photographs(4), 32, Augmentation(), generator(seed)) for seed in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, other)
-
-
-def test_the_photographs_are_not_changed():
+def test_random_views_depend_on_the_generator_alone_and_do_not_change_the_photographs():
     pixels = photographs(4)
-    before = pixels.clone()
-    random_views(pixels, 32, Augmentation(), generator())
-    assert torch.equal(pixels, before)
+    first, again, other = (random_views(pixels, 32, Augmentation(), generator(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other) and torch.equal(pixels, photographs(4))
 
 
 def test_without_other_changes_a_view_is_one_of_the_eight_symmetries():
@@ -89,14 +83,10 @@ def test_rotation_fills_corners_with_reflections():
     torch.testing.assert_close(views, torch.full_like(views, 200))
 
 
-def test_brightness_changes_by_up_to_a_quarter():
+def test_brightness_changes_by_up_to_a_quarter_and_channels_by_up_to_6_percent_separately():
     grey = torch.full((300, 8, 8, 3), 100, dtype=torch.uint8)
     levels = random_views(grey, 8, only("lighting"), generator()).mean((1, 2, 3))
     assert 74.9 < levels.min() < 78 and 122 < levels.max() < 125.1
-
-
-def test_the_colour_cast_changes_channels_separately():
-    grey = torch.full((300, 8, 8, 3), 100, dtype=torch.uint8)
     levels = random_views(grey, 8, only("colour_cast"), generator()).mean((2, 3))
     assert 93.9 < levels.min() < 95 and 105 < levels.max() < 106.1
     assert (levels.amax(1) - levels.amin(1)).max() > 8
@@ -114,19 +104,14 @@ def test_a_rectangle_is_erased_in_the_configured_share_of_views():
     assert first[rows][:, columns].all()  # it is a rectangle
 
 
-def test_mixup_blends_views_and_targets_alike():
+def test_mixup_blends_views_and_targets_alike_in_half_of_the_batches():
     views = torch.arange(8.0)[:, None, None, None].expand(8, 3, 4, 4)
     targets = torch.eye(8)
     mixed = 0
     for seed in range(400):
         pictures, labels = mixup(views, targets, Augmentation(), generator(seed))
         torch.testing.assert_close(labels.sum(1), torch.ones(8))
+        torch.testing.assert_close(labels.sum(0), torch.ones(8), msg="each photograph is a partner once")
         torch.testing.assert_close(labels @ torch.arange(8.0), pictures[:, 0, 0, 0], rtol=0, atol=1e-5)
         mixed += not torch.equal(pictures, views)
     assert 160 < mixed < 240
-
-
-def test_mixup_uses_each_photograph_once_as_partner():
-    for seed in range(20):
-        _, labels = mixup(torch.zeros(6, 3, 2, 2), torch.eye(6), Augmentation(), generator(seed))
-        torch.testing.assert_close(labels.sum(0), torch.ones(6))

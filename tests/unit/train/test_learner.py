@@ -10,24 +10,14 @@ import torch
 from torch import nn
 
 from handler.model.network import Network
+from train.hardware import Processes
 from train.learner import Learner, MovingAverage, make_optimizer, set_learning_rate
-from train.processes import Processes
 from train.recipe import Recipe
 
-
-def test_the_average_follows_the_network_ever_more_slowly():
-    network = nn.Linear(1, 1, bias=False)
-    nn.init.zeros_(network.weight)
-    average = MovingAverage(network, 0.998)
-    nn.init.ones_(network.weight)
-    average.update_parameters(network)
-    assert average.module.weight.item() == pytest.approx(0.9)
-    average.n_averaged.fill_(10**9)
-    average.update_parameters(network)
-    assert average.module.weight.item() == pytest.approx(0.9 + 0.002 * 0.1)
+CPU = torch.device("cpu")
 
 
-def test_the_average_weighs_every_step_and_buffer_as_defined():
+def test_the_average_follows_weights_and_statistics_ever_more_slowly_and_copies_counters():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     average = MovingAverage(network, decay=0.5)
     assert not average.training and not average.module[1].training
@@ -52,14 +42,14 @@ def test_the_average_weighs_every_step_and_buffer_as_defined():
     assert not torch.equal(averaged["1.running_mean"], network[1].running_mean)
 
 
-def test_a_learner_goes_on_from_a_saved_state(tmp_path):
+def test_a_learner_resumes_from_a_saved_state(tmp_path):
     def step(learner: Learner) -> None:
         set_learning_rate(learner.optimizer, 0.2, 0.06)
         learner.network(torch.ones(2, 3, 32, 32)).square().sum().backward()
         learner.optimizer.step()
         learner.average.update_parameters(learner.core)
 
-    first, second = (Learner.create(Network(7), Recipe(), torch.device("cpu"), Processes()) for _ in range(2))
+    first, second = (Learner.create(Network(7), Recipe(), CPU, Processes()) for _ in range(2))
     step(first)
     torch.save(first.state_dict(), tmp_path / "state.pth")
     second.load_state_dict(torch.load(tmp_path / "state.pth", weights_only=True))
@@ -73,11 +63,13 @@ def test_a_learner_goes_on_from_a_saved_state(tmp_path):
     assert second.average.n_averaged == 3
 
 
-def test_the_learning_rate_rises_then_falls_to_zero():
+def test_the_learning_rate_rises_then_falls_to_zero_and_only_matrices_decay():
     recipe = Recipe()
     optimizer = make_optimizer(Network(7), recipe)
     peaks = {group["peak"] for group in optimizer.param_groups}
     assert peaks == {recipe.learning_rate, recipe.head_learning_rate}
+    for group in optimizer.param_groups:
+        assert {parameter.ndim > 1 for parameter in group["params"]} == {group["weight_decay"] > 0}
     rates = []
     for step in range(200):
         set_learning_rate(optimizer, (step + 1) / 200, recipe.warm_up)
@@ -86,10 +78,3 @@ def test_the_learning_rate_rises_then_falls_to_zero():
     assert 5 < top < 20 and rates[top] == pytest.approx(1)
     assert rates[:top] == sorted(rates[:top]) and rates[top:] == sorted(rates[top:], reverse=True)
     assert rates[0] < 0.1 and rates[-1] == 0
-
-
-def test_scales_and_biases_do_not_decay():
-    optimizer = make_optimizer(Network(7), Recipe())
-    for group in optimizer.param_groups:
-        dimensions = {parameter.ndim > 1 for parameter in group["params"]}
-        assert dimensions == {group["weight_decay"] > 0}

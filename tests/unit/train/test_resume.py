@@ -27,18 +27,7 @@ IDENTITY = RunIdentity(
 )
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"no checkpoint",
-        {"other": 1},
-        [1, 2],
-        {"identity": {"seed": 1}},
-        {"identity": None},
-        {"identity": IDENTITY.facts()},
-    ],
-)
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", {"other": 1}, {"identity": None}, IDENTITY.facts()])
 def test_a_resume_file_that_does_not_fit_is_ignored(tmp_path, capsys, content):
     path = tmp_path / "m.resume.pth"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
@@ -56,19 +45,15 @@ def test_a_resume_file_of_the_same_run_is_read(tmp_path):
     assert read.epoch == 1 and read.validation == progress.validation
     assert torch.equal(read.learner["core"]["weight"], torch.ones(2))
     assert load_progress(tmp_path / "none.pth", identity) is None
-    assert [p.name for p in tmp_path.iterdir()] == ["m.resume.pth"]
 
 
 @pytest.mark.parametrize(
     "change, name",
     [
         ({"epochs": 3}, "epochs"),
-        ({"seed": 1}, "seed"),
-        ({"recipe": replace(Recipe(), batch_size=8)}, "recipe"),
         ({"recipe": replace(Recipe(), augmentation=Augmentation(rotation=0.0))}, "recipe"),
         ({"images": 23, "images_sha256": "ef"}, "images, image files or labels"),
         ({"init_sha256": "ef"}, "starting weights"),
-        ({"processes": 2}, "processes"),
         ({"before": {"epoch": 3}}, "training of the starting weights"),
         ({"sources": {"bcn": 3}, "sources_sha256": "ef"}, "sources, image files or labels of other sources"),
     ],
@@ -80,7 +65,7 @@ def test_a_run_that_differs_is_named_by_its_difference(tmp_path, capsys, change,
     assert f"{path} belongs to another run (different: {name}) and is ignored\n" == capsys.readouterr().out
 
 
-def test_other_sources_are_no_part_of_the_identity_of_a_run_without_any():
+def test_other_sources_are_not_part_of_the_identity_of_a_run_without_any():
     alone, several = IDENTITY.facts(), replace(IDENTITY, recipe=SEVERAL_SOURCES, sources={"bcn": 3}).facts()
     assert several.keys() - alone.keys() == {"sources"}
     assert several["recipe"].keys() - alone["recipe"].keys() == {"ham10000_share", "source_power", "least_side"}
@@ -93,13 +78,9 @@ def test_the_images_digest_depends_on_content_and_label(root):
     first_image(root).write_bytes(content[:-1] + b"\0")  # the same name and size
     assert images_digest(find_examples(root, "train")) != digest
     first_image(root).write_bytes(content)
-    assert images_digest(find_examples(root, "train")) == digest
     change_metadata(root, lambda text: text.replace("ISIC_0000000,akiec", "ISIC_0000000,nv"))
-    assert images_digest(find_examples(root, "train")) != digest
-
-
-def test_an_image_that_vanishes_is_named(root):
     examples = find_examples(root, "train")
+    assert images_digest(examples) != digest
     first_image(root).unlink()
     with pytest.raises(DataError, match=r"ISIC_0000000\.jpg cannot be read \(No such file"):
         images_digest(examples)
@@ -110,31 +91,26 @@ SAME = {"images_sha256": "ab", "recipe": {"split_seed": 0, "validation_fraction"
 
 
 @pytest.mark.parametrize(
-    "before",
+    "before, fold",
     [
-        FOLD,
-        SAME | {"recipe": {"split_seed": 1, "validation_fraction": 0.1}},
-        SAME | {"before": FOLD},
-        SAME | {"mean": [{"weight": 0.5, "training": SAME}, {"weight": 0.5, "training": FOLD}]},
+        (FOLD, None),
+        (FOLD, "1/5"),
+        (SAME | {"recipe": {"split_seed": 1, "validation_fraction": 0.1}}, None),
+        (SAME | {"before": FOLD}, None),
+        (SAME | {"mean": [{"weight": 0.5, "training": SAME}, {"weight": 0.5, "training": FOLD}]}, None),
     ],
 )
-def test_weights_that_know_held_out_images_are_refused(before):
-    with pytest.raises(UsageError, match="learned from images that this run holds out"):
-        refuse_seen(replace(IDENTITY, before=before))
+def test_weights_that_were_trained_on_held_out_images_are_refused(before, fold):
+    with pytest.raises(UsageError, match="trained on images that this run holds out"):
+        refuse_seen(replace(IDENTITY, before=before, fold=fold))
 
 
 @pytest.mark.parametrize(
-    "before",
-    [None, SAME, SAME | {"before": SAME}, SAME | {"recipe": {}}, FOLD | {"images_sha256": "of others"}, {"epoch": 3}],
+    "before", [None, SAME | {"before": SAME}, SAME | {"recipe": {}}, FOLD | {"images_sha256": "?"}]
 )
-def test_weights_that_know_none_of_them_are_taken(before):
+def test_weights_that_were_trained_on_none_of_them_are_accepted(before):
     refuse_seen(replace(IDENTITY, before=before))
-
-
-def test_a_fold_goes_on_from_itself_only():
     refuse_seen(replace(IDENTITY, before=FOLD, fold="2/5"))
-    with pytest.raises(UsageError):
-        refuse_seen(replace(IDENTITY, before=FOLD, fold="1/5"))
 
 
 @pytest.mark.parametrize(
@@ -142,8 +118,7 @@ def test_a_fold_goes_on_from_itself_only():
 )
 def test_weights_that_learned_from_other_photographs_of_a_held_out_source_are_refused(before: dict):
     run = replace(IDENTITY, before=before, sources={"milk10k": 8})
-    with pytest.raises(UsageError, match="learned from 9 photographs of milk10k where this run would learn from 8"):
+    with pytest.raises(UsageError, match="trained on 9 photographs of milk10k, and this run would be on 8"):
         refuse_seen(run)
-    refuse_seen(replace(run, sources={"milk10k": 9}))
-    refuse_seen(replace(run, sources={"msk": 8}))
-    refuse_seen(replace(run, sources=None))
+    for sources in ({"milk10k": 9}, {"msk": 8}, None):
+        refuse_seen(replace(run, sources=sources))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from handler.model.checkpoint import Checkpoint
 from handler.model.inference import PixelsToProbabilities
 from handler.model.network import Network
 from tests.tiny_ham10000 import train_folder
-from train import calibrate, precision, validation
+from train import calibrate, hardware, validation
 from train.recipe import SEVERAL_SOURCES, Recipe
 from train.validation import EpochFigures, Validation, large_enough
 
@@ -48,13 +47,16 @@ def test_the_best_epoch_is_kept_and_not_the_last(examples, network, tmp_path, mo
     path = tmp_path / "m.pth"
     held_out = Validation({"HAM10000": examples[1]}, CPU, path, {"seed": 3})
     scores = iter([0.2, 0.9, 0.5])
-    monkeypatch.setattr(validation, "best_score", lambda parts: next(scores))
+    monkeypatch.setattr(validation, "selection_score", lambda parts: next(scores))
     kept = []
     for epoch in (1, 2, 3):
         changed = copy.deepcopy(network)
         torch.nn.init.constant_(changed.fc.bias, epoch)
         held_out.add_epoch(changed, figures(epoch))
         kept.append(Checkpoint.load(path).state["fc.bias"][0].item())
+        resumed = Validation({}, CPU, path, {"seed": 3})
+        resumed.load_state_dict(held_out.state_dict())
+        held_out.best_score, held_out.history = resumed.best_score, resumed.history
     assert kept == [1, 2, 2]
     checkpoint = held_out.complete(examples[0])
     assert "best epoch 2: validation on HAM10000: balanced accuracy" in capsys.readouterr().out
@@ -63,16 +65,8 @@ def test_the_best_epoch_is_kept_and_not_the_last(examples, network, tmp_path, mo
     assert checkpoint.state["fc.bias"].tolist() == [2.0] * 7
 
 
-def test_the_state_goes_on_with_the_best_score(examples, tmp_path):
-    first, second = (Validation({"HAM10000": examples[1]}, CPU, tmp_path / "m.pth", {}) for _ in range(2))
-    assert first.best_score == -math.inf
-    first.best_score, first.history = 0.7, [{"epoch": 1}]
-    second.load_state_dict(first.state_dict())
-    assert (second.best_score, second.history) == (0.7, [{"epoch": 1}])
-
-
 def test_thresholds_are_fitted_to_the_float32_outputs_that_are_served(examples, network, tmp_path, monkeypatch):
-    monkeypatch.setattr(precision, "bfloat16_is_faster", lambda: True)  # training uses bf16
+    monkeypatch.setattr(hardware, "bfloat16_is_faster", lambda: True)  # training uses bf16
     held_out = Validation({"HAM10000": examples[1]}, CPU, tmp_path / "m.pth", {})
     held_out.add_epoch(network, figures(1))
     checkpoint = held_out.complete(examples[0])
@@ -90,28 +84,22 @@ def test_thresholds_are_fitted_to_the_float32_outputs_that_are_served(examples, 
     np.testing.assert_allclose(checkpoint.novelty.mean, features.mean(0), rtol=1e-4, atol=1e-6)
 
 
-def test_no_malignant_image_is_a_checkpoint_without_a_threshold(examples, network, tmp_path, monkeypatch):
+def test_no_malignant_image_is_a_checkpoint_without_a_threshold(examples, network, tmp_path):
     benign = [[e for e in side if e.label in (2, 3, 5, 6)] for side in examples]
     held_out = Validation({"HAM10000": benign[1]}, CPU, tmp_path / "m.pth", {})
     held_out.add_epoch(network, figures(1))
     assert held_out.complete(benign[0]).malignant_threshold is None
-    assert Checkpoint.load(Path(tmp_path / "m.pth")).malignant_threshold is None
+    assert Checkpoint.load(tmp_path / "m.pth").malignant_threshold is None
 
 
 # Several sources
-
-
-def of(path: Path, recipe: Recipe) -> Checkpoint:
-    """A checkpoint of a run with ``recipe``, as it is read from its file."""
-    Checkpoint({}, training={"recipe": asdict(recipe)}).save(path)
-    return Checkpoint.load(path)
 
 
 def test_every_part_is_scored(root, examples, network, tmp_path, monkeypatch, capsys):
     second = examples[0][:9]
     held_out = Validation({"HAM10000": examples[1], "milk10k": second}, CPU, tmp_path / "m.pth", {})
     scored = []
-    monkeypatch.setattr(validation, "best_score", lambda parts: scored.append(parts) or 0.5)
+    monkeypatch.setattr(validation, "selection_score", lambda parts: scored.append(parts) or 0.5)
     held_out.add_epoch(network, figures(1))
     truths = [[example.label for example in part] for part in (examples[1], second)]
     assert [labels.tolist() for _, labels in scored[0]] == truths
@@ -123,41 +111,36 @@ def test_every_part_is_scored(root, examples, network, tmp_path, monkeypatch, ca
         assert rounded["accuracy"] == pytest.approx((logits.argmax(1) == labels).mean(), abs=1e-4)
         assert list(rounded) == ["accuracy", "balanced_accuracy", "macro_auroc"] and 0 <= rounded["macro_auroc"] <= 1
 
-    facts = held_out.complete(examples[0]).training["validation"]
+    checkpoint = held_out.complete(examples[0])
+    facts = checkpoint.training["validation"]
     assert {name: part["images"] for name, part in facts.items()} == {"HAM10000": len(examples[1]), "milk10k": 9}
     assert "HAM10000: balanced accuracy" in (out := capsys.readouterr().out) and "; milk10k: balanced accuracy" in out
 
-    held_out.keep_answers(tmp_path / "kept.csv", train_folder(root))
+    held_out.keep_answers(checkpoint, tmp_path / "kept.csv", train_folder(root))
     kept = Predictions.read(tmp_path / "kept.csv")
     assert [example.path.name for example in kept.examples] == [example.path.name for example in examples[1]]
+    logits = calibrate.predict(checkpoint.network(), held_out.parts["HAM10000"][0], CPU)[1]
+    np.testing.assert_allclose(kept.probabilities, torch.softmax(torch.from_numpy(logits), 1), rtol=1e-3)
 
 
-@pytest.fixture
-def sizes(tmp_path) -> list[Example]:
-    """Photographs whose shorter sides have 84, 111, 112 and 256 pixels."""
-    made = []
-    for number, size in enumerate([(84, 84), (300, 111), (112, 300), (256, 256)]):
+@pytest.mark.parametrize("recipe, count", [(replace(SEVERAL_SOURCES, sizes=((0.5, 64), (1.0, 160))), 2), (Recipe(), 4)])
+def test_only_photographs_of_the_last_epochs_are_large_enough(tmp_path, recipe, count):
+    sizes = []
+    for number, size in enumerate([(84, 84), (300, 111), (112, 300), (256, 256)]):  # 0.7 of 160 pixels is 112
         Image.new("RGB", size).save(tmp_path / f"{number}.png")
-        made.append(Example(tmp_path / f"{number}.png", number, str(number)))
-    return made
-
-
-def test_the_last_epochs_had_large_photographs_only(sizes, tmp_path):
-    recipe = replace(SEVERAL_SOURCES, sizes=((0.5, 64), (1.0, 160)), least_side=0.7)  # 112 pixels
-    assert large_enough(sizes, of(tmp_path / "m.pth", recipe)) == sizes[2:]
-    assert large_enough(sizes, of(tmp_path / "m.pth", Recipe())) == sizes
+        sizes.append(Example(tmp_path / f"{number}.png", number, str(number)))
+    Checkpoint({}, training={"recipe": asdict(recipe)}).save(tmp_path / "m.pth")
+    assert large_enough(sizes, Checkpoint.load(tmp_path / "m.pth")) == sizes[-count:]
     assert large_enough(sizes, Checkpoint({})) == sizes
 
 
-def test_small_photographs_are_not_what_is_familiar(examples, network, tmp_path, monkeypatch):
-    small, facts = examples[0][:5], {"recipe": asdict(replace(SEVERAL_SOURCES, sizes=((1.0, 64),)))}
+def test_small_photographs_do_not_count_as_familiar(examples, network, tmp_path: Path):
+    small, recipe = examples[0][:5], asdict(replace(SEVERAL_SOURCES, sizes=((1.0, 64),)))
     for example in small:  # the others have 48 pixels
         Image.new("RGB", (44, 44)).save(example.path)
-    held_out = Validation({"HAM10000": examples[1]}, CPU, tmp_path / "m.pth", facts)
-    held_out.add_epoch(network, figures(1))
-    familiar, squares_for_novelty = [], validation.squares_for_novelty
-    monkeypatch.setattr(
-        validation, "squares_for_novelty", lambda chosen: familiar.append(chosen) or squares_for_novelty(chosen)
-    )
-    held_out.complete(examples[0])
-    assert familiar == [examples[0][5:]]
+    parts = validation.load_parts({"HAM10000": examples[1]})
+    both = [Checkpoint(network.state_dict(), training=training) for training in ({"recipe": recipe}, {})]
+    for checkpoint, chosen in zip(both, (examples[0][5:], examples[0]), strict=True):
+        validation.complete(checkpoint, examples[0], parts, CPU)
+        features, _ = calibrate.predict(network, validation.load_squares(chosen, 1, "test"), CPU)
+        np.testing.assert_allclose(checkpoint.novelty.mean, features.mean(0), rtol=1e-3, atol=1e-5)

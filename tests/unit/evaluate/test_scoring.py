@@ -1,8 +1,7 @@
-"""The score card, computed by hand."""
+"""The score card, compared with values computed by hand."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import pytest
 
 from api.classes import CLASSES
 from evaluate.predictions import OtherDiseasePredictions, Predictions, malignant_scores
-from evaluate.score_card import group_members, score_card
+from evaluate.scoring import compare_arithmetic, disease_metrics, group_members, score_card
 from evaluate.sources import OtherDisease
-from tests.unit.evaluate.sets import BKL, MEL, NV, as_dict, confident, examples_of, random_predictions
+from tests.unit.evaluate.sets import BCC, BKL, MEL, NV, as_dict, confident, examples_of
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +39,7 @@ def test_whole_set_by_hand(card):
     assert metrics["brier_score"] == pytest.approx((0.3**2 + 6 * 0.05**2 + wrong) / 2, abs=1e-6)
     assert metrics["log_loss"] == pytest.approx(-(np.log(0.7) + np.log(0.05)) / 2, abs=1e-6)
     assert metrics["macro_f1"] == pytest.approx((2 * 2 / (4 + 4) + 2 * 2 / (3 + 3) + 0) / 3, abs=1e-6)
+    assert card["novelty"]["limit"] == 1 and card["novelty"]["flagged"]["value"] == 0.25
     for estimate in card["metrics"].values():
         assert estimate["low"] <= estimate["value"] <= estimate["high"]
 
@@ -98,7 +98,8 @@ def test_an_image_at_the_threshold_is_malignant(small):
 
 def test_sets_by_hand(small):
     """Each set has the most probable class alone, but for two images with a second class above the threshold."""
-    assert as_dict(score_card(small, 2))["plausible"] is None
+    without = score_card(replace(small, novelty=None), 2)
+    assert without.plausible is without.novelty is None
     probabilities = small.probabilities.copy()
     probabilities[[2, 4], [MEL, BKL]] = 0.2
     card = as_dict(score_card(replace(small, probabilities=probabilities, plausible_threshold=0.1), 200))
@@ -112,12 +113,6 @@ def test_sets_by_hand(small):
     assert {name: c["images"] for name, c in part["classes"].items() if c["images"]} == {"bcc": 1, "mel": 4, "nv": 3}
     for estimate in (part["coverage"], part["size"], part["classes"]["mel"]["size"]):
         assert estimate["low"] < estimate["value"] < estimate["high"]
-
-
-def test_novelty_above_1_is_flagged(card, small):
-    assert card["novelty"]["limit"] == 1
-    assert card["novelty"]["flagged"]["value"] == 0.25
-    assert as_dict(score_card(replace(small, novelty=None), 2))["novelty"] is None
 
 
 def test_groups_by_hand(card, small):
@@ -149,30 +144,73 @@ def test_sources_and_skin_tones_are_groups_where_they_are_known(small):
     assert tones["3"] == (3, pytest.approx(2 / 3, abs=1e-6)) and tones["0 (very dark)"] == (1, 1)
 
 
-def test_other_diseases_are_only_in_the_card_of_a_set_that_has_some(card, small):
-    assert "other_diseases" not in card
-    others = OtherDiseasePredictions([OtherDisease(Path("a.jpg"), "scc", "milk10k")], confident([BKL]))
-    made = as_dict(score_card(small, 2, others=others))
-    assert made["other_diseases"]["scc"]["images"] == 1
-    assert {name: value for name, value in made.items() if name != "other_diseases"} == as_dict(score_card(small, 2))
+def test_whole_lesions_are_resampled_where_they_are_known():
+    labels, predicted = [MEL, NV] * 120, [MEL] * 120 + [NV] * 120
+    by_lesion, by_image = (
+        score_card(Predictions(examples_of(labels, lesions), confident(predicted)), 500)
+        for lesions in ([f"L{i // 4}" for i in range(240)], [""] * 240)
+    )
+    assert (by_lesion.intervals.resampled, by_image.intervals.resampled) == ("lesions", "images")
+    assert (by_lesion.lesions, by_image.lesions) == (60, 0)
+    assert by_lesion.metrics.accuracy != by_image.metrics.accuracy
 
 
-def test_lesions_with_many_images_widen_the_card_s_intervals():
-    rng = np.random.default_rng(0)
-    labels = rng.choice([MEL, NV], 60)
-    predicted = np.where(rng.random(60) < 0.7, labels, BKL)
-    labels, predicted = np.repeat(labels, 4).tolist(), np.repeat(predicted, 4).tolist()
-    by_lesion = Predictions(examples_of(labels, [f"L{i // 4}" for i in range(240)]), confident(predicted))
-    by_image = Predictions(examples_of(labels, [""] * 240), confident(predicted))
-    cards = [as_dict(score_card(p, 500)) for p in (by_lesion, by_image)]
-    assert [c["intervals"]["resampled"] for c in cards] == ["lesions", "images"]
-    assert [c["lesions"] for c in cards] == [60, 0]
-    for name in ("accuracy", "balanced_accuracy", "macro_f1", "log_loss"):
-        wide, narrow = (c["metrics"][name]["high"] - c["metrics"][name]["low"] for c in cards)
-        assert wide > 1.6 * narrow, name
+def test_differences_are_measured():
+    reference, faster = confident([MEL, NV, NV, NV], 0.7), confident([MEL, NV, NV, MEL], 0.7)
+    labels = np.array([MEL, NV, NV, NV])
+    same = compare_arithmetic("float32", reference, reference, labels)
+    assert (same.accuracy, same.agreement, same.largest_difference, same.log_odds_rmse) == (1, 1, 0, 0)
+    different = compare_arithmetic("int8", faster, reference, labels)
+    assert different.agreement == 0.75 and different.accuracy == 0.75
+    assert different.largest_difference == pytest.approx(0.65)
+    change = np.log(0.7 / 0.3) - np.log(0.05 / 0.95)
+    assert different.log_odds_rmse == pytest.approx(change * np.sqrt(2 / 28), abs=1e-3)
 
 
-def test_a_thousand_resamples_of_two_thousand_images_take_seconds():
-    started = time.process_time()
-    score_card(random_predictions(2007), resamples=1000)
-    assert time.process_time() - started < 20
+def test_one_class_has_no_auroc():
+    probabilities = confident([NV, NV])
+    assert compare_arithmetic("bfloat16", probabilities, probabilities, np.array([NV, NV])).macro_auroc is None
+
+
+@pytest.fixture
+def other_diseases() -> OtherDiseasePredictions:
+    """Four squamous cell carcinomas of two sources, and two inflammations of one of them."""
+    kinds = [("inf", "a"), ("scc", "a"), ("scc", "b"), ("scc", "b"), ("inf", "a"), ("scc", "b")]
+    photographs = [OtherDisease(Path(f"{i}.jpg"), dx, source) for i, (dx, source) in enumerate(kinds)]
+    probabilities = confident([NV, BCC, BCC, BKL, BKL, MEL])
+    probabilities[1, [BCC, BKL]] = 0.5, 0.25
+    novelty = np.array([2, 0.5, 1, 1.5, 0, 1.25], np.float32)
+    return OtherDiseasePredictions(photographs, probabilities, novelty, ("m.pth", "0123456789ab"), 0.75, 0.2)
+
+
+def test_other_diseases_by_hand(other_diseases):
+    diseases = disease_metrics(other_diseases, 200, 0)
+    assert list(diseases) == ["scc", "inf"]
+    carcinoma, inflammation = diseases.values()
+    assert (carcinoma.images, inflammation.images) == (4, 2)
+    assert carcinoma.malignant_flag.value == 0.5  # 0.6, 0.8, 0.15, 0.8
+    assert carcinoma.novelty_flag.value == 0.5 and carcinoma.set_size.value == 1.25
+    assert list(carcinoma.diagnoses) == list(CLASSES)
+    shares = {dx: share.value for dx, share in carcinoma.diagnoses.items() if share.value}
+    assert shares == {"bcc": 0.5, "bkl": 0.25, "mel": 0.25}
+    for estimate in (carcinoma.malignant_flag, carcinoma.set_size, carcinoma.diagnoses["bcc"]):
+        assert estimate.low < estimate.value < estimate.high
+    assert {name: part.images for name, part in carcinoma.sources.items()} == {"b": 3, "a": 1}
+    assert carcinoma.sources["b"].malignant_flag.value == pytest.approx(2 / 3, abs=1e-6)
+    assert inflammation.sources == {} and inflammation.malignant_flag.value == 0
+
+
+def test_a_flag_that_the_model_does_not_have_has_no_share(other_diseases):
+    unknown = replace(other_diseases, novelty=None, malignant_threshold=None, plausible_threshold=None)
+    carcinoma = disease_metrics(unknown, 2, 0)["scc"]
+    assert carcinoma.malignant_flag is carcinoma.novelty_flag is carcinoma.set_size is None
+    assert carcinoma.diagnoses["bcc"].value == 0.5
+
+
+def test_stored_predictions_are_read_exactly(other_diseases, tmp_path):
+    path = tmp_path / "other_diseases.csv"
+    other_diseases.write(path)
+    assert path.read_text().startswith("file,source,dx,model,sha256,novelty,malignant_threshold,plausible_threshold,")
+    again = OtherDiseasePredictions.read(path)
+    assert again.examples == other_diseases.examples and again.model == other_diseases.model
+    assert disease_metrics(again, 20, 0) == disease_metrics(other_diseases, 20, 0)
