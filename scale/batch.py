@@ -149,17 +149,16 @@ def decoding_task() -> Callable[[list[str]], ray.ObjectRef]:
 
 def decode(paths: list[str]) -> list[np.ndarray | str]:
     """The photographs' squares, each uint8 (224, 224, 3), or why there is none."""
-    return [_decode(path) for path in paths]
-
-
-def _decode(path: str) -> np.ndarray | str:
-    try:
-        if os.stat(path).st_size > MAX_BYTES:
-            return f"cannot be read: over {MAX_BYTES // 2**20} MiB: make it smaller"
-        return read_square(Path(path).read_bytes())
-    except ImageError as error:
-        return str(error)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
-        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
-    except Exception as error:
-        return f"cannot be decoded: {error!r}"
+    results: list[np.ndarray | str] = []
+    for path in paths:
+        try:
+            if os.stat(path).st_size > MAX_BYTES:
+                raise OSError(None, f"over {MAX_BYTES // 2**20} MiB: make it smaller")
+            results.append(read_square(Path(path).read_bytes()))
+        except ImageError as error:
+            results.append(str(error))
+        except OSError as error:
+            results.append(f"cannot be read: {error.strerror}")
+        except Exception as error:  # also a NUL in its name
+            results.append(f"cannot be read: {error!r}")
+    return results

@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Do what the command line says; returns the exit code."""
     if importlib.util.find_spec("ray") is None:
-        return fail("Ray is not installed: .venv/bin/uv pip install -r requirements-ray.txt")
+        return fail("Ray is not installed: sh deploy/install.sh .venv/bin/python --requirements requirements-ray.txt")
     from handler.engines.graphs import GraphsError, packed_version
     from scale.archive import Archive
     from scale.files import ERRORS, BatchError, list_errors, prepare, shard_sizes

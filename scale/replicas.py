@@ -25,10 +25,6 @@ SILENT_SECONDS = 60.0
 """An explanation reports its progress several times a second; one that has been silent for so long is stuck."""
 
 
-class Unhealthy(RuntimeError):
-    """The replica cannot answer: Ray Serve replaces it."""
-
-
 class Replica:
     """A loaded model, and the one thread that uses it."""
 
@@ -39,14 +35,10 @@ class Replica:
         return_free_memory()
 
     async def check_health(self) -> None:
-        """Called by Ray Serve.
-
-        Raises:
-            Unhealthy: no prediction works.
-        """
+        """Called by Ray Serve, which replaces a replica where it raises an error: here, if no prediction works."""
         (answer,) = await self._run([PROBE], [Job()])
         if answer.status != 200:
-            raise Unhealthy(f"a prediction was answered with {answer.status}")
+            raise RuntimeError(f"a prediction was answered with {answer.status}")
 
     def _run(self, requests: list[Request], jobs: list[Job]) -> asyncio.Future[list[Answer]]:
         return asyncio.get_running_loop().run_in_executor(self._thread, self._answer, requests, jobs)
@@ -115,4 +107,4 @@ class Explanations(Replica):
         if not self._explaining:
             await super().check_health()
         elif time.monotonic() - self._heard > SILENT_SECONDS:
-            raise Unhealthy(f"an explanation has made no progress for {SILENT_SECONDS:.0f} s")
+            raise RuntimeError(f"an explanation has made no progress for {SILENT_SECONDS:.0f} s")

@@ -85,9 +85,12 @@ def test_an_interrupted_and_killed_run_continues_and_names_what_it_cannot_read(p
 
     process = start(photographs, output, *options)
     after_part(process, output, len(list(output.glob("part-*.parquet"))) + 1)
+    started = psutil.Process(process.pid).children(recursive=True)
+    pids = {p.pid for p in started}
+    listening = {c.laddr.ip for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in pids}
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
     # Ray's agents, which are idle, need a minute to notice that they are alone.
-    started = [p for p in psutil.Process(process.pid).children(recursive=True) if "Agent" not in p.name()]
-    assert started
+    started = [p for p in started if "Agent" not in p.name()]
     process.kill()
     process.communicate()
     assert psutil.wait_procs(started, timeout=30)[1] == []

@@ -10,28 +10,23 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from scale.backend import RAY_ERRORS, answer_to, is_lost
 
-UNAVAILABLE = ActorUnavailableError("gone", None)
+LOST = [ActorDiedError(), ActorUnavailableError("gone", None), NodeDiedError("gone"), TaskCancelledError()]
 FAULT = RayTaskError("predict", "Traceback (most recent call last): planted", ValueError("planted"))
-
-
-@pytest.mark.parametrize("error", [ActorDiedError(), UNAVAILABLE, NodeDiedError("gone"), TaskCancelledError()])
-def test_what_died_with_its_replica_is_asked_again(error: Exception):
-    assert is_lost(error) and isinstance(error, RAY_ERRORS)
-    assert answer_to(error).status == 503
+FULL, NONE_LEFT = BackPressureError(5, 4), DeploymentUnavailableError(None)
 
 
 @pytest.mark.parametrize(
-    ("error", "status"),
-    [(BackPressureError(5, 4), 503), (DeploymentUnavailableError(None), 503), (FAULT, 500)],
+    ("error", "lost", "status"),
+    [
+        *((error, True, 503) for error in LOST),
+        (FULL, False, 503),
+        (NONE_LEFT, False, 503),
+        (FAULT, False, 500),
+        (FAULT.as_instanceof_cause(), False, 500),
+    ],
 )
-def test_the_rest_is_answered_at_once(error: Exception, status: int):
-    assert not is_lost(error)
+def test_only_what_was_lost_with_its_replica_is_sent_to_another(error: Exception, lost: bool, status: int):
+    assert isinstance(error, RAY_ERRORS) and is_lost(error) == lost
     answer = answer_to(error)
     assert answer.status == status and answer.retry == (status == 503)
     assert "planted" not in json.loads(answer.body)["error"]
-
-
-def test_a_fault_of_the_handler_keeps_its_type_and_is_not_asked_again():
-    error = FAULT.as_instanceof_cause()
-    assert isinstance(error, ValueError)
-    assert not is_lost(error) and answer_to(error).status == 500

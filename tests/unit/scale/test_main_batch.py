@@ -37,7 +37,7 @@ def test_without_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
     assert main_batch.main([str(tmp_path), "--output", str(tmp_path / "out")]) == 2
-    assert "pip install -r requirements-ray.txt" in capsys.readouterr().err
+    assert "--requirements requirements-ray.txt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--shard", "--cores"])
