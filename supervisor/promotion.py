@@ -19,7 +19,7 @@ from gateway.backend import GRACE_SECONDS
 from gateway.hold import IDLE
 from gateway.settings import Settings
 from supervisor.processes import stop_group
-from supervisor.runtime import hold_socket, read_record
+from supervisor.runtime import HOLD_SOCKET, read_record
 from supervisor.startup import ServeError, pools_predict, refuse_dying_workers, wait_until
 
 PREVIOUS = "previous"
@@ -52,21 +52,21 @@ def promote(archive: Path, runtime: Path, settings: Settings, report: Callable[[
     """
     if not verify(archive):
         raise PromotionError(f"{archive} has no checksum next to it: make it again")
-    store = Path(read_record(runtime, settings).model_store)
+    store = Path(read_record(runtime).model_store)
     if store not in archive.parents:
         raise PromotionError(f"the service at {settings.url} serves {store / ARCHIVE}: choose that --model-store")
     report("waiting for running requests to finish; new ones are held")
-    with held(hold_socket(runtime, settings), settings.explain_seconds + 2 * GRACE_SECONDS):
+    with held(runtime / HOLD_SOCKET, settings.explain_seconds + 2 * GRACE_SECONDS):
         try:
             with replaced(archive, store):
                 report("restarting TorchServe with the new archive")
-                restart(runtime, settings)
+                restart(runtime)
         except (ServeError, KeyboardInterrupt) as error:
             if not runtime.exists():
                 raise PromotionError("the service was stopped: the previous archive will be served again") from None
             report("restarting TorchServe with the previous archive")
             try:
-                restart(runtime, settings)
+                restart(runtime)
             except ServeError as other:
                 raise PromotionError(
                     f"{error}\nthe previous archive is restored, but does not predict: {other}"
@@ -180,7 +180,7 @@ def move(archive: Path, target: Path) -> None:
         checksum_file(archive).replace(checksum_file(target))
 
 
-def restart(runtime: Path, settings: Settings) -> None:
+def restart(runtime: Path) -> None:
     """Stop TorchServe, which the supervisor then starts again; returns when both pools predict.
 
     Raises:
@@ -198,7 +198,7 @@ def restart(runtime: Path, settings: Settings) -> None:
         await wait_until(lambda: pools_predict(running.url), refuse, log)
 
     try:
-        running = read_record(runtime, settings)
+        running = read_record(runtime)
         logs = Path(running.logs)
         log = logs / "torchserve.log"
         old_log = log.stat().st_ino if log.exists() else None

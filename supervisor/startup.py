@@ -46,7 +46,10 @@ def check_configuration(settings: Settings, model_store: Path) -> None:
     refuse_taken_port(settings.url, "MLBIO_PORT")
     for url in torchserve_addresses(settings).values():
         refuse_taken_port(url, "MLBIO_TORCHSERVE_URL")
-    refuse_bad_keys(settings)
+    try:
+        Keys.load(settings)
+    except KeysError as error:
+        raise ServeError(str(error)) from None
     if not checksum_file(archive).exists():
         print_message(f"warning: {archive} has no checksum next to it (`make archive` writes one): not verified")
     if settings.host not in LOOPBACK and not settings.api_keys_file:
@@ -80,14 +83,6 @@ def refuse_taken_port(url: str, variable: str) -> None:
             raise ServeError(
                 f"{parts.netloc} cannot be used ({reason}): stop what listens there, or choose another with {variable}"
             ) from None
-
-
-def refuse_bad_keys(settings: Settings) -> None:
-    """Raise :class:`ServeError` if the gateway could not load its API keys."""
-    try:
-        Keys.load(settings)
-    except KeysError as error:
-        raise ServeError(str(error)) from None
 
 
 async def wait_until(
