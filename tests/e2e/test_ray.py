@@ -32,30 +32,30 @@ from ray.cluster_utils import Cluster
 from handler.engines.graphs import INDEX
 from scale.archive import MANIFEST
 from supervisor.processes import free_port
-from tests.conftest import ROOT, encode
+from tests.conftest import ROOT
 from tests.e2e.conftest import Service, wait_for
 
-# These tests run again here, against this module's service; :data:`ELSEWHERE` names those that need not.
-from tests.e2e.test_gateway import *  # noqa: F403
+# These run again here, against this module's service. Others are of the gateway alone.
+from tests.e2e.test_gateway import (  # noqa: F401
+    photograph,
+    test_a_bad_request_says_what_to_change,
+    test_classification_does_not_wait_behind_explanations,
+    test_details_come_under_one_key,
+    test_health_and_readiness,
+    test_large_photograph_passes,
+    test_one_broken_photograph_among_eight_fails_alone,
+    test_success_has_the_four_keys,
+    test_too_large_is_413_and_the_sender_hears_it,
+)
 from tests.e2e.test_openapi import test_the_service_answers_as_it_documents  # noqa: F401
-from tests.e2e.test_progress import *  # noqa: F403
+from tests.e2e.test_progress import (
+    NDJSON,
+    ask,
+    test_a_deadline_gives_the_best_so_far,  # noqa: F401
+    test_progress_comes_as_lines_and_the_answer_last,  # noqa: F401
+)
 
 pytestmark = pytest.mark.slow
-
-ELSEWHERE = (
-    "test_openapi_describes_what_is_answered",
-    "test_gzip_when_accepted_and_only_then",
-    "test_docs_page_asks_no_foreign_host",
-    "test_answer_is_the_same_twice_and_in_a_crowd",
-    "test_explanation_is_the_photograph_with_green_outlines",
-    "test_leaving_stops_the_work",
-)
-"""Slow, and of the gateway alone, or covered by others here."""
-
-leave_while_it_streams = partial(test_leaving_stops_the_work, headers=NDJSON)  # noqa: F405
-
-for _name in ELSEWHERE:
-    del globals()[_name]
 
 MANIFEST_OF_KUBERNETES = ROOT / "deploy/kubernetes/ray/rayservice.yaml"
 ARCHIVE = ROOT / "model_store" / "mlbio.mar"
@@ -140,12 +140,12 @@ class Load:
 
 
 @contextmanager
-def load(service: Service, photograph: str, explains: bool = True) -> Iterator[Load]:
+def load(service: Service, image: str, explains: bool = True) -> Iterator[Load]:
     """Two clients that classify and, if ``explains``, one that has explanations made, until the block ends."""
     made = Load()
 
     def ask(explain: bool) -> None:
-        body = {"image": photograph, "details": True, "explain": explain, "precision": "Faible"}
+        body = {"image": image, "details": True, "explain": explain, "precision": "Faible"}
         patience = {"prefer": "wait=120"} if explain else None
         while not made.enough.is_set():
             try:
@@ -171,8 +171,12 @@ def test_who_has_no_token_is_not_let_in(service: Service, cluster: Cluster):
     assert done.returncode != 0 and "token" in done.stderr
 
 
-def test_an_update_under_load_loses_nothing(service: Service, config: Path, example_images: list[Path], tmp_path: Path):
-    photograph = encode(example_images[0].read_bytes())
+def test_an_update_under_load_loses_nothing(
+    service: Service,
+    config: Path,
+    photograph: str,  # noqa: F811
+    tmp_path: Path,
+):
     wanted = another_version(tmp_path / "next.mar")
     changed = yaml.safe_load(config.read_text())
     changed["applications"][0]["args"]["archive"] = str(tmp_path / "next.mar")
@@ -189,12 +193,14 @@ def test_an_update_under_load_loses_nothing(service: Service, config: Path, exam
 
 
 def test_the_loss_of_a_node_under_load_loses_nothing(
-    service: Service, cluster: Cluster, example_images: list[Path], endless: str
+    service: Service,
+    cluster: Cluster,
+    photograph: str,  # noqa: F811
+    endless: str,
 ):
     """Both replicas that explain are at work when one of them dies with its node."""
-    photograph = encode(example_images[0].read_bytes())
     body = {"image": endless, "explain": True, "precision": "Faible"}
-    patience = NDJSON | {"prefer": "wait=120"}  # noqa: F405
+    patience = NDJSON | {"prefer": "wait=120"}
     with load(service, photograph, explains=False) as made, ThreadPoolExecutor(2) as pool:
         ask = partial(service.predict, body, headers=patience, stream=True)
         streams = [future.result().iter_lines() for future in [pool.submit(ask), pool.submit(ask)]]
@@ -212,9 +218,12 @@ def test_the_loss_of_a_node_under_load_loses_nothing(
     assert retries(service) > 0
 
 
-def test_leaving_stops_the_work_of_a_replica(service: Service, example_images: list[Path], endless: str):
-    """Of the one that is left after the test above, and a photograph that nobody waits for does not occupy it."""
-    leave_while_it_streams(service, encode(example_images[0].read_bytes()), endless)
+def test_leaving_stops_the_work_of_a_replica(service: Service, photograph: str, endless: str):  # noqa: F811
+    """Of the one that is left after the test above."""
+    with ask(service, endless, "Importante", NDJSON, stream=True) as response:
+        assert json.loads(next(response.iter_lines()))["progress"] == 0
+    # One that went on would take more than twice as long as this one gets.
+    assert ask(service, photograph, "Faible", {"prefer": "wait=6"}).status_code == 200
 
 
 def retries(service: Service) -> float:
