@@ -95,7 +95,7 @@ def test_ports_lead_from_the_service_to_what_the_images_listen_on():
 
 @pytest.mark.parametrize("name", PODS)
 def test_probes_ask_what_exists(name: str):
-    routes = {route.path for route in create_app(Settings()).routes}
+    routes = {route.path for route in create_app(Settings(), None).routes}
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         if http := CONTAINERS[name].get(probe, {}).get("httpGet"):
             assert http["path"] in routes and http["port"] in {p["name"] for p in CONTAINERS[name]["ports"]}
