@@ -23,7 +23,7 @@ from evaluate.score_card import (
     Robustness,
     ScoreCard,
 )
-from evaluate.trade_off import LEAST_ACCURACY, TradeOff
+from evaluate.trade_off import MIN_ACCURACY, TradeOff
 
 NAMES = {
     "accuracy": "accuracy",
@@ -245,12 +245,12 @@ def comparison_table(differences: list[Difference], images: int) -> str:
 def trade_off_table(curve: TradeOff) -> str:
     """The trade-off curve as Markdown."""
     head = ["strength", "held-out accuracy", "held-out balanced accuracy"]
-    criterion = f"balanced accuracy on the held-out images with an accuracy of at least {LEAST_ACCURACY:.2f}"
+    criterion = f"balanced accuracy on the held-out images with an accuracy of at least {MIN_ACCURACY:.2f}"
     if curve.points[0].elsewhere:
         head += ["held-out accuracy elsewhere", "held-out balanced accuracy elsewhere"]
         criterion = (
             "mean of the balanced accuracies on held-out images of HAM10000 and of other sources (elsewhere) with an "
-            f"accuracy of at least {LEAST_ACCURACY:.2f} on HAM10000's"
+            f"accuracy of at least {MIN_ACCURACY:.2f} on HAM10000's"
         )
     if curve.points[0].evaluated:
         head += ["accuracy", "balanced accuracy", "calibration error", "flag: sensitivity", "flag: specificity"]

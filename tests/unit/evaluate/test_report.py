@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from evaluate import report
+from evaluate.dataset import OtherDisease
 from evaluate.predictions import OtherDiseasePredictions, Predictions
 from evaluate.scoring import score_card
-from evaluate.sources import OtherDisease
 from tests.unit.evaluate.sets import BCC, MEL, NV, confident, examples_of, random_predictions
 
 
