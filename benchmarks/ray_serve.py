@@ -26,7 +26,8 @@ import requests
 import yaml
 
 from benchmarks.common import print_header, print_row
-from benchmarks.serving import Target, as_json, drawn_photograph, ours, wrk
+from benchmarks.load import Target, as_json, wrk
+from benchmarks.serving import drawn_photograph, ours
 from supervisor.processes import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
