@@ -24,6 +24,7 @@ from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 from api.answer import Prediction
 from api.errors import ErrorCode, code_of
 from api.headers import ERROR_HEADER, STREAM_TYPE
+from api.photograph import ImageError, to_send
 from api.request import DEFAULT_PRECISION
 
 DEFAULT_URL = "http://127.0.0.1:8089"
@@ -148,6 +149,8 @@ class Client:
     ) -> Prediction:
         """Classify a photograph and, on request, explain the diagnosis.
 
+        One that is too large to send is made smaller (:func:`api.photograph.to_send`).
+
         Args:
             image: the path of an image file, or its bytes.
             explain: also compute the explanation, ``answer.explain``.
@@ -161,6 +164,10 @@ class Client:
             ServiceError: there is no answer; its subclasses say why.
         """
         content = image if isinstance(image, bytes) else Path(image).read_bytes()
+        try:
+            content = to_send(content)
+        except ImageError as error:
+            raise RequestRefused(str(error), 400, code=error.code) from None
         body = {
             "image": base64.b64encode(content).decode(),
             "explain": explain,

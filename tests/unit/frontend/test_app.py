@@ -34,7 +34,7 @@ def test_it_starts_in_english_and_changes_to_french(page):
 
 
 def test_styles_and_scripts_are_translated_too():
-    assert '"JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC, at most 24\u00a0MB each"' in style()
+    assert '"JPEG, HEIC, PNG, WebP, BMP, TIFF or GIF, at most 100\u00a0MB each"' in style()
     assert language_script().endswith("mlbioLanguage('en', {})</script>")
     with use_language("fr"):
         assert "24\u00a0Mo au plus par fichier" in style()
