@@ -10,10 +10,12 @@ from pathlib import Path
 
 import shtab
 
+from api.address import DEFAULT_URL, parse_address
 from api.classes import CLASSES
-from api.client import DEFAULT_URL, ServiceError, check_url, service_url
+from api.client import service_url
 from api.pictures import OVERLAYS
 from api.request import DEFAULT_PRECISION, PRECISIONS, ContractError, normalise_precision
+from api.service_errors import WrongAddress
 
 COMMAND = "mlbio"
 """The installed command, which shell completion is for."""
@@ -130,10 +132,9 @@ class _Completion(argparse.Action):
 
 def _url(text: str) -> str:
     try:
-        check_url(text)
-    except ServiceError as error:
+        return parse_address(text)
+    except WrongAddress as error:
         raise argparse.ArgumentTypeError(f"{error} (here or in MLBIO_URL)") from None
-    return text
 
 
 def _precision(text: str) -> str:
