@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         build(arguments.modelname, arguments.output)
         if arguments.output.name == ARCHIVE:
             (arguments.output.parent / PROMOTED).unlink(missing_ok=True)
-    except (CheckpointError, ArchiveError) as error:
+    except (CheckpointError, ArchiveError, OSError) as error:
         print(f"archive.py: error: {error}", file=sys.stderr)
         return 2
     print(f"{arguments.output} ({arguments.output.stat().st_size / 1e6:.1f} MB)")

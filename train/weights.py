@@ -11,7 +11,7 @@ import torch
 
 from api.arguments import UsageError
 from api.classes import CLASSES
-from handler.model.checkpoint import as_float32, first_line
+from handler.model.checkpoint import as_float32, why_unreadable
 from handler.model.network import Network
 
 
@@ -73,7 +73,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle, zip and runtime errors alike
-        raise UsageError(f"--init {path} cannot be read ({first_line(error)})") from None
+        raise UsageError(f"--init {path} cannot be read ({why_unreadable(path, error)})") from None
     weights = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise UsageError(f"--init {path} does not hold weights by name")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ FORMAT = 1
 """Version of the checkpoint's layout."""
 
 
+_LFS_POINTER = b"version https://git-lfs"
+
+
 class CheckpointError(ValueError):
     """The file is not a checkpoint of MLBIO. The message says why."""
 
@@ -39,8 +43,28 @@ def as_float32(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def first_line(error: Exception) -> str:
-    """First line of torch's error."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """First line of torch's error, without control characters."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return "".join(c if c.isprintable() else "?" for c in line)
+
+
+def why_unreadable(path: str | os.PathLike[str], error: Exception) -> str:
+    """Why torch or safetensors raised ``error`` when it read the weights in ``path``, for who gave the file."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(_LFS_POINTER))
+    except OSError as failure:
+        return failure.strerror or str(failure)
+    if not start:
+        return "it is empty"
+    if start == _LFS_POINTER:
+        return "it is a pointer of Git LFS: get the file itself with `git lfs pull`"
+    if isinstance(error, pickle.UnpicklingError):
+        # torch advises to run the code that such a file may contain.
+        return "it holds something else than tensors: write it by torch.save(model.state_dict(), ...)"
+    if "PytorchStreamReader" in str(error):
+        return "it is cut short or damaged: copy it again"
+    return first_line(error)
 
 
 @dataclass
@@ -126,7 +150,7 @@ class Checkpoint:
         except FileNotFoundError:
             raise CheckpointError(f"{path} does not exist") from None
         except Exception as error:  # torch raises pickle, zip and runtime errors alike
-            raise CheckpointError(f"{path} is not a checkpoint ({first_line(error)})") from None
+            raise CheckpointError(f"{path} is not a checkpoint ({why_unreadable(path, error)})") from None
         if not isinstance(content, dict) or "architecture" not in content or "state_dict" not in content:
             raise CheckpointError(f"{path} is not a checkpoint of train/main_train.py")
         if content["architecture"] != Network.architecture:
