@@ -45,7 +45,6 @@ pytestmark = pytest.mark.slow
 ELSEWHERE = (
     "test_openapi_describes_what_is_answered",
     "test_gzip_when_accepted_and_only_then",
-    "test_docs_page_asks_no_foreign_host",
     "test_answer_is_the_same_twice_and_in_a_crowd",
     "test_explanation_is_the_photograph_with_green_outlines",
     "test_leaving_stops_the_work",
