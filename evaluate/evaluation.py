@@ -130,7 +130,7 @@ def write_card(
     output: Path,
     arguments: argparse.Namespace,
 ) -> str:
-    """Write the card, its picture and what it is made of into the folder ``output``; returns the Markdown.
+    """Write the card, its pictures and what it is made of into the folder ``output``; returns the Markdown.
 
     ``measured`` is the folder with what other commands measured of the same model.
 
@@ -153,7 +153,7 @@ def write_card(
             write_json(trade_off, output / files.TRADE_OFF)
         write_json(card, output / files.CARD)
         (output / files.TEXT).write_text(text, encoding="utf-8")
-        report.draw(card, output)
+        report.draw(predictions, card, output)
     except OSError as error:
         raise UsageError(f"--output {output} cannot be written ({error.strerror})") from None
     return text
