@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -31,13 +30,6 @@ class DataError(ValueError):
     """The data folder is not as documented. The message names the file and says what to change."""
 
 
-class Photograph(Protocol):
-    """Anything with an image file."""
-
-    @property
-    def path(self) -> Path: ...
-
-
 @dataclass(frozen=True)
 class Example:
     """One image of a data set; ``label`` is an index into ``CLASSES``.
@@ -54,6 +46,15 @@ class Example:
     site: str = ""
     source: str = ""
     skin_tone: str = ""
+
+
+@dataclass(frozen=True)
+class OtherDisease:
+    """A photograph of a disease that is none of the classes."""
+
+    path: Path
+    dx: str
+    source: str
 
 
 def find_examples(root: str | Path, split: str) -> list[Example]:
@@ -205,7 +206,9 @@ def class_counts(examples: list[Example]) -> dict[str, int]:
     return {name: counts[i] for i, name in enumerate(CLASSES)}
 
 
-def load_squares(examples: Sequence[Photograph], workers: int, description: str, side: int = SIZE) -> np.ndarray:
+def load_squares(
+    examples: Sequence[Example | OtherDisease], workers: int, description: str, side: int = SIZE
+) -> np.ndarray:
     """The centre squares of all examples, ``uint8`` (N, side, side, 3), preprocessed as in serving.
 
     Raises:

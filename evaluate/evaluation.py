@@ -13,13 +13,13 @@ from tqdm import tqdm
 
 from api.arguments import UsageError, ensure_writable_folder
 from evaluate import files, report
-from evaluate.dataset import FOLDERS, Example, Photograph, find_examples, find_labelled, load_squares
+from evaluate.dataset import FOLDERS, Example, OtherDisease, find_examples, find_labelled, load_squares
 from evaluate.files import read_json, read_measured, write_json
 from evaluate.held_out import split_elsewhere
 from evaluate.predictions import OtherDiseasePredictions, Predictions, in_class_order, model_of
 from evaluate.score_card import ArithmeticMetrics, Robustness
 from evaluate.scoring import compare_arithmetic, score_card
-from evaluate.sources import OtherDisease, find_sources
+from evaluate.sources import find_sources
 from evaluate.trade_off import TradeOff
 from handler.engines.classifier import Classifier, has_bfloat16
 from handler.engines.convert import convert
@@ -113,7 +113,7 @@ class Network:
         return in_class_order(probabilities, self._exact.classes), None if np.isnan(novelty).any() else novelty
 
 
-def _squares(images: Sequence[Photograph]) -> np.ndarray:
+def _squares(images: Sequence[Example | OtherDisease]) -> np.ndarray:
     return load_squares(images, os.cpu_count() or 1, "decoding images")
 
 
@@ -130,7 +130,7 @@ def write_card(
     output: Path,
     arguments: argparse.Namespace,
 ) -> str:
-    """Write the card, its picture and what it is made of into the folder ``output``; returns the Markdown.
+    """Write the card, its pictures and what it is made of into the folder ``output``; returns the Markdown.
 
     ``measured`` is the folder with what other commands measured of the same model.
 
@@ -153,7 +153,7 @@ def write_card(
             write_json(trade_off, output / files.TRADE_OFF)
         write_json(card, output / files.CARD)
         (output / files.TEXT).write_text(text, encoding="utf-8")
-        report.draw(card, output)
+        report.draw(predictions, card, output)
     except OSError as error:
         raise UsageError(f"--output {output} cannot be written ({error.strerror})") from None
     return text

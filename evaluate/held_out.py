@@ -14,16 +14,11 @@ FRACTION = 0.1
 """Of each class's lesions, in checkpoints that do not say."""
 
 
-def held_out(examples: list[Example], checkpoint: Checkpoint) -> list[Example]:
-    """The validation part of :func:`split_again`."""
-    return split_again(examples, checkpoint)[1]
-
-
 def split_again(examples: list[Example], checkpoint: Checkpoint) -> tuple[list[Example], list[Example]]:
     """``(train, validation)`` of the training images ``examples``, as in the run that made ``checkpoint``.
 
     Raises:
-        DataError: the run had other images, or the checkpoint does not say how many it learned from.
+        DataError: the run had other images, or the checkpoint does not say how many it was trained on.
     """
     recipe = checkpoint.training.get("recipe", {})
     seed = recipe.get("split_seed", 0)
@@ -32,34 +27,34 @@ def split_again(examples: list[Example], checkpoint: Checkpoint) -> tuple[list[E
     else:
         fraction = recipe.get("validation_fraction", recipe.get("validation", FRACTION))
         train, validation = split_by_lesion(examples, fraction, seed)
-    learned = checkpoint.training.get("images")
-    if learned != len(train):
+    images = checkpoint.training.get("images")
+    if images != len(train):
         raise DataError(
-            f"the model learned from {learned} images, and these would give it {len(train)}: give the folder that it "
+            f"the model was trained on {images} images, and would be on {len(train)} of these: give the folder that it "
             "was trained on"
         )
     return train, validation
 
 
-def split_sources_again(others: Sequence[Example], held_out: Sequence[Example], checkpoint: Checkpoint) -> Split:
+def split_sources_again(others: Sequence[Example], validation: Sequence[Example], checkpoint: Checkpoint) -> Split:
     """The split of ``others``, photographs of other sources, as in the run that made ``checkpoint``.
 
     Args:
         others: of the classes, from :func:`evaluate.sources.find_sources`.
-        held_out: HAM10000's validation part.
-        checkpoint: if it learned from no other source, any photographs do.
+        validation: HAM10000's.
+        checkpoint: if it was not trained on other sources, any photographs are accepted.
 
     Raises:
         DataError: the run had other photographs of a source with held-out parts.
     """
-    split = split_sources(others, held_out)
+    split = split_sources(others, validation)
     counts = Counter(example.source for example in split.train)
-    learned = checkpoint.training.get("sources", {})
+    trained_on = checkpoint.training.get("sources", {})
     for source in HELD_OUT_SOURCES:
-        if source in learned and learned[source] != counts[source]:
+        if source in trained_on and trained_on[source] != counts[source]:
             raise DataError(
-                f"the model learned from {learned[source]} photographs of {source}, and these would give it "
-                f"{counts[source]}: give the folders that it was trained on"
+                f"the model was trained on {trained_on[source]} photographs of {source}, and would be on "
+                f"{counts[source]} of these: give the folders that it was trained on"
             )
     return split
 
@@ -88,7 +83,8 @@ def split_elsewhere(sources: Sources, root: Path, checkpoint: Checkpoint) -> Spl
     Raises:
         DataError: nothing is held out, or the model was trained on other images.
     """
-    split = split_sources_again(sources.examples, held_out(find_examples(root, "train"), checkpoint), checkpoint)
+    _, validation = split_again(find_examples(root, "train"), checkpoint)
+    split = split_sources_again(sources.examples, validation, checkpoint)
     if not split.validation or not split.test:
         raise DataError(f"--also has too few photographs of {', '.join(HELD_OUT_SOURCES)} to hold some out")
     return split

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the documented options."""
     p = argparse.ArgumentParser(
-        description="Compute the score card of a trained model: Markdown, JSON, a picture and the predictions."
+        description="Compute the score card of a trained model: Markdown, JSON, pictures and the predictions."
     )
     images = p.add_mutually_exclusive_group(required=True)
     images.add_argument("root", nargs="?", type=Path, help=f"folder with {METADATA} and {FOLDERS['test']}/")

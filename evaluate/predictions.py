@@ -13,8 +13,7 @@ from typing import Generic, Self, TypeVar
 import numpy as np
 
 from api.classes import CLASSES, MALIGNANT, class_indices
-from evaluate.dataset import DataError, Example, Photograph, label_of, patient_fields, read_rows, text_of
-from evaluate.sources import OtherDisease
+from evaluate.dataset import DataError, Example, OtherDisease, label_of, patient_fields, read_rows, text_of
 from handler.engines.graphs import sha256
 
 MODEL = ("model", "sha256")
@@ -25,7 +24,7 @@ OPTIONAL = ("source", "skin_tone")
 NOVELTY_LIMIT = 1.0
 """An image with a higher novelty is flagged as unlike the training images."""
 
-Image = TypeVar("Image", bound=Photograph)
+Image = TypeVar("Image", Example, OtherDisease)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The score card as Markdown and a picture."""
+"""The score card as Markdown and pictures."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from msgspec import UNSET
+from sklearn.metrics import roc_curve
 
-from api.classes import MALIGNANT
+from api.classes import MALIGNANT, MELANOMA, class_indices
 from evaluate.bootstrap import Estimate
 from evaluate.comparison import Difference
 from evaluate.metrics import BINS
+from evaluate.predictions import Predictions
 from evaluate.score_card import (
     MIN_GROUP_IMAGES,
     UNCHANGED,
@@ -23,7 +25,7 @@ from evaluate.score_card import (
     Robustness,
     ScoreCard,
 )
-from evaluate.trade_off import LEAST_ACCURACY, TradeOff
+from evaluate.trade_off import MIN_ACCURACY, TradeOff
 
 NAMES = {
     "accuracy": "accuracy",
@@ -43,11 +45,16 @@ OTHER_DISEASES = {
 """Names of MILK10k's diagnoses that the model does not know."""
 
 RELIABILITY = "reliability.png"
-BLUE, GREY = "#1f5fa8", "#8a8a8a"
+ROC = "melanoma_roc.png"
+PICTURES = {
+    RELIABILITY: "Accuracy against confidence, and the images in each bin",
+    ROC: "Sensitivity against false-positive rate for melanoma, with the operating points",
+}
+BLUE, GREY, ORANGE = "#1f5fa8", "#8a8a8a", "#d95f02"
 
 
 def markdown(card: ScoreCard) -> str:
-    """The card as Markdown, which embeds the picture of :func:`draw`."""
+    """The card as Markdown, which embeds the pictures of :func:`draw`."""
     melanoma, malignant = card.melanoma, card.malignant
     sections = {
         "By class": _classes(card),
@@ -64,12 +71,17 @@ def markdown(card: ScoreCard) -> str:
         "Arithmetic": _arithmetics(card),
     }
     parts = [_summary(card), *(f"## {title}\n\n{text}" for title, text in sections.items() if text)]
-    picture = f"![Accuracy against confidence, and the images in each bin]({RELIABILITY})"
-    return "\n\n".join([*parts, picture]) + "\n"
+    return "\n\n".join([*parts, *(f"![{text}]({name})" for name, text in PICTURES.items())]) + "\n"
 
 
-def draw(card: ScoreCard, folder: Path) -> None:
-    """Write the reliability diagram into ``folder``."""
+def draw(predictions: Predictions, card: ScoreCard, folder: Path) -> None:
+    """Write :data:`PICTURES` into ``folder``."""
+    for name, figure in ((RELIABILITY, _reliability(card)), (ROC, _roc(predictions, card))):
+        # Without matplotlib's version in it, the file depends on the values alone.
+        figure.savefig(folder / name, dpi=100, metadata={"Software": None})
+
+
+def _reliability(card: ScoreCard) -> Figure:
     figure = Figure(figsize=(5, 5.5), facecolor="white", layout="constrained")
     above, below = figure.subplots(nrows=2, sharex=True, height_ratios=[3, 1.2])
     for axes in (above, below):
@@ -84,8 +96,29 @@ def draw(card: ScoreCard, folder: Path) -> None:
     below.bar_label(bars, fontsize=7, padding=1)
     below.set(xlabel="confidence", ylabel="images")
     below.margins(y=0.2)
-    # Without matplotlib's version in it, the file depends on the values alone.
-    figure.savefig(folder / RELIABILITY, dpi=100, metadata={"Software": None})
+    return figure
+
+
+def _roc(predictions: Predictions, card: ScoreCard) -> Figure:
+    figure = Figure(figsize=(5, 5), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    (melanoma,) = class_indices([MELANOMA])
+    positive = predictions.labels == melanoma
+    if positive.any() and not positive.all():
+        false_positives, sensitivity, _ = roc_curve(positive, predictions.probabilities[:, melanoma])
+        axes.plot(false_positives, sensitivity, color=BLUE, label=f"AUROC {_with_interval(card.melanoma.auroc)}")
+    for point, marker in zip(card.melanoma.operating_points, "sov^D<>P", strict=False):
+        x, y = point.specificity.value, point.sensitivity.value
+        if x is not None and y is not None:
+            label = f"{point.rule}: sensitivity {y:.2f}, specificity {x:.2f}"
+            axes.plot(1 - x, y, marker, color=ORANGE, label=label)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), title="Melanoma against the rest")
+    axes.set(xlabel="false-positive rate (1 − specificity)", ylabel="sensitivity")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, loc="lower right", fontsize=8)
+    return figure
 
 
 def _summary(card: ScoreCard) -> str:
@@ -245,12 +278,12 @@ def comparison_table(differences: list[Difference], images: int) -> str:
 def trade_off_table(curve: TradeOff) -> str:
     """The trade-off curve as Markdown."""
     head = ["strength", "held-out accuracy", "held-out balanced accuracy"]
-    criterion = f"balanced accuracy on the held-out images with an accuracy of at least {LEAST_ACCURACY:.2f}"
+    criterion = f"balanced accuracy on the held-out images with an accuracy of at least {MIN_ACCURACY:.2f}"
     if curve.points[0].elsewhere:
         head += ["held-out accuracy elsewhere", "held-out balanced accuracy elsewhere"]
         criterion = (
             "mean of the balanced accuracies on held-out images of HAM10000 and of other sources (elsewhere) with an "
-            f"accuracy of at least {LEAST_ACCURACY:.2f} on HAM10000's"
+            f"accuracy of at least {MIN_ACCURACY:.2f} on HAM10000's"
         )
     if curve.points[0].evaluated:
         head += ["accuracy", "balanced accuracy", "calibration error", "flag: sensitivity", "flag: specificity"]

@@ -26,7 +26,7 @@ from evaluate import metrics
 from evaluate.bootstrap import Bootstrap, clusters_of
 from evaluate.dataset import DataError, Example, find_examples
 from evaluate.files import ELSEWHERE, ROBUSTNESS, write_json
-from evaluate.held_out import held_out, split_elsewhere
+from evaluate.held_out import split_again, split_elsewhere
 from evaluate.predictions import Predictions, in_class_order, model_of
 from evaluate.score_card import MEAN_CHANGE, UNCHANGED, Robustness, ShiftMetrics
 from evaluate.sources import find_sources
@@ -84,7 +84,9 @@ def measure(arguments: argparse.Namespace) -> Robustness:
 
 def examples_of(root: Path, name: str, checkpoint: Checkpoint) -> list[Example]:
     """The ``test`` or ``validation`` images of HAM10000."""
-    return find_examples(root, name) if name == "test" else held_out(find_examples(root, "train"), checkpoint)
+    if name == "test":
+        return find_examples(root, "test")
+    return split_again(find_examples(root, "train"), checkpoint)[1]
 
 
 def predict(examples: Sequence[Example], classifier: Classifier, description: str) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from api.classes import CLASSES
-from evaluate.dataset import SUFFIXES, DataError, Example, image_files, patient_fields, read_rows, text_of
+from evaluate.dataset import SUFFIXES, DataError, Example, OtherDisease, image_files, patient_fields, read_rows, text_of
 
 METADATA = "metadata.csv"
 
@@ -19,22 +19,13 @@ HAM10000 = "HAM10000"
 """Name of the source of the photographs in HAM10000's own folder."""
 
 HELD_OUT_SOURCES = ("milk10k",)
-"""Sources that have a validation and a test part; photographs of the others are only learned from."""
+"""Sources that have a validation and a test part; all photographs of the others are for training."""
 
 VALIDATION, TEST = 0.10, 0.15
 """Shares of each class's lesions in these parts."""
 
 SAME_LESIONS = Path(__file__).with_name("same_lesions.csv")
 """Photographs of other sources that show a lesion of HAM10000: image_id, lesion_id (``main_same_lesions.py``)."""
-
-
-@dataclass(frozen=True)
-class OtherDisease:
-    """A photograph of a disease that is none of the classes."""
-
-    path: Path
-    dx: str
-    source: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +41,7 @@ class Sources:
     others: list[OtherDisease] = field(default_factory=list)
 
     def summary(self) -> str:
-        """One line: photographs of each source, and the diseases that are not learned."""
+        """One line: photographs of each source, and of diseases that are none of the classes."""
         counts = Counter(example.source for example in self.examples)
         line = ", ".join(f"{count} of {source}" for source, count in sorted(counts.items()))
         if self.others:
@@ -64,7 +55,8 @@ class Sources:
 class Split:
     """The photographs of other sources by their use; ``excluded`` are used for nothing.
 
-    ``matched`` counts held-out photographs that are learned from instead, as HAM10000's training part has their lesion.
+    ``matched`` counts photographs that would be held out, but are for training as HAM10000's training part has their
+    lesion.
     """
 
     train: list[Example]
@@ -76,9 +68,9 @@ class Split:
     def summary(self) -> str:
         """One line: how many photographs each use has."""
         return (
-            f"{len(self.train)} to learn from, {len(self.validation)} to validate on, {len(self.test)} to test; "
-            f"of lesions that HAM10000 has, too: {self.matched} learned from instead of held out, {len(self.excluded)} "
-            "left out as HAM10000's validation part has them"
+            f"{len(self.train)} for training, {len(self.validation)} for validation, {len(self.test)} for testing; "
+            f"of lesions that HAM10000 also has, {self.matched} are for training instead of held out, and "
+            f"{len(self.excluded)} are left out because HAM10000's validation part has them"
         )
 
 
@@ -127,8 +119,8 @@ def split_sources(
     """Hold out shares of each class's lesions of ``held_out_sources``, the same ones in every run.
 
     A lesion's part depends on the SHA-256 of its name among those of its class, and so not on the order of the table.
-    A lesion that HAM10000 has, too (:data:`SAME_LESIONS` names one of its photographs), is not held out: all of its
-    photographs are learned from, or if HAM10000's validation part has it, excluded.
+    A lesion that HAM10000 also has (:data:`SAME_LESIONS` names one of its photographs) is not held out: all of its
+    photographs are for training, or if HAM10000's validation part has it, excluded.
     """
     validation_lesions = {example.lesion for example in ham10000_validation}
     part_of: dict[tuple[str, str], str] = {}

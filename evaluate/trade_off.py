@@ -16,7 +16,7 @@ from evaluate.dataset import Example
 from evaluate.predictions import malignant_scores
 from handler.model.bias import BiasSetting
 
-LEAST_ACCURACY = 0.80
+MIN_ACCURACY = 0.80
 """That :func:`best_index` keeps."""
 
 
@@ -118,11 +118,11 @@ def best(points: Sequence[BiasPoint]) -> BiasPoint:
 
 
 def best_index(accuracies: Sequence[float], balanced_accuracies: Sequence[float]) -> int:
-    """Where balanced accuracy is highest while accuracy is at least :data:`LEAST_ACCURACY`; the first of equals.
+    """Where balanced accuracy is highest while accuracy is at least :data:`MIN_ACCURACY`; the first of equals.
 
     If no accuracy is, where the mean of both is highest.
     """
-    accurate = [i for i, accuracy in enumerate(accuracies) if accuracy >= LEAST_ACCURACY]
+    accurate = [i for i, accuracy in enumerate(accuracies) if accuracy >= MIN_ACCURACY]
     if accurate:
         return max(accurate, key=lambda i: balanced_accuracies[i])
     return max(range(len(accuracies)), key=lambda i: accuracies[i] + balanced_accuracies[i])

@@ -13,6 +13,7 @@ from api.photograph import open_photograph
 from evaluate import evaluation, main_compare, main_evaluate
 from evaluate.dataset import FOLDERS, Example, find_examples, split_by_lesion
 from evaluate.predictions import Predictions
+from evaluate.report import PICTURES
 from handler.engines.graphs import Graphs
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import network_square
@@ -66,7 +67,7 @@ def refusal(capsys, *arguments: object) -> str:
     return captured.err
 
 
-FILES = {"score_card.json", "score_card.md", "probabilities.csv", "arithmetic.json", "reliability.png"}
+FILES = {"score_card.json", "score_card.md", "probabilities.csv", "arithmetic.json", *PICTURES}
 
 
 def test_a_run_writes_the_card_and_its_predictions_give_the_same(capsys, photographs, tmp_path, classifier):

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from evaluate import report
+from evaluate.dataset import OtherDisease
 from evaluate.predictions import OtherDiseasePredictions, Predictions
 from evaluate.scoring import score_card
-from evaluate.sources import OtherDisease
 from tests.unit.evaluate.sets import BCC, MEL, NV, confident, examples_of, random_predictions
 
 
@@ -29,7 +29,7 @@ def test_markdown_has_the_values_of_the_card(small):
     assert "| malignant threshold | 0.7500 | 0.800" in text
     assert "Flagged as unlike the training images: 0.250" in text
     assert "| male | 5 (few) | 2 | 0.600" in text
-    assert set(re.findall(r"!\[.+\]\((.+)\)", text)) == {report.RELIABILITY}
+    assert set(re.findall(r"!\[.+\]\((.+)\)", text)) == set(report.PICTURES)
     sets = text.split("## Diagnoses that cannot be excluded")[1].split("\n## ")[0]
     assert "a probability of at least 0.0600" in sets and "the sets of 90 % of the held-out" in sets
     low, high = card.plausible.coverage.low, card.plausible.coverage.high
@@ -74,19 +74,22 @@ def test_a_card_of_other_sources_names_them_and_the_diseases_that_the_model_does
     assert "| scc, bcn | 0.000 (0.000–0.000) | 0.000" in part and "| disease | akiec | bcc |" in part
 
 
-def test_the_picture_is_small_and_the_same_each_time(tmp_path):
-    card = score_card(random_predictions(400), 20)
+def test_the_pictures_are_small_and_the_same_each_time(tmp_path):
+    predictions = random_predictions(400)
+    card = score_card(predictions, 20)
     contents = []
     for _ in range(2):
-        report.draw(card, tmp_path)
-        contents.append((tmp_path / report.RELIABILITY).read_bytes())
-    assert contents[0] == contents[1] and len(contents[0]) < 60_000
-    with Image.open(tmp_path / report.RELIABILITY) as image:
-        assert min(image.size) >= 400
+        report.draw(predictions, card, tmp_path)
+        contents.append([(tmp_path / name).read_bytes() for name in report.PICTURES])
+    assert contents[0] == contents[1] and max(map(len, contents[0])) < 60_000
+    for name in report.PICTURES:
+        with Image.open(tmp_path / name) as image:
+            assert min(image.size) >= 400
 
 
 @pytest.mark.parametrize("labels", [[NV], [MEL, MEL], [NV, BCC, NV]])
 def test_sets_that_lack_classes_have_a_card_too(tmp_path, labels):
-    card = score_card(Predictions(examples_of(labels), confident([NV] * len(labels))), 20)
+    predictions = Predictions(examples_of(labels), confident([NV] * len(labels)))
+    card = score_card(predictions, 20)
     assert not re.search(r"\bnan\b|None", report.markdown(card))
-    report.draw(card, tmp_path)
+    report.draw(predictions, card, tmp_path)

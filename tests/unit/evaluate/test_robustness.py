@@ -123,7 +123,7 @@ def test_the_last_row_is_the_mean_of_the_changes():
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file in place of a checkpoint, of a network that learned from two of three lesions of the tiny set."""
+    """A file in place of a checkpoint, of a network that was trained on two of three lesions of the tiny set."""
     root = make_root(tmp_path / "data")
     train, _ = split_by_lesion(find_examples(root, "train"), 0.1, 0)
     monkeypatch.setattr(robustness, "Classifier", Brightness)
@@ -171,4 +171,4 @@ def test_other_sources_have_tables_of_their_own(model: Path, capsys, two_shifts:
 def test_images_that_the_model_was_not_trained_on_are_refused(model: Path, capsys, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Checkpoint, "load", lambda path: Checkpoint({}, training={"images": 3}))
     assert run(model) == 2
-    assert "the model learned from 3 images" in capsys.readouterr().err
+    assert "the model was trained on 3 images" in capsys.readouterr().err

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from api.classes import CLASSES
+from evaluate.dataset import OtherDisease
 from evaluate.predictions import OtherDiseasePredictions, Predictions, malignant_scores
 from evaluate.scoring import compare_arithmetic, disease_metrics, group_members, score_card
-from evaluate.sources import OtherDisease
 from tests.unit.evaluate.sets import BCC, BKL, MEL, NV, as_dict, confident, examples_of
 
 

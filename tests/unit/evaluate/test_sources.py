@@ -12,12 +12,11 @@ from PIL import Image
 
 from api.classes import CLASSES
 from evaluate import sources
-from evaluate.dataset import DataError, Example
+from evaluate.dataset import DataError, Example, OtherDisease
 from evaluate.sources import (
     METADATA,
     TEST,
     VALIDATION,
-    OtherDisease,
     by_source,
     find_sources,
     same_lesions,
@@ -213,9 +212,9 @@ def test_a_lesion_that_ham10000_validates_on_is_excluded(same: dict[str, str]):
     assert set(split.excluded) == {*excluded} and split.matched == 0
     assert not {*excluded} & {*split.train, *split.validation, *split.test}
     assert split.summary() == (
-        f"{len(split.train)} to learn from, {len(split.validation)} to validate on, {len(split.test)} to test; "
-        "of lesions that HAM10000 has, too: 0 learned from instead of held out, 4 left out as HAM10000's validation "
-        "part has them"
+        f"{len(split.train)} for training, {len(split.validation)} for validation, {len(split.test)} for testing; "
+        "of lesions that HAM10000 also has, 0 are for training instead of held out, and 4 are left out because "
+        "HAM10000's validation part has them"
     )
 
 

@@ -67,7 +67,7 @@ def two_parts() -> list[tuple[np.ndarray, np.ndarray]]:
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("least", [0.8, 0.9, 0.999])
 def test_the_first_parts_accuracy_and_the_balanced_accuracy_of_all_choose_the_bias(monkeypatch, least, count):
-    monkeypatch.setattr(trade_off, "LEAST_ACCURACY", least)
+    monkeypatch.setattr(trade_off, "MIN_ACCURACY", least)
     parts = two_parts()[:count]
     shares = np.mean([np.bincount(labels) / len(labels) for _, labels in parts], axis=0)
     scores = {}
@@ -88,7 +88,7 @@ def test_equally_frequent_classes_need_no_bias_and_a_class_without_images_has_a_
 def test_epochs_are_selected_by_their_score_with_the_bias_that_would_be_served(monkeypatch):
     scores = []
     for least in (0.0, 0.9):
-        monkeypatch.setattr(trade_off, "LEAST_ACCURACY", least)
+        monkeypatch.setattr(trade_off, "MIN_ACCURACY", least)
         bias = np.array(calibrate.fit_bias(two_parts()))
         balanced = [balanced_accuracy(logits + bias, labels) for logits, labels in two_parts()]
         scores.append(calibrate.selection_score(two_parts()))

@@ -98,7 +98,7 @@ def test_a_setting_gives_in_serving_what_was_measured(curve: TradeOff, parts: di
 def test_the_best_is_the_bias_that_training_chooses(
     both: TradeOff, parts: dict[str, tuple], monkeypatch: pytest.MonkeyPatch, least: float
 ):
-    monkeypatch.setattr(trade_off, "LEAST_ACCURACY", least)
+    monkeypatch.setattr(trade_off, "MIN_ACCURACY", least)
     chosen = best(both.points).setting.strength
     np.testing.assert_allclose(chosen * rarities(labelled(parts)), fit_bias(labelled(parts)))
 
