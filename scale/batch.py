@@ -29,8 +29,7 @@ from scale.files import BatchError, part, paths_of, row, shard_sizes, write_part
 
 BATCH = 32
 AHEAD = 2
-"""Batches that are decoded, each in its own process, while one is classified. Decoding takes a twentieth of the network's
-time."""
+"""Batches that are decoded, each in its own process, while one is classified; decoding takes a twentieth of the time."""
 
 CRASHES = "every process that read it crashed"
 
@@ -129,7 +128,7 @@ class Worker:
             yield from map(row, batch, self.predictor.complete([self.request] * len(batch), squares))
 
     def decoded(self, result: ray.ObjectRef, paths: list[str]) -> list[np.ndarray | str]:
-        """What :func:`decode` returned; if its process came to an end, the photograph that ended it is found."""
+        """What :func:`decode` returned; if its process crashed, the photograph that crashed it is found."""
         try:
             return ray.get(result)
         except (WorkerCrashedError, OutOfMemoryError):
