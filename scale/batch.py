@@ -29,7 +29,7 @@ from scale.files import BatchError, part, paths_of, row, shard_sizes, write_part
 
 BATCH = 32
 AHEAD = 2
-"""Batches that are decoded, each in its own process, while one is classified; decoding takes a twentieth of the time."""
+"""Batches that are decoded, each in its own process, while one is classified; decoding takes 5 % of the time."""
 
 CRASHES = "every process that read it crashed"
 
