@@ -50,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = p.parse_args(argv)
     if arguments.rollback and arguments.model:
         p.error("--rollback takes no model: it goes back to the previous one")
+    if not arguments.model_store.is_dir():
+        p.error(f"--model-store {arguments.model_store} is not a folder")
     # After the options are parsed, because importing torch takes seconds.
     from handler.model.checkpoint import CheckpointError
 
