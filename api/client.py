@@ -148,12 +148,7 @@ class Client:
         except TimeoutError:
             raise self._timeout(seconds) from None
         except (requests.RequestException, HTTPError) as error:
-            if isinstance(error, requests.Timeout) and not isinstance(error, requests.ConnectTimeout):
-                raise self._timeout(seconds) from error
-            if response is None:
-                raise connection_error(error, self.url) or self._timeout(seconds) from error
-            cause = error.args[0] if error.args else None
-            raise (self._timeout(seconds) if isinstance(cause, ReadTimeoutError) else self._interrupted()) from error
+            raise self._failure(error, response is not None, seconds) from error
 
     def _authorization(self) -> dict[str, str]:
         if not self._key:
@@ -206,6 +201,13 @@ class Client:
         delay = retry_after(response) if outcome.retry_after is None else outcome.retry_after
         reason = outcome.error or f"HTTP {status}, no reason given"
         return RequestRefused(reason, status, delay, code)
+
+    def _failure(self, error: Exception, begun: bool, seconds: float) -> ServiceError:
+        """Our error for one of requests', before or after the answer has ``begun``."""
+        if not begun and (cause := connection_error(error, self.url)):
+            return cause
+        is_timeout = any(isinstance(e, requests.Timeout | ReadTimeoutError) for e in (error, *error.args))
+        return self._timeout(seconds) if is_timeout else self._interrupted()
 
     def _timeout(self, seconds: float) -> ServiceTimeout:
         return ServiceTimeout(

@@ -90,6 +90,8 @@ def pack(model: Path, store: Path, force: bool) -> Path:
         PromotionError: it has no score card, or a worse one than the model that is served.
         CheckpointError, ArchiveError, OSError: it cannot be packed.
     """
+    if not model.is_file():
+        raise FileNotFoundError(f"{model} does not exist")
     card = score_card_of(model)
     served = packed_card(store / ARCHIVE)
     if not force:

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import ipaddress
 import json
+import os
 import re
 import socket
 import time
@@ -161,6 +162,8 @@ def refuse_ended(watchdog: Watchdog, logs: Path) -> None:
     if watchdog.process and (code := watchdog.process.poll()) is not None:
         output = "".join(_read(logs / f"{watchdog.name}.{kind}") for kind in ("log", "out"))
         last = output.strip().splitlines()[-5:]
+        if "UnsupportedClassVersionError" in output:
+            last = [f"its Java is too old: unset the environment variable JAVA_HOME ({os.environ.get('JAVA_HOME')})"]
         raise ServeError(
             "\n".join([f"{watchdog.name} ended with exit code {code}; its logs in {logs} end with:", *last])
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,29 +42,25 @@ def as_float32(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: v.float() if v.is_floating_point() else v for name, v in state.items()}
 
 
-def first_line(error: Exception) -> str:
-    """First line of torch's error, without control characters."""
-    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return "".join(c if c.isprintable() else "?" for c in line)
+def load_tensors(path: str | os.PathLike[str]) -> Any:
+    """What ``torch.save`` wrote, without executing code that the file might contain; raises what torch raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickle's protocol, before the error
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def why_unreadable(path: str | os.PathLike[str], error: Exception) -> str:
-    """Why torch or safetensors raised ``error`` when it read the weights in ``path``, for who gave the file."""
+def why_unreadable(path: str | os.PathLike[str]) -> str:
+    """Why torch or safetensors cannot read the weights in ``path``; torch's advice is to run the code in it."""
     try:
         with open(path, "rb") as file:
             start = file.read(len(_LFS_POINTER))
-    except OSError as failure:
-        return failure.strerror or str(failure)
+    except OSError as error:
+        return error.strerror or str(error)
     if not start:
         return "it is empty"
     if start == _LFS_POINTER:
         return "it is a pointer of Git LFS: get the file itself with `git lfs pull`"
-    if isinstance(error, pickle.UnpicklingError):
-        # torch advises to run the code that such a file may contain.
-        return "it holds something else than tensors: write it by torch.save(model.state_dict(), ...)"
-    if "PytorchStreamReader" in str(error):
-        return "it is cut short or damaged: copy it again"
-    return first_line(error)
+    return "it is damaged, or holds something else than the tensors that torch.save(model.state_dict(), ...) writes"
 
 
 @dataclass
@@ -146,11 +142,11 @@ class Checkpoint:
             CheckpointError: missing, not a checkpoint, or of another architecture, format or set of classes.
         """
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_tensors(path)
         except FileNotFoundError:
             raise CheckpointError(f"{path} does not exist") from None
-        except Exception as error:  # torch raises pickle, zip and runtime errors alike
-            raise CheckpointError(f"{path} is not a checkpoint ({why_unreadable(path, error)})") from None
+        except Exception:  # torch raises pickle, zip and runtime errors alike
+            raise CheckpointError(f"{path} is not a checkpoint ({why_unreadable(path)})") from None
         if not isinstance(content, dict) or "architecture" not in content or "state_dict" not in content:
             raise CheckpointError(f"{path} is not a checkpoint of train/main_train.py")
         if content["architecture"] != Network.architecture:

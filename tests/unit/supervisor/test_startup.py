@@ -9,6 +9,7 @@ import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +21,7 @@ from supervisor.startup import (
     check_configuration,
     is_ready,
     refuse_dying_workers,
+    refuse_ended,
     refuse_public_torchserve,
     refuse_taken_port,
 )
@@ -115,3 +117,11 @@ def test_a_model_that_cannot_be_loaded_is_reported_with_the_reason(tmp_path: Pat
         log.write_text(f"{died}W-9000 MODEL_LOG - {line}\n{died}")
         with pytest.raises(ServeError, match=r"loaded: handler\.model\.checkpoint\.CheckpointError: it is damaged\n"):
             refuse_dying_workers(tmp_path)
+
+
+def test_a_java_home_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JAVA_HOME", "/opt/jdk8")
+    (tmp_path / "torchserve.out").write_text("java.lang.UnsupportedClassVersionError: class file version 61.0\n")
+    ended = SimpleNamespace(name="torchserve", process=SimpleNamespace(poll=lambda: 1))
+    with pytest.raises(ServeError, match=r"unset the environment variable JAVA_HOME \(/opt/jdk8\)"):
+        refuse_ended(ended, tmp_path)

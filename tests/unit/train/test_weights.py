@@ -42,10 +42,10 @@ def unreadable_weights(folder: Path) -> dict[str, tuple[Path, str]]:
     save_file({"conv1.weight": torch.zeros(3)}, folder / "other.safetensors")
     return {
         "missing": (folder / "none.pth", "does not exist"),
-        "folder": (folder, "does not exist"),
-        "text": (folder / "text.pth", "cannot be read (it holds something else than tensors"),
-        "pickled": (folder / "pickled.pth", "cannot be read (it holds something else than tensors"),
-        "text as safetensors": (folder / "text.safetensors", "cannot be read ("),
+        "folder": (folder, "cannot be read (Is a directory)"),
+        "text": (folder / "text.pth", "cannot be read (it is damaged, or holds something else"),
+        "pickled": (folder / "pickled.pth", "cannot be read (it is damaged, or holds something else"),
+        "text as safetensors": (folder / "text.safetensors", "cannot be read (it is damaged, or holds something else"),
         "empty": (folder / "empty.pth", "cannot be read (it is empty)"),
         "a tensor": (save("tensor.pth", torch.zeros(3)), "does not hold weights by name"),
         "a list": (save("list.pth", [torch.zeros(3)]), "does not hold weights by name"),
