@@ -54,7 +54,11 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"line {self.line}: " if self.line is not None else ""
-        return f"{place}found {self.found.format(**self.values)}, expected {self.expected.format(**self.values)}"
+        return f"{place}found {self.with_values(self.found)}, expected {self.with_values(self.expected)}"
+
+    def with_values(self, text: str) -> str:
+        """``found`` or ``expected``, or a translation of it, with the values in it."""
+        return text.format(**self.values) if self.values else text
 
 
 class TableError(ValueError):
@@ -146,6 +150,7 @@ def read_table(source: Path | bytes, required: Iterable[str], name: str | None =
     delimiter, skipped = _delimiter(lines)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     table = Table(name, [], [])
+    header: list[str] = []
     start = last = skipped  # the lines before and at the end of a row
     try:
         for cells in reader:
@@ -154,7 +159,7 @@ def read_table(source: Path | bytes, required: Iterable[str], name: str | None =
             if not any(values):
                 continue
             if not table.columns:
-                table.columns = _canonical(values)
+                header, table.columns = values, _canonical(values)
                 continue
             row = Row(last, dict(zip(table.columns, values, strict=False)))
             if any(values[len(table.columns) :]):
@@ -169,7 +174,7 @@ def read_table(source: Path | bytes, required: Iterable[str], name: str | None =
     _merge_one_hot(table)
     missing = [column for column in required if column not in table.columns]
     if missing:  # the other problems follow from this one
-        columns = ", ".join(filter(None, table.columns[:MAX_REPORTED]))
+        columns = ", ".join(filter(None, header[:MAX_REPORTED]))
         found = "the columns {columns}" if columns else "nothing"
         table.problems = []
         for column in missing:

@@ -115,6 +115,20 @@ def test_a_wrong_file_is_refused_without_repeating_it(file: Path, text: str):
     assert FIRST not in str(refused.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_a_file_of_keys_is_as_windows_writes_it(file: Path, encoding: str):
+    file.write_bytes(f"# clés\r\n first:{FIRST} \r\n\r\nsecond:{SECOND}\r\n".encode(encoding))
+    keys = Keys.load(Settings(api_keys_file=str(file)))
+    assert keys and keys.find(FIRST) and keys.find(SECOND)
+
+
+def test_all_wrong_lines_are_named_at_once(file: Path):
+    file.write_text(f"a:{FIRST}\n{SECOND}\n\nb:short\na:{SECOND}\n")
+    with pytest.raises(KeysError, match="line 2, 4, 5: NAME:KEY is needed") as refused:
+        Keys.load(Settings(api_keys_file=str(file)))
+    assert SECOND not in str(refused.value)
+
+
 def test_a_file_that_is_missing_is_refused(tmp_path: Path):
     with pytest.raises(KeysError, match="cannot be read"):
         create_app(Settings(api_keys_file=str(tmp_path / "none")), Engine())
