@@ -96,7 +96,9 @@ class Regions(Struct, frozen=True):
             "regions' Shapley values in the local model with pairs."
         ),
     ]
-    standard_errors: Annotated[list[float], Meta(description="Of the weights, from sampling alone.")]
+    standard_errors: Annotated[
+        list[float] | None, Meta(description="Of the weights, from sampling alone. Null if the method has none.")
+    ]
     pairs: Annotated[
         list[Pair],
         Meta(description="The strongest interactions that can be distinguished from all others, in descending order."),
@@ -104,14 +106,15 @@ class Regions(Struct, frozen=True):
 
 
 class ExplanationFigures(Struct, frozen=True):
-    """How an explanation was computed, and how far to trust it."""
+    """How an explanation was computed, and how far to trust it. LIME has all figures but perhaps the completeness."""
 
     precision: Precision
     samples: Annotated[int, Meta(description="Perturbed photographs that were classified.")]
     seconds: float
-    r2: Annotated[float, Meta(description="R² of LIME's weighted local regression of the log-odds.")]
+    r2: Annotated[float | None, Meta(description="R² of LIME's weighted local regression of the log-odds.")]
     r2_with_pairs: Annotated[
-        float, Meta(description="R² of the local model with interactions of pairs of regions, on samples left out.")
+        float | None,
+        Meta(description="R² of the local model with interactions of pairs of regions, on samples left out."),
     ]
     completeness: Annotated[
         float | None,
@@ -121,16 +124,16 @@ class ExplanationFigures(Struct, frozen=True):
         ),
     ]
     stability: Annotated[
-        float,
+        float | None,
         Meta(
             description="Expected Jaccard index of the five strongest regions with those that another set of "
             "perturbations would find."
         ),
     ]
-    target: Annotated[float, Meta(description="The stability that the precision asks for.")]
-    reached: Annotated[bool, Meta(description="Whether the stability reaches the target.")]
+    target: Annotated[float | None, Meta(description="The stability that the precision asks for.")]
+    reached: Annotated[bool | None, Meta(description="Whether the stability reaches the target.")]
     stopped: Annotated[
-        StopReason,
+        StopReason | None,
         Meta(description="Why sampling ended; after a deadline the explanation is the best so far."),
     ]
     regions: Regions

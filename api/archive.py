@@ -15,7 +15,7 @@ SUFFIX = ".sha256"
 """Of the file next to an archive that holds its checksum."""
 
 PROMOTED = "promoted"
-"""File next to an archive that ``make promote`` has put there, so that ``make`` does not build it anew."""
+"""File next to an archive that ``make promote`` has put there, so that ``make`` does not rebuild it."""
 
 
 class ArchiveError(OSError):

@@ -81,7 +81,8 @@ def overlay_png(photograph: Image.Image, regions: Regions, kind: str) -> bytes:
         raise ValueError(f"the kind of an overlay is {' or '.join(OVERLAYS)}, not {kind}")
     numbers = read_map(regions.map)
     weights = np.array(regions.weights, np.float32)
-    if numbers.max(initial=0) >= len(weights) or len(regions.standard_errors) != len(weights):
+    errors = np.array(regions.standard_errors or [0.0] * len(weights), np.float32)
+    if numbers.max(initial=0) >= len(weights) or len(errors) != len(weights):
         raise ValueError("the map has other regions than the weights")
     seen = Square.of(photograph.size)
     side = seen.side
@@ -91,7 +92,7 @@ def overlay_png(photograph: Image.Image, regions: Regions, kind: str) -> bytes:
         image = Image.fromarray(strength[numbers].astype(np.float32))
         values = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
     else:
-        certain = np.abs(weights) > 2 * np.array(regions.standard_errors, np.float32)
+        certain = np.abs(weights) > 2 * errors
         signs = np.where(certain, np.sign(weights), 0) / OPACITY  # opaque
         large = Image.fromarray(numbers).resize((side, side), Image.Resampling.NEAREST)
         # Drawn inside each region, so that neighbours both have a border.

@@ -43,9 +43,9 @@ def main() -> None:
         rates = {"engine alone": engine, f"main_batch.py, {cores} cores": batch_rate(listing, Path(folder, "local"))}
         for nodes in (1, 2):
             with ray_cluster(nodes, cpus=1) as cluster:
-                rates[f"main_batch.py, {nodes} node{'s' * (nodes > 1)} of 1 core"] = batch_rate(
-                    listing, Path(folder, f"nodes{nodes}"), "--address", cluster.address, "--cores", "1"
-                )
+                options = ["--address", cluster.address, "--cores", "1"]
+                rate = batch_rate(listing, Path(folder, f"nodes{nodes}"), *options, environment=cluster.environment)
+                rates[f"main_batch.py, {nodes} node{'s' * (nodes > 1)} of 1 core"] = rate
     print(f"{len(files)} photographs, {cores} cores")
     names = list(rates)
     for name, rate, reference in zip(names, rates.values(), (None, names[0], None, names[2]), strict=True):
@@ -68,7 +68,7 @@ def engine_rate(files: list[Path]) -> float:
     return count / (time.monotonic() - started)
 
 
-def batch_rate(listing: Path, output: Path, *options: str) -> float:
+def batch_rate(listing: Path, output: Path, *options: str, environment: dict[str, str] | None = None) -> float:
     """Images a second of a run, from the first file that it writes to the last."""
     command = [
         sys.executable,
@@ -80,7 +80,7 @@ def batch_rate(listing: Path, output: Path, *options: str) -> float:
         str(SHARD),
         *options,
     ]
-    subprocess.run([str(c) for c in command], check=True, capture_output=True)
+    subprocess.run([str(c) for c in command], check=True, capture_output=True, env=environment)
     written = sorted(p.stat().st_mtime for p in output.glob("part-*.parquet"))
     return SHARD * (len(written) - 1) / (written[-1] - written[0])
 

@@ -27,7 +27,7 @@ from benchmarks.explanation_metrics import (
 from benchmarks.explanations import LIME_SAMPLES, UNREACHABLE, Explained, Probabilities, cached, lime, ours
 from evaluate.dataset import Example, find_examples
 from handler.engines.classifier import Classifier
-from handler.explain.lime.explainer import PRECISIONS, Precision, painting
+from handler.explain.lime.explainer import BUDGETS, Budget, painting
 from handler.explain.lime.regions import skin_surface
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import network_square, read_square
@@ -43,7 +43,7 @@ TORCH_PHOTOS = 7
 """Photographs for the comparisons with float32 and with random weights, which need torch."""
 
 TIMED_PHOTOS = 3
-BUDGETS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+SAMPLE_COUNTS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 STABILITY_BINS = (0.0, 0.6, 0.7, 0.8, 0.9, 0.95, 1.01)
 RESAMPLES = 2000
 
@@ -79,7 +79,7 @@ def measure_and_print(root: Path, count: int) -> None:
     print_quality(quality)
     print_by_budget(by_budget)
     lime_distance = quality["lime"]["distance"].mean()
-    enough = next((n for n, rows in by_budget.items() if rows["distance"].mean() <= lime_distance), max(BUDGETS))
+    enough = next((n for n, rows in by_budget.items() if rows["distance"].mean() <= lime_distance), max(SAMPLE_COUNTS))
     explained = list(zip(photographs, labels, strict=True))
     print_engines(classifier, network, explained[:TORCH_PHOTOS])
     print_speed(classifier, network, explained[:TIMED_PHOTOS], enough)
@@ -105,22 +105,22 @@ def measure_quality(
     classifier: Classifier, photographs: np.ndarray, lesions: np.ndarray, labels: list[int]
 ) -> tuple[dict[str, pd.DataFrame], dict[int, pd.DataFrame]]:
     """The figures of every photograph, by method, and ours by number of samples."""
-    found: dict[str, list[dict]] = {name: [] for name in ["lime", *PRECISIONS, "random weights"]}
-    by_budget: dict[int, list[dict]] = {budget: [] for budget in BUDGETS}
+    found: dict[str, list[dict]] = {name: [] for name in ["lime", *BUDGETS, "random weights"]}
+    by_budget: dict[int, list[dict]] = {samples: [] for samples in SAMPLE_COUNTS}
     for i, (square, lesion, label) in enumerate(zip(photographs, lesions, labels, strict=True)):
         sampler = cached(classifier.sampler)
         methods = {"lime": partial(lime, classifier.sample_probabilities, square, label)}
-        for name, precision in PRECISIONS.items():
-            if name != "Importante" or i < IMPORTANTE_PHOTOS:
-                methods[name] = partial(ours, sampler, square, label, precision)
+        for precision, budget in BUDGETS.items():
+            if precision != "Importante" or i < IMPORTANTE_PHOTOS:
+                methods[precision] = partial(ours, sampler, square, label, budget)
         for name, explain in methods.items():
             runs = [explain(seed) for seed in range(2 if i < PAIRED_PHOTOS else 1)]
             found[name].append(agreement(runs) | faithfulness(classifier, square, label, lesion, runs[0]))
         chance = Explained(np.random.default_rng(i).normal(size=len(runs[0].weights)), runs[0].segments)
         found["random weights"].append(faithfulness(classifier, square, label, lesion, chance))
-        for budget, rows in by_budget.items() if i < PAIRED_PHOTOS else ():
-            precision = Precision(budget, UNREACHABLE)
-            rows.append(agreement([ours(sampler, square, label, precision, seed) for seed in range(2)]))
+        for samples, rows in by_budget.items() if i < PAIRED_PHOTOS else ():
+            budget = Budget(samples, UNREACHABLE)
+            rows.append(agreement([ours(sampler, square, label, budget, seed) for seed in range(2)]))
         print(f"{i + 1} of {len(photographs)}", file=sys.stderr, flush=True)
     tables = {name: pd.DataFrame(rows) for name, rows in found.items()}
     return tables, {budget: pd.DataFrame(rows) for budget, rows in by_budget.items()}
@@ -178,9 +178,9 @@ def print_quality(quality: dict[str, pd.DataFrame]) -> None:
         if key == "r2_with_pairs":
             worst = (rows[key].min() if key in rows else np.nan for rows in quality.values())
             print_row("… of the worst photograph", *("" if np.isnan(value) else f"{value:.3f}" for value in worst))
-    print_header("ours − lime's, photograph by photograph", *PRECISIONS)
+    print_header("ours − lime's, photograph by photograph", *BUDGETS)
     for key in FAITHFULNESS:
-        differences = (quality[name][key] - quality["lime"][key] for name in PRECISIONS)
+        differences = (quality[name][key] - quality["lime"][key] for name in BUDGETS)
         cells = ("{:+.3f} ({:+.3f} to {:+.3f})".format(*mean_and_interval(values)) for values in differences)
         print_row(TITLES[key], *cells)
 
@@ -209,9 +209,9 @@ def print_engines(classifier: Classifier, network: nn.Module, examples: list[tup
     rows = []
     for square, label in examples:
         integers, floats = (
-            ours(sampler, square, label, Precision(512, UNREACHABLE), 0) for sampler in (classifier.sampler, exact)
+            ours(sampler, square, label, Budget(512, UNREACHABLE), 0) for sampler in (classifier.sampler, exact)
         )
-        chance = ours(randomised, square, label, Precision(128, UNREACHABLE), 0)
+        chance = ours(randomised, square, label, Budget(128, UNREACHABLE), 0)
         rows.append(
             {
                 "correlation": np.corrcoef(integers.weights, floats.weights)[0, 1],
@@ -231,7 +231,7 @@ def print_speed(
     """Seconds of an explanation; ``enough`` samples take us as near to the converged explanation as lime."""
 
     def median(samples: int) -> float:
-        precision = Precision(samples, UNREACHABLE)
+        precision = Budget(samples, UNREACHABLE)
         runs = [ours(classifier.sampler, square, label, precision, s) for square, label in examples for s in range(3)]
         return float(np.median([run.seconds for run in runs]))
 

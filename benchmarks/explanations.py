@@ -12,7 +12,7 @@ import numpy as np
 from lime.lime_image import LimeImageExplainer
 
 from handler.engines.classifier import Sampler
-from handler.explain.lime.explainer import Explainer, MakeSampler, Precision
+from handler.explain.lime.explainer import Budget, LimeExplainer, MakeSampler
 
 LIME_SAMPLES = 1000
 """The default of lime's ``explain_instance``."""
@@ -60,16 +60,16 @@ class Explained:
         return frozenset(int(region) for region in ranked if self.weights[region] > 0)
 
 
-def ours(sampler: MakeSampler, square: np.ndarray, label: int, precision: Precision, seed: int) -> Explained:
+def ours(sampler: MakeSampler, square: np.ndarray, label: int, precision: Budget, seed: int) -> Explained:
     """An explanation by :mod:`handler.explain.lime`."""
-    result = Explainer(sampler).explain(square, label, precision, seed=seed)
+    result = LimeExplainer(sampler).explain(square, label, precision, seed=seed)
     return Explained(
         weights=result.weights,
-        segments=result.lime.segments,
+        segments=result.segments,
         samples=result.samples,
         seconds=result.seconds,
         r2=result.r2,
-        r2_with_pairs=result.interactions.r2,
+        r2_with_pairs=result.r2_with_pairs,
         stability=result.stability,
         reached=result.stability >= result.target,
         variance=float((result.standard_errors**2).sum()),

@@ -13,17 +13,25 @@ import contextlib
 import os
 import secrets
 import shutil
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import requests
+import yaml
 
 from benchmarks.common import print_header, print_row
 from benchmarks.load import Target, as_json, wrk
 from benchmarks.serving import drawn_photograph, ours
 from supervisor.processes import free_port
 
-if TYPE_CHECKING:
-    from ray.cluster_utils import Cluster
-
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 300.0
 CLIENTS = (1, 8, 32)
 WARM_UP_SECONDS = 3
 
@@ -54,35 +62,113 @@ def main() -> None:
 @contextlib.contextmanager
 def on_ray(photo: bytes, nodes: int) -> Iterator[Target]:
     """The application on Ray Serve, with a replica of each pool on every node."""
-    import ray
-    from ray import serve
-
-    from scale.serving import application
-
-    port = free_port()
+    config = yaml.safe_load((ROOT / "deploy/ray.yaml").read_text())
+    config["http_options"]["port"] = free_port()
+    config["applications"][0]["args"] = {"min_replicas": nodes, "max_replicas": nodes}
     with ray_cluster(nodes) as cluster:
-        ray.init(cluster.address, log_to_driver=False)
-        serve.start(http_options={"host": "127.0.0.1", "port": port}, proxy_location="HeadOnly")
-        serve.run(application({"min_replicas": nodes, "max_replicas": nodes}))
-        yield Target(f"http://127.0.0.1:{port}/predict", as_json(photo))
-        serve.shutdown()
+        yield Target(f"{cluster.deploy(config)}/predict", as_json(photo))
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """Ray nodes on this machine, which let in nobody without their token.
+
+    Attributes:
+        address: of the head, HOST:PORT.
+        environment: of commands that use the cluster.
+        nodes: the head first.
+    """
+
+    address: str
+    environment: dict[str, str]
+    nodes: list[subprocess.Popen[bytes]]
+
+    def serve(self, *arguments: str) -> str:
+        """The output of Ray's own ``serve``.
+
+        Raises:
+            RuntimeError: it failed; the message is what it printed.
+        """
+        done = subprocess.run(
+            [_script("serve"), *arguments], cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=200
+        )
+        if done.returncode != 0:
+            raise RuntimeError(done.stdout + done.stderr)
+        return done.stdout
+
+    def deploy(self, config: dict) -> str:
+        """Deploy a configuration, and return the address of the service when it predicts.
+
+        Raises:
+            RuntimeError: it does not; the message has Ray Serve's reasons.
+        """
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            yaml.safe_dump(config, file)
+            file.flush()
+            self.serve("deploy", file.name)
+        url = f"http://127.0.0.1:{config['http_options']['port']}"
+        until = time.monotonic() + START_SECONDS
+        while True:
+            with contextlib.suppress(requests.RequestException):
+                if requests.get(f"{url}/readyz", timeout=20).ok:
+                    return url
+            status = self.serve("status")
+            if "DEPLOY_FAILED" in status or time.monotonic() > until:
+                raise RuntimeError(status)
+
+    def lose(self, node: subprocess.Popen[bytes]) -> None:
+        """End a node as a power cut does: all of its processes at once, none of which can say anything."""
+        family = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            parent = psutil.Process(node.pid)
+            family = [parent, *parent.children(recursive=True)]
+        for act in (psutil.Process.suspend, psutil.Process.kill):
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    act(process)
+        node.wait()
+        self.nodes.remove(node)
 
 
 @contextlib.contextmanager
-def ray_cluster(nodes: int, cpus: int = 2) -> Iterator[Cluster]:
-    """So many Ray nodes on this machine, with so many of Ray's logical CPUs each."""
-    import ray
-    from ray.cluster_utils import Cluster
+def ray_cluster(nodes: int, cpus: int = 2) -> Iterator[RayCluster]:
+    """So many Ray nodes on this machine, with so many of Ray's logical CPUs each.
 
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus})
-    try:
-        for _ in range(nodes - 1):
-            cluster.add_node(num_cpus=cpus)
-        yield cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+    Raises:
+        RuntimeError: one does not start; the message has its last words.
+    """
+    port, dashboard = free_port(), free_port()
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{dashboard}",
+    }
+    made = RayCluster(f"127.0.0.1:{port}", environment, [])
+    options = ["--head", f"--port={port}", f"--dashboard-port={dashboard}"]
+    with tempfile.TemporaryDirectory(prefix="mlbio-ray-") as folder:
+        try:
+            for number in range(nodes):
+                log = Path(folder, f"{number}.log")
+                command = [_script("ray"), "start", *options, f"--num-cpus={cpus}", "--block"]
+                command += ["--object-store-memory=80000000"]  # Ray wants at least 75 MB
+                with log.open("wb") as file:
+                    node = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
+                made.nodes.append(node)
+                until = time.monotonic() + START_SECONDS
+                while "Ray runtime started" not in (text := log.read_text(errors="replace")):
+                    if node.poll() is not None or time.monotonic() > until:
+                        raise RuntimeError(f"a Ray node did not start: {text[-3000:]}")
+                    time.sleep(0.2)
+                options = [f"--address={made.address}"]
+            yield made
+        finally:
+            for node in reversed(made.nodes[:]):
+                made.lose(node)
+
+
+def _script(name: str) -> str:
+    return str(Path(sys.executable).with_name(name))
 
 
 if __name__ == "__main__":

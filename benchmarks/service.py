@@ -132,7 +132,7 @@ def explain(
         times.append(time.perf_counter() - started)
         assert details and details.explanation
         samples.append(details.explanation.samples)
-        reached += details.explanation.reached
+        reached += bool(details.explanation.reached)
     used = cpu_seconds(supervisor) - used
     durations = f"{statistics.median(times):.2f}", f"{max(times):.2f}"
     print_row(precision, *durations, f"{statistics.median(samples):.0f}", f"{reached} of {count}")

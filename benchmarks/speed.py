@@ -34,7 +34,7 @@ def main() -> None:
     from lime.lime_image import LimeImageExplainer
 
     from handler.engines.classifier import Classifier
-    from handler.explain.lime.explainer import PRECISIONS, Explainer, Precision
+    from handler.explain.lime.explainer import BUDGETS, Budget, LimeExplainer
     from handler.model.checkpoint import Checkpoint
     from handler.model.images import read_square
     from handler.model.inference import PixelsToProbabilities
@@ -58,12 +58,12 @@ def main() -> None:
         ratios = f"{answers / base:.1f}", f"{samples / base:.1f}"
         print_row(f"batch {batch}", f"{base:.1f}", f"{answers:.1f}", ratios[0], f"{samples:.1f}", ratios[1])
 
-    count = PRECISIONS["Faible"].samples
-    all_samples = Precision(count, stability=2)  # which no explanation has
+    count = BUDGETS["Faible"].samples
+    all_samples = Budget(count, stability=2)  # which no explanation has
     label = int(ours.probabilities(squares[:1]).argmax())
     rng = np.random.default_rng(0)
-    explain = Explainer(ours.sampler, ours.batch).explain
-    explain_without_network = Explainer(lambda *_: lambda m: rng.dirichlet(np.ones(len(ours.classes)), len(m))).explain
+    explain = LimeExplainer(ours.sampler, ours.batch).explain
+    no_network = LimeExplainer(lambda *_: lambda m: rng.dirichlet(np.ones(len(ours.classes)), len(m))).explain
     with contextlib.redirect_stderr(io.StringIO()):  # lime's progress bar
         lime = median_seconds(
             lambda: LimeImageExplainer(random_state=0).explain_instance(
@@ -71,9 +71,7 @@ def main() -> None:
             ),
             repeats=1,
         )
-    mine, rest = (
-        median_seconds(partial(run, squares[0], label, all_samples)) for run in (explain, explain_without_network)
-    )
+    mine, rest = (median_seconds(partial(run, squares[0], label, all_samples)) for run in (explain, no_network))
     print_header("seconds for an explanation", "lime as it comes", "ours", "ratio", "ours without the network")
     print_row(f"{count} samples", f"{lime:.2f}", f"{mine:.2f}", f"{lime / mine:.1f}", f"{rest:.2f}")
 

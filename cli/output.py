@@ -129,11 +129,13 @@ def _figures(answer: Prediction) -> list[str]:
     ordered = sorted(answer.details.probabilities.items(), key=lambda item: -item[1])
     lines = [f"    {name:<30} {probability:>6.1%}" for name, probability in ordered]
     if explanation := answer.details.explanation:
-        reached = "reached" if explanation.reached else "not reached"
-        lines.append(
-            f"    explanation: stability {explanation.stability:.2f} (target {explanation.target:.2f} {reached}), "
-            f"R² {explanation.r2:.2f}, {explanation.samples} samples"
-        )
+        figures = []
+        if explanation.stability is not None:
+            reached = "reached" if explanation.reached else "not reached"
+            figures.append(f"stability {explanation.stability:.2f} (target {explanation.target:.2f} {reached})")
+        if explanation.r2 is not None:
+            figures.append(f"R² {explanation.r2:.2f}")
+        lines.append("    explanation: " + ", ".join([*figures, f"{explanation.samples} samples"]))
     return [*lines, f"    model {answer.details.model.version}"]
 
 

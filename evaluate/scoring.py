@@ -38,7 +38,7 @@ from evaluate.score_card import (
     ScoreCard,
 )
 from evaluate.trade_off import TradeOff, evaluate
-from handler.model.plausible import COVERAGE, plausible
+from handler.model.calibration import COVERAGE, plausible
 
 SPECIFICITIES = (0.80, 0.90, 0.95)
 SENSITIVITIES = (0.90, 0.95)

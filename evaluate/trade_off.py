@@ -14,7 +14,7 @@ from evaluate import metrics
 from evaluate.bootstrap import Bootstrap, Estimate, clusters_of
 from evaluate.dataset import Example
 from evaluate.predictions import malignant_scores
-from handler.model.bias import BiasSetting
+from handler.model.calibration import BiasSetting
 
 MIN_ACCURACY = 0.80
 """That :func:`best_index` keeps."""

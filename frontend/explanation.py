@@ -5,11 +5,12 @@ It needs :data:`frontend.style.VIEW_STYLE` and ``setUp`` of :data:`frontend.styl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from PIL import Image
 
-from api.answer import ExplanationFigures, Regions
+from api.answer import ExplanationFigures, Regions, StopReason
 from api.photograph import Square
 from api.pictures import read_map
 from frontend.crop import for_view, unseen
@@ -47,10 +48,11 @@ def view(photograph: Image.Image, prediction: str, figures: ExplanationFigures, 
     shown = for_view(photograph)
     regions = figures.regions
     drawn = shapes(read_map(regions.map), Square.of(shown.size))
-    if len(regions.standard_errors) != len(regions.weights) or any(n >= len(regions.weights) for n in drawn):
+    errors: Sequence[float | None] = regions.standard_errors or [None] * len(regions.weights)
+    if len(errors) != len(regions.weights) or any(n >= len(regions.weights) for n in drawn):
         raise ValueError("the answer has regions without a weight")
     ranks = rank(regions.weights)
-    names = {n: name(ranks[n], regions.weights[n], regions.standard_errors[n], prediction) for n in drawn}
+    names = {n: name(ranks[n], regions.weights[n], errors[n], prediction) for n in drawn}
     heading = f"<h{level}>{escape(reliability(figures))}</h{level}>"
     sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in caveats(figures))
     return (
@@ -65,6 +67,8 @@ def view(photograph: Image.Image, prediction: str, figures: ExplanationFigures, 
 def reliability(figures: ExplanationFigures) -> str:
     """How reliable an explanation is, in a few words."""
     faithful, stability = figures.r2_with_pairs, figures.stability
+    if faithful is None or stability is None:
+        return _("Explanation of unknown reliability")
     if faithful < ROUGH:
         return _("Weak explanation: the simple model approximates the network poorly")
     if stability < FAIRLY_STABLE:
@@ -79,7 +83,7 @@ def reliability(figures: ExplanationFigures) -> str:
 def caveats(figures: ExplanationFigures) -> list[str]:
     """Sentences about what limits an explanation; none for a good one."""
     sentences = []
-    if not figures.reached:
+    if figures.stability is not None and figures.target is not None and not figures.reached:
         sentences.append(
             _("Target not reached: stability {stability} of {target}.").format(
                 stability=number(figures.stability, 2), target=number(figures.target, 2)
@@ -87,39 +91,48 @@ def caveats(figures: ExplanationFigures) -> list[str]:
         )
     if figures.stopped == "deadline":
         sentences.append(_("The time limit was reached; this is the best result so far."))
-    if figures.r2 < LOW_R2 and figures.r2_with_pairs - figures.r2 > PAIRS_GAIN:
+    alone, with_pairs = figures.r2, figures.r2_with_pairs
+    if alone is not None and with_pairs is not None and alone < LOW_R2 and with_pairs - alone > PAIRS_GAIN:
         sentences.append(_("Individually, the regions explain little here: look at the pairs as well."))
     return sentences
 
 
 def rows(figures: ExplanationFigures) -> list[tuple[str, str]]:
     """Every figure with its name."""
-    stopped = {
+
+    def known(value: float | None) -> str:
+        return _("unknown") if value is None else number(value, 2)
+
+    reasons: dict[StopReason | None, str] = {
         "settled": _("the strongest regions were stable"),
         "budget": _("the limit of the chosen precision"),
         "deadline": _("the time limit"),
-    }[figures.stopped]
-    completeness = figures.completeness
+    }
     return [
         (_("Perturbed photographs"), str(figures.samples)),
         (_("Seconds"), number(figures.seconds, 1)),
-        (_("R² of the regions alone"), number(figures.r2, 2)),
-        (_("R² with pairs of regions"), number(figures.r2_with_pairs, 2)),
-        (_("Completeness (1 is best)"), _("unknown") if completeness is None else number(completeness, 2)),
-        (_("Stability"), number(figures.stability, 2)),
-        (_("Target stability"), number(figures.target, 2)),
-        (_("Stopped by"), stopped),
+        (_("R² of the regions alone"), known(figures.r2)),
+        (_("R² with pairs of regions"), known(figures.r2_with_pairs)),
+        (_("Completeness (1 is best)"), known(figures.completeness)),
+        (_("Stability"), known(figures.stability)),
+        (_("Target stability"), known(figures.target)),
+        (_("Stopped by"), reasons.get(figures.stopped, _("unknown"))),
     ]
 
 
-def name(rank: int, weight: float, error: float, prediction: str) -> str:
+def name(rank: int, weight: float, error: float | None, prediction: str) -> str:
     """Such as ``Region 3: +0.42 ± 0.05, supports melanoma``."""
     text = (
-        _("Region {number}: {weight} ± {error}, supports {diagnosis}")
+        _("Region {number}: {weight}, supports {diagnosis}")
         if weight >= 0
-        else _("Region {number}: {weight} ± {error}, contradicts {diagnosis}")
+        else _("Region {number}: {weight}, contradicts {diagnosis}")
     )
-    return text.format(number=rank, weight=signed(weight), error=number(error, 2), diagnosis=_(prediction).lower())
+    return text.format(number=rank, weight=with_error(weight, error), diagnosis=_(prediction).lower())
+
+
+def with_error(weight: float, error: float | None) -> str:
+    """Such as ``+0.42 ± 0.05``, or without the error where the method has none."""
+    return signed(weight) if error is None else f"{signed(weight)} ± {number(error, 2)}"
 
 
 def signed(value: float) -> str:
@@ -225,11 +238,12 @@ def _legend(weights: list[float], prediction: str) -> str:
 
 
 def _strongest(figures: ExplanationFigures, ranks: list[int]) -> str:
-    weights, errors = figures.regions.weights, figures.regions.standard_errors
+    weights = figures.regions.weights
+    errors: Sequence[float | None] = figures.regions.standard_errors or [None] * len(weights)
     supports, contradicts = _("supports"), _("contradicts")
     body = "".join(
-        f'<tr><th scope="row">{ranks[n]}</th><td class="mlbio-x-figure">{signed(weights[n])} ± '
-        f"{number(errors[n], 2)}</td><td>{escape(supports if weights[n] > 0 else contradicts)}</td></tr>"
+        f'<tr><th scope="row">{ranks[n]}</th><td class="mlbio-x-figure">{with_error(weights[n], errors[n])}'
+        f"</td><td>{escape(supports if weights[n] > 0 else contradicts)}</td></tr>"
         for n in strongest(weights)
     )
     heads = (_("Region"), _("Weight"), _("Effect"))

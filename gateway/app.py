@@ -24,7 +24,7 @@ from api.headers import ERROR_HEADER, REQUEST_ID_HEADER
 from api.openapi import document
 from gateway.backend import Backend, Readiness
 from gateway.hold import Hold
-from gateway.keys import Keys, RequireKey
+from gateway.keys import RequireKey, load_keys
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.middleware import RequestMiddleware
 from gateway.predict import Predict
@@ -121,7 +121,7 @@ def middleware(settings: Settings) -> list[Middleware]:
                 expose_headers=["retry-after", REQUEST_ID_HEADER, ERROR_HEADER],
             )
         )
-    if keys := Keys.load(settings):
+    if keys := load_keys(settings):
         chain.append(Middleware(RequireKey, keys=keys))
     return [*chain, Middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)]
 

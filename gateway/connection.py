@@ -1,4 +1,4 @@
-"""HTTP connections: limits for slow clients, which uvicorn does not have, and refusals in the documented form."""
+"""HTTP connections: slow-client limits, which uvicorn does not have, and refusals in the documented form."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from api.answer import refuse
 from gateway.responses import SECURITY_HEADERS, answer_headers, respond
 
 HEAD_SECONDS = 20.0
-"""Seconds from the connection, or from the response before, until the next request's headers are complete. After a
-refusal they are also what remains for the rest of the body."""
+"""Seconds from the connection, or from the previous response, until the next request's headers are complete; after a
+refusal also until the rest of its body is."""
 
 STALL_SECONDS, STALL_BYTES = 20.0, 64 * 1024
-"""A client has to read so many bytes of a response in so many seconds, or the rest of it."""
+"""A client has to read this many bytes of a response in this many seconds, or what is left of it."""
+
+CHECK_SECONDS = 0.5
 
 LINGER_SECONDS = 1.0
-"""For how long what a refused client still sends is discarded: resetting the connection would lose the answer."""
+"""How long the rest of a refused request is discarded: resetting the connection would lose the answer."""
 
 MAX_CONNECTIONS = 512
-"""Below the 1,024 files that a process may usually open: each may need another connection, to TorchServe."""
+"""Half of the 1,024 files that a process may usually open, as each may need a second connection, to the engine."""
 
 _INVALID_HTTP = {
     400: "the request is not valid HTTP: see that its first line, headers, length and chunks are right",
@@ -37,44 +39,47 @@ _INVALID_HTTP = {
 class Connection(H11Protocol):
     """uvicorn's HTTP/1.1 connection, closed when its client is too slow.
 
-    uvicorn's own keep-alive limit counts only while nothing arrives at all, so a byte now and then outwits it.
+    uvicorn's own keep-alive limit restarts with every byte that arrives.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._refused = False
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
             self.app = refuse_connection
-        self._start_head_timer()
+        self._waiting_since = self._unread_since = self.loop.time()
+        self._unread = 0
+        self._check_client()
 
     def data_received(self, data: bytes) -> None:
         if not self._refused:
             super().data_received(data)
-        self._stop_head_timer_if_busy()
 
     def on_response_complete(self) -> None:
-        self._start_head_timer()
+        self._waiting_since = self.loop.time()
         super().on_response_complete()
-        self._stop_head_timer_if_busy()  # the next request was there already
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._start_stall_timer(self.transport.get_write_buffer_size())
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        # Little is left, but the connection cannot be closed before it has been read.
-        if self._stall_timer is not None and not self.transport.get_write_buffer_size():
-            self._stall_timer = _cancel(self._stall_timer)
+        self._unread, self._unread_since = self.transport.get_write_buffer_size(), self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_timer, self._stall_timer = _cancel(self._head_timer), _cancel(self._stall_timer)
+        self._timer.cancel()
         super().connection_lost(exc)
+
+    def _check_client(self) -> None:
+        """Close the connection if its client is too slow; called every :data:`CHECK_SECONDS`."""
+        now, unread = self.loop.time(), self.transport.get_write_buffer_size()
+        if unread <= max(0, self._unread - STALL_BYTES):
+            self._unread, self._unread_since = unread, now
+        if unread or (self.cycle is not None and not self.cycle.response_complete):
+            self._waiting_since = now
+        self._timer = self.loop.call_later(CHECK_SECONDS, self._check_client)
+        if now - self._waiting_since > HEAD_SECONDS or now - self._unread_since > STALL_SECONDS:
+            self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that h11 could not parse, with our JSON instead of plain text, and close the connection."""
@@ -93,43 +98,8 @@ class Connection(H11Protocol):
         self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
-    def _start_head_timer(self) -> None:
-        _cancel(self._head_timer)
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
-
-    def _stop_head_timer_if_busy(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._head_timer = _cancel(self._head_timer)
-
-    def _head_timed_out(self) -> None:
-        if unread := self.transport.get_write_buffer_size():  # the response before is still being read
-            self._start_head_timer()
-            if self._stall_timer is None:
-                self._start_stall_timer(unread)
-        else:
-            self.transport.abort()
-
-    def _start_stall_timer(self, unread: int) -> None:
-        _cancel(self._stall_timer)
-        self._stall_timer = self.loop.call_later(STALL_SECONDS, self._check_stall, unread)
-
-    def _check_stall(self, unread_before: int) -> None:
-        self._stall_timer = None
-        unread = self.transport.get_write_buffer_size()
-        if unread > unread_before - STALL_BYTES and unread:
-            self.transport.abort()
-        elif unread:
-            self._start_stall_timer(unread)
-
 
 async def refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
     """An ASGI application that refuses every request, and closes the connection."""
     answer = refuse(503, "too many connections at once: try again in a moment")
     await respond(answer, SECURITY_HEADERS | {"connection": "close"})(scope, receive, send)
-
-
-def _cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
-    """Cancel a timer if there is one; returns None, to be stored in its place."""
-    if timer is not None:
-        timer.cancel()
-    return None

@@ -1,8 +1,7 @@
 """Holding requests while the model server restarts with another model.
 
-Whoever connects to the Unix socket :attr:`gateway.settings.Settings.hold_socket` holds new requests for as long as the
-connection lasts, and is sent :data:`IDLE` when those before them have finished. The connection ends with the process
-that made it, so requests are never held for ever.
+A process that connects to the Unix socket :attr:`gateway.settings.Settings.hold_socket` holds new requests until it
+disconnects or exits. It is sent :data:`IDLE` when the earlier requests have finished.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ POLL_SECONDS = 0.05
 
 
 class Hold:
-    """Requests pass, or wait while they are held.
+    """Lets requests pass, or holds them.
 
     Args:
         seconds: longest that a request is held; then it is refused.
@@ -33,7 +32,7 @@ class Hold:
         self._released.set()
 
     async def listen(self, path: str) -> asyncio.Server:
-        """Hold requests for whoever connects to the Unix socket ``path``.
+        """Hold requests while a process is connected to the Unix socket ``path``.
 
         Raises:
             OSError: the socket cannot be made.

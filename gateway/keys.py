@@ -41,7 +41,7 @@ class KeysError(ValueError):
 
 
 class Bucket:
-    """A token bucket: ``per_minute`` requests a minute, of which as many may come at once. 0 is no limit."""
+    """A token bucket: ``per_minute`` requests a minute, and as many at once. 0 is no limit."""
 
     def __init__(self, per_minute: float) -> None:
         self._rate = per_minute / 60
@@ -78,53 +78,47 @@ class Key:
     explanations: Limiter | None
 
 
-class Keys:
-    """All keys of a gateway."""
+def load_keys(settings: Settings) -> list[Key]:
+    """The keys of the settings' file; none without a file.
 
-    def __init__(self, keys: Iterable[Key]) -> None:
-        self._keys = tuple(keys)
+    Raises:
+        KeysError: it cannot be read, or a line is wrong.
+    """
+    if not settings.api_keys_file:
+        return []
+    keys: dict[str, Key] = {}
+    wrong: list[int] = []
+    try:
+        for number, line in read_lines(Path(settings.api_keys_file)):
+            if line.startswith("#"):
+                continue
+            match = _LINE.fullmatch(line)
+            if match is None or match[1] in keys:
+                wrong.append(number)
+                continue
+            limiter = None
+            if settings.key_explanations:
+                label = "explanations with this API key"
+                limiter = Limiter(label, settings.key_explanations, settings.queue_bytes, status=429)
+            keys[match[1]] = Key(match[1], digest(match[2]), Bucket(settings.key_requests_per_minute), limiter)
+    except TableError:
+        raise KeysError("MLBIO_API_KEYS_FILE cannot be read: it names a text file that we may read") from None
+    if wrong:
+        numbers = ", ".join(map(str, wrong[:MAX_REPORTED])) + (", …" if len(wrong) > MAX_REPORTED else "")
+        raise KeysError(
+            f"MLBIO_API_KEYS_FILE, line {numbers}: NAME:KEY is needed, with a name of its own (letters, digits, '.', "
+            f"'_' and '-') and a key of at least {SHORTEST_KEY} characters"
+        )
+    if not keys:
+        raise KeysError("MLBIO_API_KEYS_FILE has no keys: a line NAME:KEY is needed for each")
+    return list(keys.values())
 
-    @classmethod
-    def load(cls, settings: Settings) -> Keys | None:
-        """The keys of the settings' file; None without a file.
 
-        Raises:
-            KeysError: it cannot be read, or a line is wrong.
-        """
-        if not settings.api_keys_file:
-            return None
-        keys: dict[str, Key] = {}
-        wrong: list[int] = []
-        try:
-            for number, line in read_lines(Path(settings.api_keys_file)):
-                if line.startswith("#"):
-                    continue
-                match = _LINE.fullmatch(line)
-                if match is None or match[1] in keys:
-                    wrong.append(number)
-                    continue
-                limiter = None
-                if settings.key_explanations:
-                    label = "explanations with this API key"
-                    limiter = Limiter(label, settings.key_explanations, settings.queue_bytes, status=429)
-                keys[match[1]] = Key(match[1], digest(match[2]), Bucket(settings.key_requests_per_minute), limiter)
-        except TableError:
-            raise KeysError("MLBIO_API_KEYS_FILE cannot be read: it names a text file that we may read") from None
-        if wrong:
-            numbers = ", ".join(map(str, wrong[:MAX_REPORTED])) + (", …" if len(wrong) > MAX_REPORTED else "")
-            raise KeysError(
-                f"MLBIO_API_KEYS_FILE, line {numbers}: NAME:KEY is needed, with a name of its own (letters, digits, "
-                f"'.', '_' and '-') and a key of at least {SHORTEST_KEY} characters"
-            )
-        if not keys:
-            raise KeysError("MLBIO_API_KEYS_FILE has no keys: a line NAME:KEY is needed for each")
-        return cls(keys.values())
-
-    def find(self, text: str) -> Key | None:
-        """The key with this text, in a time that reveals nothing about the keys."""
-        given = digest(text)
-        matching = [key for key in self._keys if hmac.compare_digest(key.digest, given)]
-        return matching[0] if matching else None
+def find_key(keys: Iterable[Key], text: str) -> Key | None:
+    """The key with this text, in a time that reveals nothing about the keys."""
+    given = digest(text)
+    matching = [key for key in keys if hmac.compare_digest(key.digest, given)]
+    return matching[0] if matching else None
 
 
 def digest(key: str) -> bytes:
@@ -140,9 +134,9 @@ class RequireKey:
         keys: all that are valid.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, keys: Iterable[Key]) -> None:
         self._app = app
-        self._keys = keys
+        self._keys = tuple(keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -150,7 +144,7 @@ class RequireKey:
             await self._app(scope, receive, send)
             return
         scheme, _, text = Headers(scope=scope).get("authorization", "").partition(" ")
-        key = self._keys.find(text.strip()) if scheme.lower() == "bearer" else None
+        key = find_key(self._keys, text.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             answer = refuse(401, NEEDED)
             await respond(answer, {"www-authenticate": 'Bearer realm="mlbio"'})(scope, receive, send)

@@ -14,7 +14,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 PATHS = ("/predict", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/")
 OTHER = "other"
-"""Stands for methods and paths that are not ours, of which a client could make up any number."""
+"""Label of unknown methods and paths, of which a client could make up any number."""
 
 PREDICT_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 200)
 SAMPLES_BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096)

@@ -31,7 +31,7 @@ class Settings:
     """Of the web page, where it is started together with the service (``make app``)."""
     torchserve_url: str = "http://127.0.0.1:8080"
     torchserve_peers: str = ""
-    """Host name of all model servers, where there are several: each is told which explanation is cancelled."""
+    """Host name of all model servers, where there are several: a cancellation is sent to each."""
     hold_socket: str = ""
     """Unix socket for holding requests (:mod:`gateway.hold`); `make serve` sets it, for `make promote`."""
     hold_seconds: Seconds = 20.0
@@ -41,13 +41,13 @@ class Settings:
     predict_queue: Number = 96
     """Most classifications running or waiting, a little below TorchServe's own queue (``config.properties``)."""
     explain_queue: Number = 8
-    """Most explanations running or waiting; one more is refused at once rather than after minutes."""
+    """Most explanations running or waiting; more are refused at once rather than after minutes."""
     queue_bytes: Number = 256 * 1024 * 1024
-    """Most bytes held for arriving bodies, for classifications, and for explanations, each."""
+    """Most bytes held, for each of: arriving bodies, classifications, explanations."""
     stop_seconds: Patience = 30.0
-    """Seconds that requests get to finish when the gateway is stopped."""
+    """Seconds that running requests have to finish when the gateway is stopped."""
     api_keys_file: str = ""
-    """File of API keys (:mod:`gateway.keys`); without it, nobody needs one."""
+    """File of API keys (:mod:`gateway.keys`); without one, no key is needed."""
     key_requests_per_minute: Rate = 120.0
     """Most predictions a minute with one API key; 0 for no limit."""
     key_explanations: Limit = 4

@@ -178,8 +178,8 @@ def torchserve_addresses(settings: Settings) -> dict[str, str]:
 def kept_connections(settings: Settings) -> int:
     """How many idle connections are kept.
 
-    None to other machines: there may be several servers behind a name, and a kept connection leads to the same one,
-    even if it is about to stop, and never to a new one.
+    None to other machines: there may be several servers behind a name, and a kept connection would lead to the same
+    one even if it is about to stop, and never to a new one.
     """
     return 20 if urlsplit(settings.torchserve_url).hostname in ("127.0.0.1", "localhost", "::1") else 0
 

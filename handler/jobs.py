@@ -1,7 +1,7 @@
-"""What belongs to one request while it runs: its deadlines, its progress reports, and whether it has been cancelled.
+"""Deadlines, progress reports and cancellation of requests.
 
-The gateway sends these in headers. A cancellation is a request of its own, which reaches another worker process of the
-same machine, so it is marked by an empty file in the temporary folder that the workers share.
+The gateway sends deadlines and ids in headers. A cancellation is a request of its own and may reach another worker
+process, so it is marked by an empty file in the temporary folder that the workers of a machine share.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from api.headers import (
     STREAM_TYPE,
 )
 
-MARK_SECONDS = 3600.0
-"""A mark older than this is deleted: its job has ended long ago."""
+MAX_MARK_AGE = 3600.0
+"""Seconds after which a mark is deleted: its job has long ended."""
 
-LONGEST_ID = 64
+MAX_ID_LENGTH = 64
 """Characters of a request's id that are logged."""
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Cancelled(Exception):
-    """The job was cancelled, or nobody waits for its answer any more."""
+    """The job was cancelled, or its answer is no longer awaited."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """The deadlines, progress reports and cancellation of one request.
+    """One request while it runs.
 
     Attributes:
         id: see :data:`api.headers.JOB_HEADER`; None if the request cannot be cancelled.
         deadline: when an explanation ends with the best result so far; None for no limit.
-        expiry: when nobody waits for the answer any more; None if somebody always does.
+        expiry: when the client stops waiting for the answer; None if it never does.
         request_id: names the request in logs; empty unless the gateway sent one.
-        on_progress: called with the share of the work that is done, 0 to 1; None if no progress is wanted.
+        on_progress: called with the share of the work that is done, 0 to 1; None if the client wants no reports.
     """
 
     id: str | None = None
@@ -56,22 +56,18 @@ class Job:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str], on_progress: Callable[[float], None]) -> Job:
-        """Read headers whose names are in lower case; a value that is not understood is ignored."""
+        """Read headers whose names are in lower case; invalid values are ignored."""
         job_id = headers.get(JOB_HEADER, "")
         return cls(
             id=job_id if _JOB_ID.fullmatch(job_id) else None,
             deadline=Deadline.from_header(headers.get(DEADLINE_HEADER, "")),
             expiry=Deadline.from_header(headers.get(EXPIRY_HEADER, "")),
             on_progress=on_progress if STREAM_TYPE in headers.get("accept", "") else None,
-            request_id=headers.get(REQUEST_ID_HEADER, "")[:LONGEST_ID],
+            request_id=headers.get(REQUEST_ID_HEADER, "")[:MAX_ID_LENGTH],
         )
 
-    def check(self) -> None:
-        """Return if somebody waits for the answer.
-
-        Raises:
-            Cancelled: nobody does.
-        """
+    def raise_if_cancelled(self) -> None:
+        """Raise :class:`Cancelled` if the job has been cancelled or has expired."""
         if self.expiry is not None and not self.expiry.left():
             raise Cancelled(self.id)
         if self.id is not None:
@@ -86,9 +82,9 @@ class Job:
         """Report the share of the work that is done, 0 to 1.
 
         Raises:
-            Cancelled: nobody waits for the answer.
+            Cancelled: as :meth:`raise_if_cancelled`.
         """
-        self.check()
+        self.raise_if_cancelled()
         if self.on_progress is not None:
             self.on_progress(share)
 
@@ -98,15 +94,15 @@ class Job:
 
 
 def cancel(job_id: str) -> None:
-    """Mark a job as cancelled, and delete old marks. Anything that is not a job's id is ignored.
+    """Mark a job as cancelled, and delete old marks. Invalid ids are ignored.
 
-    A mark that cannot be made, as on a full disk, costs only computing time.
+    If the mark cannot be written, as on a full disk, the job runs to its end.
     """
     if not _JOB_ID.fullmatch(job_id):
         return
     for mark in _mark("*").parent.glob(_mark("*").name):
         with contextlib.suppress(OSError):  # gone by now, or another user's
-            if time.time() - mark.stat().st_mtime > MARK_SECONDS:
+            if time.time() - mark.stat().st_mtime > MAX_MARK_AGE:
                 mark.unlink()
     with contextlib.suppress(OSError):
         _mark(job_id).touch()

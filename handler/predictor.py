@@ -1,4 +1,4 @@
-"""Answers to batches of requests: one forward pass per batch, and an outcome of its own for each request."""
+"""From requests to answers: one forward pass for a batch, and an independent outcome for each request."""
 
 from __future__ import annotations
 
@@ -36,21 +36,17 @@ from api.request import ContractError, Precision, Request
 from handler.engines.classifier import Classifier
 from handler.engines.graphs import Graphs, ModelFacts
 from handler.jobs import Cancelled, Job
-from handler.model.bias import BiasSetting, chosen_bias
+from handler.model.calibration import BiasSetting, chosen_bias, plausible
 from handler.model.images import SIZE, read_square
-from handler.model.plausible import plausible
 
 if TYPE_CHECKING:
-    from handler.explain.lime.explainer import Explainer, Explanation
+    from handler.explain import Explainer, Explanation
 
 logger = logging.getLogger(__name__)
 
-PAIRS = 5
-"""How many of the strongest interactions are answered."""
-
 FAULT = "the photograph could not be classified or explained: a fault of the service, see its log"
 
-CANCELLED = "nobody waits for this answer any more"
+CANCELLED = "the request was cancelled"
 
 Assessment = tuple[np.ndarray, float]
 """Probabilities (classes,) and novelty score of one photograph."""
@@ -63,10 +59,18 @@ class Predictor:
         classifier: the network.
         model: facts of its checkpoint.
         bias: what the classifier has instead of the model's own bias; its thresholds and figures replace the model's.
+        explainer: explains predictions; LIME unless given.
     """
 
-    def __init__(self, classifier: Classifier, model: ModelFacts, bias: BiasSetting | None = None) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        model: ModelFacts,
+        bias: BiasSetting | None = None,
+        explainer: Explainer | None = None,
+    ) -> None:
         self.classifier = classifier
+        self._explainer = explainer
         self.model = Model(
             architecture=model.architecture,
             version=model.version,
@@ -76,7 +80,7 @@ class Predictor:
         fitted = model if bias is None else bias
         self.malignant_threshold, self.flag = fitted.malignant_threshold, fitted.flag
         self.plausible_threshold = fitted.plausible_threshold
-        self.classifier.assess(np.zeros((1, SIZE, SIZE, 3), np.uint8))  # warm-up, as the first pass is slow
+        self.classifier.assess(np.zeros((1, SIZE, SIZE, 3), np.uint8))  # warm-up: the first pass is slow
 
     @classmethod
     def from_checkpoint(cls, path: Path, device: str = "cpu", threads: int | None = None) -> Predictor:
@@ -84,7 +88,7 @@ class Predictor:
 
         Raises:
             handler.model.checkpoint.CheckpointError: ``path`` is not such a checkpoint.
-            handler.model.bias.BiasError: ``MLBIO_BIAS_STRENGTH`` is not on its curve.
+            handler.model.calibration.BiasError: ``MLBIO_BIAS_STRENGTH`` is not on its curve.
         """
         from handler.engines.convert import facts
         from handler.model.checkpoint import Checkpoint
@@ -100,7 +104,7 @@ class Predictor:
 
         Raises:
             handler.engines.graphs.GraphsError: they are missing, damaged, or were made of another file.
-            handler.model.bias.BiasError: ``MLBIO_BIAS_STRENGTH`` is not on the model's curve.
+            handler.model.calibration.BiasError: ``MLBIO_BIAS_STRENGTH`` is not on the model's curve.
         """
         graphs, model = Graphs.load(folder, checkpoint)
         bias = chosen_bias(model.biases)
@@ -108,13 +112,15 @@ class Predictor:
 
     @cached_property
     def explainer(self) -> Explainer:
-        """Made when it is first used: what it imports (lime, scikit-learn) takes seconds and 150 MB."""
-        from handler.explain.lime.explainer import Explainer
+        """LIME is imported on first use: lime and scikit-learn take seconds and 150 MB."""
+        if self._explainer is not None:
+            return self._explainer
+        from handler.explain.lime.explainer import LimeExplainer
 
-        return Explainer(self.classifier.sampler, self.classifier.batch)
+        return LimeExplainer(self.classifier.sampler, self.classifier.batch)
 
     def answer(self, requests: Sequence[Request | ContractError], jobs: list[Job] | None = None) -> list[Answer]:
-        """Answer each request, in order. A request that fails does not affect the others.
+        """Answer the requests, in order. A request that fails does not affect the others.
 
         Args:
             requests: valid requests, and the errors of invalid ones.
@@ -128,18 +134,12 @@ class Predictor:
         """The square of a request's photograph, uint8 (224, 224, 3), or the refusal of the request."""
         job = job or Job()
         try:
-            job.check()
+            job.raise_if_cancelled()
             if isinstance(request, ContractError):
                 raise request
             return read_square(request.image)
-        except Cancelled:
-            return refuse(503, CANCELLED)
-        except ContractError as error:
-            return refuse(error.status, str(error), error.code)
-        except ImageError as error:
-            return refuse(400, str(error), error.code)
-        except Exception:
-            return _fault(job)
+        except Exception as error:
+            return _refusal(error, job)
 
     def complete(
         self,
@@ -147,18 +147,21 @@ class Predictor:
         read: list[np.ndarray | Answer],
         jobs: list[Job] | None = None,
     ) -> list[Answer]:
-        """Answer requests whose photographs :meth:`read` has read; errors and ``jobs`` as in :meth:`answer`."""
+        """As :meth:`answer`, for requests whose photographs :meth:`read` has read."""
         jobs = jobs or [Job()] * len(requests)
         answers = {i: square for i, square in enumerate(read) if isinstance(square, Answer)}
         squares = {i: square for i, square in enumerate(read) if not isinstance(square, Answer)}
         for i, assessment in zip(squares, self._assess(list(squares.values())), strict=True):
             request = requests[i]
             assert isinstance(request, Request)
-            answers[i] = self._answer_one(request, jobs[i], squares[i], assessment)
+            if isinstance(assessment, Answer):
+                answers[i] = assessment
+            else:
+                answers[i] = self._answer_one(request, jobs[i], squares[i], *assessment)
         return [answers[i] for i in range(len(requests))]
 
-    def _assess(self, squares: list[np.ndarray]) -> list[Assessment | None]:
-        """Probabilities and novelty score of each square; None if the engine fails on it."""
+    def _assess(self, squares: list[np.ndarray]) -> list[Assessment | Answer]:
+        """Probabilities and novelty score of each square, or the refusal if the engine fails on it."""
         if not squares:
             return []
         try:
@@ -167,19 +170,18 @@ class Predictor:
         except Exception:
             logger.exception("%d photographs could not be classified", len(squares))
             if len(squares) == 1:
-                return [None]
+                return [refuse(500, FAULT)]
             return [assessment for square in squares for assessment in self._assess([square])]
 
-    def _answer_one(self, request: Request, job: Job, square: np.ndarray, assessment: Assessment | None) -> Answer:
+    def _answer_one(
+        self, request: Request, job: Job, square: np.ndarray, probabilities: np.ndarray, novelty: float
+    ) -> Answer:
         try:
-            if assessment is None:
-                return refuse(500, FAULT)
-            probabilities, novelty = assessment
             label = int(probabilities.argmax())
             explanation = None
             if request.explain:
                 job.progress(0.0)
-                explanation = self._explain(square, label, request.precision, job)
+                explanation = self.explainer.explain(square, label, request.precision, job.progress, job.seconds_left())
             return succeed(
                 Prediction(
                     prediction=CLASSES[self.classifier.classes[label]],
@@ -190,15 +192,8 @@ class Predictor:
                     else UNSET,
                 )
             )
-        except Cancelled:
-            return refuse(503, CANCELLED)
-        except Exception:
-            return _fault(job)
-
-    def _explain(self, square: np.ndarray, label: int, precision: Precision, job: Job) -> Explanation:
-        from handler.explain.lime.explainer import PRECISIONS
-
-        return self.explainer.explain(square, label, PRECISIONS[precision], job.progress, job.seconds_left())
+        except Exception as error:
+            return _refusal(error, job)
 
     def _details(
         self, probabilities: np.ndarray, novelty: float, precision: Precision, explanation: Explanation | None
@@ -231,35 +226,35 @@ class Predictor:
         )
 
     def _plausible(self, probabilities: np.ndarray) -> list[str] | None:
-        """The names of the diagnoses that cannot be excluded, the most probable first."""
+        """Names of the plausible diagnoses, the most probable first."""
         if self.plausible_threshold is None:
             return None
         members = plausible(probabilities, self.plausible_threshold)
-        # Stable, so that the first of equals comes first, as in argmax.
+        # A stable sort, so that the first of equals comes first, as in argmax.
         order = np.argsort(-probabilities, kind="stable")
         return [CLASSES[self.classifier.classes[i]] for i in order if members[i]]
 
 
 def _figures(explanation: Explanation, precision: Precision) -> ExplanationFigures:
+    stability, target = explanation.stability, explanation.target
     return ExplanationFigures(
         precision=precision,
         samples=explanation.samples,
         seconds=_rounded(explanation.seconds, 3),
-        r2=_rounded(explanation.r2),
-        r2_with_pairs=_rounded(explanation.interactions.r2),
-        completeness=None if explanation.completeness is None else _rounded(explanation.completeness),
-        stability=_rounded(explanation.stability),
-        target=explanation.target,
-        reached=explanation.stability >= explanation.target,
+        r2=_optional(explanation.r2),
+        r2_with_pairs=_optional(explanation.r2_with_pairs),
+        completeness=_optional(explanation.completeness),
+        stability=_optional(stability),
+        target=target,
+        reached=None if stability is None or target is None else stability >= target,
         stopped=explanation.stopped,
         regions=Regions(
-            map=_region_map(explanation.lime.segments),
+            map=_region_map(explanation.segments),
             weights=[_rounded(w, 6) for w in explanation.weights],
-            standard_errors=[_rounded(e, 6) for e in explanation.standard_errors],
-            pairs=[
-                Pair(regions=(first, second), interaction=_rounded(value, 6))
-                for first, second, value in explanation.interactions.strongest(PAIRS)
-            ],
+            standard_errors=None
+            if explanation.standard_errors is None
+            else [_rounded(e, 6) for e in explanation.standard_errors],
+            pairs=[Pair(regions=(i, j), interaction=_rounded(value, 6)) for i, j, value in explanation.pairs],
         ),
     )
 
@@ -282,7 +277,18 @@ def _rounded(value: float, decimals: int = DECIMALS) -> float:
     return round(float(value), decimals)
 
 
-def _fault(job: Job) -> Answer:
-    """Log the current exception, and answer that the request failed."""
-    logger.exception("a request failed", extra={EXTRA: {"id": job.request_id}})
+def _optional(value: float | None) -> float | None:
+    return None if value is None else _rounded(value)
+
+
+def _refusal(error: Exception, job: Job) -> Answer:
+    """The answer to a request that failed with ``error``, which is logged if it is a fault of the service."""
+    match error:
+        case Cancelled():
+            return refuse(503, CANCELLED)
+        case ContractError():
+            return refuse(error.status, str(error), error.code)
+        case ImageError():
+            return refuse(400, str(error), error.code)
+    logger.error("a request failed", exc_info=error, extra={EXTRA: {"id": job.request_id}})
     return refuse(500, FAULT)

@@ -1,7 +1,7 @@
 """TorchServe's entry point, and the only module that depends on TorchServe.
 
-A request is a form with a photograph and the documented options (``curl -F image=@photo.jpg -F explain=true``), a bare
-photograph (``curl -T photo.jpg``), or the documented JSON.
+A request is a form with a photograph and the documented options (``curl -F image=@photo.jpg -F explain=true``), a
+photograph alone (``curl -T photo.jpg``), or the documented JSON.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class SkinLesionHandler:
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer a batch of requests, each with its own status.
 
-        A request that accepts NDJSON and is alone in its batch gets lines such as ``{"progress": 0.25}`` during the
-        explanation, and the answer as the last line.
+        A request that accepts NDJSON gets lines such as ``{"progress": 0.25}`` during the explanation if it is alone in
+        its batch, and the answer as the last line.
         """
         headers = [_headers(context, i) for i in range(len(data))]
         for fields in headers:
@@ -108,7 +108,7 @@ def _parse(fields: dict[str, Any]) -> Request | ContractError:
 
 
 def _log_json() -> None:
-    """TorchServe reads the worker's output line by line, and would make many records of one with a trace."""
+    """TorchServe logs each line of the worker's output as a record of its own, which would split up tracebacks."""
     for handler in logging.getLogger().handlers:
         if type(handler) is logging.StreamHandler:  # TorchServe's; not pytest's
             handler.setFormatter(JsonLines())

@@ -1,4 +1,4 @@
-"""What a worker does beside answering, whichever engine runs it."""
+"""Housekeeping of a worker process, under TorchServe as under Ray Serve."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from handler.predictor import Predictor
 logger = logging.getLogger("mlbio.handler")
 
 EXPLAIN_NICENESS = 10
-"""Both pools use all cores; explanations, which take seconds, yield to classifications, which take milliseconds."""
+"""Both pools use all cores; explanations, which take seconds, give way to predictions, which take milliseconds."""
 
 
 def import_explainer(predictor: Predictor) -> None:
-    """In the background: a worker that explains is ready for its first probe before the explainer has been imported."""
+    """Import the explainer in the background, so that the worker can answer its first health check at once."""
     threading.Thread(target=lambda: predictor.explainer, daemon=True).start()
 
 
 def log_answer(answer: Answer, job: Job, batch: int, seconds: float) -> None:
-    """A line about one request; ``seconds`` are those of its batch, of ``batch`` requests."""
+    """Log one request, which was answered in a batch of ``batch`` requests within ``seconds``."""
     if job.request_id:
         fields = {"id": job.request_id, "status": answer.status, "batch": batch, "seconds": round(seconds, 4)}
         logger.info("answered", extra={EXTRA: fields})
 
 
 def return_free_memory() -> None:
-    """Return the memory that only loading needed to the system; glibc would keep it, a quarter of a worker's memory."""
+    """Return the memory that only loading needed, a quarter of a worker's, to the system; glibc would keep it."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # only glibc has malloc_trim
         ctypes.CDLL(None).malloc_trim(0)

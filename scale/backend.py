@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ray.exceptions import (
@@ -62,22 +62,12 @@ class RayServe:
     async def predict(self, request: Request, seconds: float) -> Answer:
         """A diagnosis without an explanation, within ``seconds``."""
         headers = _headers(seconds)
-        try:
-            async with asyncio.timeout(seconds):
-                for attempt in range(ATTEMPTS):
-                    response = self._predict.remote((request, headers))
-                    try:
-                        answer: Answer = await response
-                        return answer
-                    except RAY_ERRORS as error:
-                        if not await self._retry(POOL, attempt, error):
-                            return answer_to(error)
-                    except asyncio.CancelledError:  # out of time, or the client has left
-                        response.cancel()
-                        raise
-        except TimeoutError:
-            return out_of_time(seconds)
-        raise AssertionError("the last attempt answers")
+
+        async def receive(response: Any) -> Answer:
+            answer: Answer = await response
+            return answer
+
+        return await self._send(POOL, seconds, lambda: self._predict.remote((request, headers)), receive)
 
     async def explain(self, request: Request, seconds: float, on_progress: OnProgress | None = None) -> Answer:
         """A diagnosis and its explanation, which after ``seconds`` is the best so far.
@@ -91,25 +81,41 @@ class RayServe:
             **({"accept": STREAM_TYPE} if on_progress else {}),
         }
         furthest = -1.0
+
+        async def receive(response: Any) -> Answer:
+            nonlocal furthest
+            async for part in response:
+                if isinstance(part, Answer):
+                    return part
+                if on_progress and part > furthest:
+                    furthest = part
+                    await on_progress(part)
+            raise AssertionError("the last part is the answer")
+
+        return await self._send(EXPLAIN_POOL, patience, lambda: self._explain.remote(request, headers), receive)
+
+    async def _send(
+        self, pool: str, seconds: float, call: Callable[[], Any], receive: Callable[[Any], Awaitable[Answer]]
+    ) -> Answer:
+        """What ``receive`` makes of the response to ``call``, which is called again if its replica is lost."""
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(seconds):
                 for attempt in range(ATTEMPTS):
-                    response = self._explain.remote(request, headers)
+                    response = call()
                     try:
-                        async for part in response:
-                            if isinstance(part, Answer):
-                                return part
-                            if on_progress and part > furthest:
-                                furthest = part
-                                await on_progress(part)
+                        return await receive(response)
                     except RAY_ERRORS as error:
-                        if not await self._retry(EXPLAIN_POOL, attempt, error):
+                        if not is_lost(error) or attempt + 1 == ATTEMPTS:
+                            logger.warning("a request of %s failed: %r", pool, error)
                             return answer_to(error)
+                        logger.warning("a request of %s is sent to another replica: %s", pool, type(error).__name__)
+                        self._retries[pool] += 1
+                        await asyncio.sleep(PAUSE_SECONDS * 2**attempt)
                     except asyncio.CancelledError:  # out of time, or the client has left
                         response.cancel()
                         raise
         except TimeoutError:
-            return out_of_time(patience)
+            return out_of_time(seconds)
         raise AssertionError("the last attempt answers")
 
     async def metrics(self) -> bytes:
@@ -117,16 +123,6 @@ class RayServe:
         lines = ["# TYPE mlbio_cluster_retries_total counter"]
         lines += [f'mlbio_cluster_retries_total{{pool="{pool}"}} {count}' for pool, count in self._retries.items()]
         return "".join(f"{line}\n" for line in lines).encode()
-
-    async def _retry(self, pool: str, attempt: int, error: Exception) -> bool:
-        """Whether to send the request to another replica, after a pause."""
-        if not is_lost(error) or attempt + 1 >= ATTEMPTS:
-            logger.warning("a request of %s failed: %r", pool, error)
-            return False
-        logger.warning("a request of %s lost its replica (%s): sent to another one", pool, type(error).__name__)
-        self._retries[pool] += 1
-        await asyncio.sleep(PAUSE_SECONDS * 2**attempt)
-        return True
 
 
 def _headers(seconds: float) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from gateway.backend import GRACE_SECONDS
 from gateway.hold import IDLE
 from gateway.settings import Settings
 from supervisor.processes import stop_group
-from supervisor.runtime import hold_socket, read_record
+from supervisor.runtime import HOLD_SOCKET, read_record
 from supervisor.startup import ServeError, pools_predict, refuse_dying_workers, wait_until
 
 PREVIOUS = "previous"
@@ -27,6 +27,10 @@ PREVIOUS = "previous"
 
 REPLACED = "replaced"
 """Folder in the model store of the archive that is served, until the next one has made a prediction."""
+
+
+IDLE_STOP_SECONDS = 5.0
+"""Seconds that TorchServe, which has no requests then, gets to end; one whose workers die would take for ever."""
 
 
 class PromotionError(RuntimeError):
@@ -48,21 +52,21 @@ def promote(archive: Path, runtime: Path, settings: Settings, report: Callable[[
     """
     if not verify(archive):
         raise PromotionError(f"{archive} has no checksum next to it: make it again")
-    store = Path(read_record(runtime, settings).model_store)
+    store = Path(read_record(runtime).model_store)
     if store not in archive.parents:
         raise PromotionError(f"the service at {settings.url} serves {store / ARCHIVE}: choose that --model-store")
     report("waiting for running requests to finish; new ones are held")
-    with held(hold_socket(runtime, settings), settings.explain_seconds + 2 * GRACE_SECONDS):
+    with held(runtime / HOLD_SOCKET, settings.explain_seconds + 2 * GRACE_SECONDS):
         try:
             with replaced(archive, store):
                 report("restarting TorchServe with the new archive")
-                restart(runtime, settings)
+                restart(runtime)
         except (ServeError, KeyboardInterrupt) as error:
             if not runtime.exists():
                 raise PromotionError("the service was stopped: the previous archive will be served again") from None
             report("restarting TorchServe with the previous archive")
             try:
-                restart(runtime, settings)
+                restart(runtime)
             except ServeError as other:
                 raise PromotionError(
                     f"{error}\nthe previous archive is restored, but does not predict: {other}"
@@ -176,7 +180,7 @@ def move(archive: Path, target: Path) -> None:
         checksum_file(archive).replace(checksum_file(target))
 
 
-def restart(runtime: Path, settings: Settings) -> None:
+def restart(runtime: Path) -> None:
     """Stop TorchServe, which the supervisor then starts again; returns when both pools predict.
 
     Raises:
@@ -190,11 +194,11 @@ def restart(runtime: Path, settings: Settings) -> None:
             refuse_dying_workers(logs)
 
     async def stop_and_wait() -> None:
-        await stop_group(running.pid)
+        await stop_group(running.pid, IDLE_STOP_SECONDS)
         await wait_until(lambda: pools_predict(running.url), refuse, log)
 
     try:
-        running = read_record(runtime, settings)
+        running = read_record(runtime)
         logs = Path(running.logs)
         log = logs / "torchserve.log"
         old_log = log.stat().st_ino if log.exists() else None

@@ -20,11 +20,19 @@ from api.files import write_atomically
 from gateway.settings import Settings
 
 PREFIX = "mlbio-serve-"
+HOLD_SOCKET, RECORD = "hold", "torchserve.json"
+"""Files in the folder."""
 
 
 class RunningTorchServe(msgspec.Struct, frozen=True):
-    """What the supervisor records of the TorchServe that it has started; ``pid`` is also its process group."""
+    """What the supervisor records of the TorchServe that it has started.
 
+    Attributes:
+        port: the gateway's.
+        pid: TorchServe's, and that of its process group.
+    """
+
+    port: int
     pid: int
     url: str
     model_store: str
@@ -63,32 +71,23 @@ def delete_abandoned() -> None:
         os.close(lock)
 
 
-def hold_socket(folder: Path, settings: Settings) -> Path:
-    """The socket at which the service's gateway holds requests."""
-    return folder / f"hold-{settings.port}"
-
-
-def record_file(folder: Path, settings: Settings) -> Path:
-    """Where the running TorchServe is recorded."""
-    return folder / f"torchserve-{settings.port}.json"
-
-
-def write_record(folder: Path, settings: Settings, running: RunningTorchServe) -> None:
+def write_record(folder: Path, running: RunningTorchServe) -> None:
     """Record what runs."""
-    with write_atomically(record_file(folder, settings)) as partial:
+    with write_atomically(folder / RECORD) as partial:
         partial.write_bytes(msgspec.json.encode(running))
 
 
-def read_record(folder: Path, settings: Settings) -> RunningTorchServe:
+def read_record(folder: Path) -> RunningTorchServe:
     """What the supervisor has recorded."""
-    return msgspec.json.decode(record_file(folder, settings).read_bytes(), type=RunningTorchServe)
+    return msgspec.json.decode((folder / RECORD).read_bytes(), type=RunningTorchServe)
 
 
 def find_service(settings: Settings) -> Path | None:
     """The temporary folder of the service that this user runs at the settings' port; None if there is none."""
     delete_abandoned()
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        # Another user could write what they like.
-        if folder.lstat().st_uid == os.getuid() and record_file(folder, settings).exists():
-            return folder
+        with contextlib.suppress(OSError, msgspec.MsgspecError):  # it is starting or stopping, or of another version
+            # Another user could write what they like.
+            if folder.lstat().st_uid == os.getuid() and read_record(folder).port == settings.port:
+                return folder
     return None

@@ -13,7 +13,7 @@ from api.archive import ARCHIVE, verify
 from gateway.settings import Settings
 from supervisor.components import open_browser, start_gateway, start_page, start_torchserve
 from supervisor.processes import Watchdog, print_message
-from supervisor.runtime import RunningTorchServe, hold_socket, runtime_folder, write_record
+from supervisor.runtime import HOLD_SOCKET, RunningTorchServe, runtime_folder, write_record
 from supervisor.shutdown import StopSignal
 from supervisor.startup import (
     ServeError,
@@ -43,15 +43,18 @@ async def running_service(settings: Settings, model_store: Path, logs: Path, sto
     check_configuration(settings, model_store)
     logs = logs.resolve()
     with runtime_folder() as runtime:
-        settings = replace(settings, hold_socket=str(hold_socket(runtime, settings)))
+        settings = replace(settings, hold_socket=str(runtime / HOLD_SOCKET))
         watchdogs: list[Watchdog] = []
 
         def start() -> subprocess.Popen[bytes]:
             verify(model_store / ARCHIVE)
             process = start_torchserve(settings, model_store, logs, runtime)
-            running = RunningTorchServe(process.pid, settings.torchserve_url, str(model_store.resolve()), str(logs))
+            store = str(model_store.resolve())
             try:
-                write_record(runtime, settings, running)
+                write_record(
+                    runtime,
+                    RunningTorchServe(settings.port, process.pid, settings.torchserve_url, store, str(logs)),
+                )
             except OSError as error:
                 print_message(f"warning: the model cannot be replaced while this runs: {error}")
             return process

@@ -18,13 +18,14 @@ import httpx
 from api.archive import ARCHIVE, checksum_file
 from api.headers import EXPLAIN_POOL, POOL
 from gateway.backend import PROBE
-from gateway.keys import Keys, KeysError
+from gateway.keys import KeysError, load_keys
 from gateway.settings import Settings
 from gateway.torchserve import torchserve_addresses
 from supervisor.processes import Watchdog, print_message
 
 START_SECONDS = 240.0
 PROBE_SECONDS = 10.0
+POLL_SECONDS = 0.3
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -45,7 +46,10 @@ def check_configuration(settings: Settings, model_store: Path) -> None:
     refuse_taken_port(settings.url, "MLBIO_PORT")
     for url in torchserve_addresses(settings).values():
         refuse_taken_port(url, "MLBIO_TORCHSERVE_URL")
-    refuse_bad_keys(settings)
+    try:
+        load_keys(settings)
+    except KeysError as error:
+        raise ServeError(str(error)) from None
     if not checksum_file(archive).exists():
         print_message(f"warning: {archive} has no checksum next to it (`make archive` writes one): not verified")
     if settings.host not in LOOPBACK and not settings.api_keys_file:
@@ -81,34 +85,37 @@ def refuse_taken_port(url: str, variable: str) -> None:
             ) from None
 
 
-def refuse_bad_keys(settings: Settings) -> None:
-    """Raise :class:`ServeError` if the gateway could not load its API keys."""
-    try:
-        Keys.load(settings)
-    except KeysError as error:
-        raise ServeError(str(error)) from None
-
-
 async def wait_until(
     ready: Callable[[], Awaitable[bool]], refuse: Callable[[], None], log: Path, seconds: float = START_SECONDS
 ) -> None:
     """Return when ``ready()``.
 
     Args:
-        ready: whether it answers.
-        refuse: called again and again until then; raises :class:`ServeError` if it never will.
+        ready: whether it answers; where workers die, this takes seconds.
+        refuse: called all the time until then; raises :class:`ServeError` if it never will.
         log: file that an error names.
         seconds: time limit.
 
     Raises:
         ServeError: by ``refuse``, or it took too long.
     """
+
+    async def poll() -> None:
+        while not await ready():
+            await asyncio.sleep(POLL_SECONDS)
+
     deadline = time.monotonic() + seconds
-    while not await ready():
-        refuse()
-        if time.monotonic() > deadline:
-            raise ServeError(f"no answer after {seconds:.0f} s: see {log}")
-        await asyncio.sleep(0.3)
+    polling = asyncio.create_task(poll())
+    try:
+        while not polling.done():
+            refuse()
+            if time.monotonic() > deadline:
+                raise ServeError(f"no answer after {seconds:.0f} s: see {log}")
+            await asyncio.wait({polling}, timeout=POLL_SECONDS)
+        polling.result()
+    finally:
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
 
 
 async def is_ready(settings: Settings) -> bool:

@@ -25,7 +25,7 @@ from api.archive import ARCHIVE, PROMOTED, checksum_file
 from api.files import write_atomically
 from evaluate.score_card import ScoreCard
 from handler.engines.graphs import sha256
-from handler.model.bias import BiasSetting, FlagFigures
+from handler.model.calibration import BiasSetting, FlagFigures
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("handler", "api")

@@ -18,10 +18,10 @@ from api.classes import MALIGNANT, class_indices
 from evaluate.metrics import accuracy, balanced_accuracy
 from evaluate.trade_off import best_index
 from handler.engines.quantise import activation_ranges, rounding_errors
+from handler.model.calibration import COVERAGE
 from handler.model.checkpoint import Checkpoint
 from handler.model.inference import Novelty
 from handler.model.network import Network, Normalise
-from handler.model.plausible import COVERAGE
 from train.hardware import autocast
 
 SENSITIVITY = 0.95

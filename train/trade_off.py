@@ -21,7 +21,7 @@ from evaluate.held_out import split_all_again
 from evaluate.predictions import model_of
 from evaluate.sources import find_sources
 from evaluate.trade_off import BiasPoint, TradeOff, best, bias_metrics
-from handler.model.bias import BiasSetting
+from handler.model.calibration import BiasSetting
 from handler.model.checkpoint import Checkpoint
 from train.calibrate import (
     STRENGTHS,

@@ -11,7 +11,7 @@ import numpy as np
 
 from handler.engines.graphs import Arithmetic, Graphs, compile_graph, core, ov
 from handler.engines.saturation import saturates, without_saturation
-from handler.model.bias import BiasSetting
+from handler.model.calibration import BiasSetting
 from handler.model.images import SIZE
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Classifier:
 
     Attributes:
         arithmetic: of answers.
-        batch: how many masks a sampler is best given at once.
+        batch: the most efficient number of masks for one call of a sampler.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Classifier:
         return self._run(self._engines.samples, pixels)[0]
 
     def sampler(self, square: np.ndarray, hidden: np.ndarray, segments: np.ndarray) -> Sampler:
-        """As :meth:`sample_probabilities` of a photograph with regions hidden, which are painted by the engine itself.
+        """As :meth:`sample_probabilities`, of a photograph with regions hidden, which the engine paints itself.
 
         Args:
             square: the photograph, ``uint8`` (224, 224, 3).
@@ -126,25 +126,24 @@ class _OpenVino:
     def __init__(self, graphs: Graphs, threads: int | None, arithmetic: Arithmetic | None) -> None:
         self.arithmetic = arithmetic or fastest_arithmetic()
         self._threads = threads
-        self._of_integers = graphs.samples is not None
-        self._for_samples = graphs.samples or graphs.answers
-        # The rest of the 8-bit graph is in float32, so that explanations do not depend on whether a CPU has bfloat16.
-        self._arithmetic_of_samples: Arithmetic = "float32" if self._of_integers else self.arithmetic
+        self._quantised = graphs.samples is not None
+        self._samples_graph = graphs.samples or graphs.answers
+        # The rest of the 8-bit graph is in float32, so that explanations do not depend on the CPU having bfloat16.
+        self._samples_arithmetic: Arithmetic = "float32" if self._quantised else self.arithmetic
         self._answers = compile_graph(graphs.answers, self.arithmetic, threads)
 
     @cached_property
     def _graph_of_samples(self) -> ov.Model:
-        saturated = self._of_integers and saturates()
-        return without_saturation(self._for_samples) if saturated else self._for_samples
+        return without_saturation(self._samples_graph) if self._quantised and saturates() else self._samples_graph
 
-    # Compiled when they are first asked for.
+    # Both are compiled on first use.
     @cached_property
     def _samples(self) -> ov.CompiledModel:
-        return compile_graph(self._graph_of_samples, self._arithmetic_of_samples, self._threads)
+        return compile_graph(self._graph_of_samples, self._samples_arithmetic, self._threads)
 
     @cached_property
     def _sampler(self) -> ov.CompiledModel:
-        return compile_graph(_with_painting(self._graph_of_samples), self._arithmetic_of_samples, self._threads)
+        return compile_graph(_with_painting(self._graph_of_samples), self._samples_arithmetic, self._threads)
 
     def answers(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _floats(self._answers(pixels, share_inputs=True))
@@ -172,7 +171,7 @@ def fastest_arithmetic() -> Arithmetic:
     """bfloat16 where the CPU has it, unless the environment's ``MLBIO_PRECISION`` says otherwise.
 
     Raises:
-        ValueError: the variable has a value that is not understood.
+        ValueError: the variable has an unknown value.
     """
     word = os.environ.get(ARITHMETIC_VARIABLE, "").lower()
     if word and word not in _ARITHMETIC_WORDS:

@@ -11,7 +11,7 @@ from torch import nn
 
 from handler.engines.graphs import Graphs, ModelFacts, measured, ov, sha256
 from handler.engines.quantise import correct_biases, quantise
-from handler.model.bias import BiasSetting, FlagFigures
+from handler.model.calibration import BiasSetting, FlagFigures
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import SIZE
 from handler.model.inference import PixelsToProbabilities
@@ -31,7 +31,7 @@ def convert(checkpoint: Checkpoint) -> Graphs:
 
 
 def export(path: Path, folder: Path, flag: FlagFigures | None = None, biases: Sequence[BiasSetting] = ()) -> None:
-    """Write the graphs of the checkpoint ``path``, and what was measured of it, into ``folder``.
+    """Write the graphs of the checkpoint ``path``, and what was measured for it, into ``folder``.
 
     Raises:
         handler.model.checkpoint.CheckpointError: ``path`` is not a checkpoint.
@@ -43,9 +43,9 @@ def export(path: Path, folder: Path, flag: FlagFigures | None = None, biases: Se
 def facts(
     path: Path, checkpoint: Checkpoint, flag: FlagFigures | None = None, biases: Sequence[BiasSetting] = ()
 ) -> ModelFacts:
-    """What serving needs to know of the checkpoint that was loaded from ``path``.
+    """What serving needs to know about the checkpoint that was loaded from ``path``.
 
-    Without ``flag`` or ``biases``, they are those of the graphs beside it, as in an unpacked archive.
+    Without ``flag`` or ``biases``, they are those of the graphs in the same folder, as in an unpacked archive.
     """
     digest = sha256(path)
     known_flag, known_biases = measured(path.parent, digest)
@@ -68,6 +68,6 @@ def trace(module: nn.Module) -> ov.Model:
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls the tracing that OpenVINO uses deprecated
         example = torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)
-        # torch would trace a second time to compare; tests compare what the graphs answer.
+        # check_trace would trace twice and compare; the tests compare the outputs instead.
         decoder = TorchScriptPythonDecoder(module, example_input=example, trace_kwargs={"check_trace": False})
         return ov.convert_model(decoder, example_input=example, input=[-1, SIZE, SIZE, 3])

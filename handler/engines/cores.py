@@ -1,7 +1,7 @@
-"""How many cores this process may use, where that is fewer than it sees: OpenVINO counts the machine's.
+"""The number of threads that a container's CPU limit allows; OpenVINO would start one for each core of the machine.
 
-A container's limit (Docker's ``--cpus``, ``limits.cpu`` in Kubernetes) is time in each period, not a choice of cores:
-with a thread for each core of the machine, all of them stand still for most of every period.
+The limit (Docker's ``--cpus``, ``limits.cpu`` in Kubernetes) is a quota of time per period. Too many threads use it up
+early and are throttled for most of every period.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 THREADS_VARIABLE = "MLBIO_THREADS"
-GROUPS = Path("/sys/fs/cgroup")
-OWN_GROUPS = Path("/proc/self/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
-def thread_limit(groups: Path = GROUPS, own_groups: Path = OWN_GROUPS) -> int | None:
-    """The environment's ``MLBIO_THREADS``, or as many threads as the control group's time suffices for.
+def thread_limit(groups: Path = CGROUPS, own_groups: Path = OWN_CGROUPS) -> int | None:
+    """The environment's ``MLBIO_THREADS``, or the CPU quota of the control group, rounded up.
 
-    None without a limit, or where it is no lower than the number of cores.
+    None without a quota, or if it is not lower than the number of cores.
 
     Raises:
-        ValueError: the variable is no whole number above 0.
+        ValueError: ``MLBIO_THREADS`` is not a whole number above 0.
     """
     word = os.environ.get(THREADS_VARIABLE, "")
     if word:
@@ -36,7 +36,7 @@ def thread_limit(groups: Path = GROUPS, own_groups: Path = OWN_GROUPS) -> int | 
 
 
 def _quotas(groups: Path, own_groups: Path) -> Iterator[float]:
-    """Cores' worth of time that this process's control groups have, and those above them (versions 1 and 2)."""
+    """CPU quotas, in cores, of this process's control groups (versions 1 and 2) and of their ancestors."""
     try:
         lines = own_groups.read_text().splitlines()
     except OSError:  # not Linux, or hidden
@@ -46,7 +46,7 @@ def _quotas(groups: Path, own_groups: Path) -> Iterator[float]:
         if controllers and "cpu" not in controllers.split(","):
             continue
         top = groups / "cpu" if controllers else groups
-        # In a container the path may be the host's, of which only the top is to be seen here.
+        # In a container, the path may be the host's, of which only the root is mounted.
         own = PurePosixPath(path.lstrip("/"))
         for group in (top / part for part in (own, *own.parents)):
             try:

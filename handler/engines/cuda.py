@@ -1,7 +1,7 @@
 """The network on an NVIDIA GPU, in torch.
 
-A ResNet34 is a hundred kernels, and launching them one by one takes longer than a small batch computes. So batches are
-padded to one of a few sizes, and each is recorded as a CUDA graph when it is first needed: one launch from then on.
+A pass launches a hundred kernels, which for a small batch takes longer than the computation. So batches are padded to
+one of a few sizes, and the pass of each size is recorded as a CUDA graph on first use: one launch from then on.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from handler.model.inference import PixelsToProbabilities
 logger = logging.getLogger("mlbio.handler")
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-"""Of recorded batches; larger ones are split."""
+"""Sizes of recorded batches; larger batches are split."""
 
 _lock = threading.Lock()
-"""Only one recording may be under way in a process, and a replay would disturb it."""
+"""A process can record one graph at a time, and replay none meanwhile."""
 
 WARM_UP = 3
 """Passes before the recording, in which cuDNN chooses its algorithms."""
@@ -44,13 +44,13 @@ def usable(device: str) -> bool:
 
 
 class Cuda:
-    """As :class:`handler.engines.Classifier` describes: float32 for answers, float16 for samples.
+    """As :class:`handler.engines.classifier.Classifier` describes: float32 for answers, float16 for samples.
 
-    Convolutions in float32 round their inputs to TF32 where the GPU has it, as torch does unless told otherwise.
+    Convolutions in float32 round their inputs to TF32 where the GPU has it, which is torch's default.
 
     Attributes:
         arithmetic: of answers.
-        batch: how many masks a sampler is best given at once.
+        batch: the most efficient number of masks for one call of a sampler.
     """
 
     arithmetic: Literal["float32", "bfloat16"] = "float32"
@@ -82,7 +82,7 @@ class Cuda:
 
 
 def half_precision(checkpoint: Checkpoint) -> PixelsToProbabilities:
-    """The network in float16, with batch norm folded into the convolutions: its variances would lose digits."""
+    """The network in float16. Batch norm is folded into the convolutions, as its variances need more digits."""
     module = PixelsToProbabilities(checkpoint)
     module.network.fold_batch_norm().half()
     module.normalise = nn.Sequential(module.normalise, _Half())
@@ -95,9 +95,9 @@ class _Half(nn.Module):
 
 
 class Recorded:
-    """A network whose passes are replayed from recordings, one for each of :data:`SIZES`; for any number of threads.
+    """A network whose passes are replayed from CUDA graphs, one for each of :data:`SIZES`. It is thread-safe.
 
-    On a device that is no GPU, there is nothing to record, and passes are computed as they come.
+    On a CPU, passes are computed directly.
     """
 
     def __init__(self, module: PixelsToProbabilities, device: torch.device) -> None:
@@ -119,11 +119,11 @@ class Recorded:
             inputs = torch.zeros_like(pixels[:1]).repeat(size, 1, 1, 1)
             self._passes[size] = inputs, self._record(inputs)
         inputs, run = self._passes[size]
-        inputs[: len(pixels)].copy_(pixels)  # what else is in it is not looked at
+        inputs[: len(pixels)].copy_(pixels)  # the rest of the outputs is ignored
         return [output[: len(pixels)].float().cpu().numpy() for output in run()]
 
     def _record(self, inputs: torch.Tensor) -> Callable[[], Outputs]:
-        """A function that runs the network on ``inputs`` as they are then."""
+        """A function that runs the network on the current content of ``inputs``."""
 
         def plain() -> Outputs:
             return self._module(inputs)
@@ -131,7 +131,7 @@ class Recorded:
         if self._device.type != "cuda":
             return plain
         try:
-            with torch.cuda.device(self._device):  # else the first GPU is waited for, too
+            with torch.cuda.device(self._device):  # otherwise torch also synchronises the first GPU
                 stream = torch.cuda.Stream()
                 stream.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(stream):
@@ -142,7 +142,7 @@ class Recorded:
                 with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     outputs = plain()
         except RuntimeError:
-            logger.exception("batches of %d are not recorded: their kernels are launched one by one", len(inputs))
+            logger.exception("no CUDA graph for batches of %d: their kernels are launched one by one", len(inputs))
             return plain
 
         def replay() -> Outputs:

@@ -18,7 +18,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov
 
 from handler.engines.cores import thread_limit
-from handler.model.bias import BiasSetting, FlagFigures
+from handler.model.calibration import BiasSetting, FlagFigures
 
 INDEX = "graphs.json"
 
@@ -31,7 +31,7 @@ class GraphsError(ValueError):
 
 
 class ModelFacts(msgspec.Struct, frozen=True):
-    """What serving needs to know of a checkpoint beside its network.
+    """What serving needs to know about a checkpoint besides its network.
 
     Attributes:
         sha256: of the checkpoint's file.
@@ -55,17 +55,16 @@ class ModelFacts(msgspec.Struct, frozen=True):
 
     @property
     def version(self) -> str:
-        """What answers name: the first digits of ``sha256``."""
+        """The first digits of ``sha256``, as in answers."""
         return self.sha256[:12]
 
 
 @functools.cache
 def core() -> ov.Core:
-    """OpenVINO, once for the whole process.
+    """OpenVINO's core, one for the process and never released.
 
-    Its plugin for CPUs gives the thread that uses it first another stack for handlers of signals (sigaltstack), and
-    unmaps that stack when it is unloaded, in whatever thread: the next signal then ends the process with SIGSEGV. With
-    one core that stays, it is never unloaded.
+    The CPU plugin sets an alternate signal stack (sigaltstack) for the thread that first uses it, and unmaps it when
+    the plugin is unloaded, in whichever thread that happens: the next signal would then end the process with SIGSEGV.
     """
     return ov.Core()
 
@@ -75,7 +74,7 @@ def compile_graph(graph: ov.Model, arithmetic: Arithmetic, threads: int | None =
 
     Args:
         graph: any; quantised operations stay in 8-bit integers.
-        arithmetic: of everything else. It has no default, as OpenVINO's depends on the CPU. A CPU without bfloat16
+        arithmetic: of all other operations; without it, OpenVINO would choose by the CPU. A CPU without bfloat16
             computes in float32.
         threads: as many as :func:`handler.engines.cores.thread_limit` allows unless given.
     """
@@ -86,14 +85,14 @@ def compile_graph(graph: ov.Model, arithmetic: Arithmetic, threads: int | None =
     }
     if threads := threads or thread_limit():
         config[ov.properties.inference_num_threads] = threads
-        # OpenVINO would bind them to the machine's first cores, and those of another process too.
+        # OpenVINO would pin the threads of every process to the machine's first cores.
         config[hint.enable_cpu_pinning] = False
     return core().compile_model(graph, "CPU", config)
 
 
 class _Index(msgspec.Struct, frozen=True):
     model: ModelFacts
-    sha256: dict[str, str]  # of every file of the graphs
+    sha256: dict[str, str]  # by file name
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class Graphs:
 
 
 def measured(folder: Path, digest: str) -> tuple[FlagFigures | None, list[BiasSetting]]:
-    """Flag figures and trade-off curve in the index in ``folder``, if it is of the checkpoint with this SHA-256."""
+    """Flag figures and trade-off curve in ``folder``, if its graphs are of the checkpoint with this SHA-256."""
     try:
         index = msgspec.json.decode((folder / INDEX).read_bytes(), type=_Index)
     except (OSError, msgspec.MsgspecError):
@@ -151,10 +150,10 @@ def measured(folder: Path, digest: str) -> tuple[FlagFigures | None, list[BiasSe
 
 
 def packed_version(archive: Path) -> str:
-    """The version that answers of an archive ``mlbio.mar`` name.
+    """The model version in an archive ``mlbio.mar``.
 
     Raises:
-        GraphsError: it is no archive of ours.
+        GraphsError: ``archive`` is not such an archive.
     """
     try:
         with zipfile.ZipFile(archive) as files:

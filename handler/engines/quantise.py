@@ -117,7 +117,7 @@ class Rounding(nn.Module):
 
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
-        # After a ReLU nothing is negative, and all levels serve what is positive.
+        # After a ReLU, all levels are for positive values.
         self.minimum, self.maximum = (0, 255) if low >= 0 else (-128, 127)
         self.step = max(high / self.maximum, low / self.minimum if self.minimum else 0.0, 1e-8)
 
@@ -145,9 +145,9 @@ class RoundedWeights(nn.Module):
 
 
 class PixelConvolution(nn.Module):
-    """The first convolution with the normalisation in its weights, so that its inputs are whole numbers: pixels - 128.
+    """The first convolution, with the normalisation in its weights, so that its inputs are integers: pixels - 128.
 
-    The margin has the pixels' mean, as zeros have after normalisation, rounded to a whole number.
+    It pads with the pixels' mean, rounded to an integer, which corresponds to the zeros of normalised padding.
     """
 
     mean: torch.Tensor
@@ -159,12 +159,12 @@ class PixelConvolution(nn.Module):
         shift = (folded.weight.detach() * (128 - mean)).sum((1, 2, 3))
         folded.bias = nn.Parameter(shift if convolution.bias is None else convolution.bias.detach() + shift)
         folded.padding = (0, 0)
-        self.margin = [int(p) for p in convolution.padding for _ in range(2)]  # of a square kernel
+        self.padding = [int(p) for p in convolution.padding for _ in range(2)]  # of a square kernel
         self.register_buffer("mean", mean)
         self.convolution = nn.Sequential(Rounding(-128, 127), RoundedWeights(folded))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        padded = nn.functional.pad(pixels - self.mean, self.margin) + (self.mean - 128)
+        padded = nn.functional.pad(pixels - self.mean, self.padding) + (self.mean - 128)
         return self.convolution(padded)
 
 

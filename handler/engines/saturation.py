@@ -1,10 +1,10 @@
 """8-bit arithmetic on CPUs whose instructions saturate.
 
-Without VNNI instructions (before about 2019), a CPU multiplies bytes in pairs and adds each pair up in 16 bits. Two
-products of a large pixel and a large weight do not fit, and come out as 32,767: with our network, log-odds are then
-wrong by 0.9 instead of 0.1 (root mean square). OpenVINO documents it as "saturation issue", and the usual remedy is to
-keep all weights in 7 bits (``overflow_fix`` of NNCF). It is enough that the two weights of each pair have a sum that
-fits, which leaves most filters nearly all of their 8 bits, and errors half as large.
+Without VNNI instructions (before about 2019), a CPU multiplies bytes in pairs and adds the two products in 16 bits. The
+sum of two products of large pixels and large weights overflows and is cut to 32,767: the RMS error of the log-odds is
+then 0.9 instead of 0.1. OpenVINO documents it as "saturation issue". The usual remedy keeps all weights in 7 bits
+(``overflow_fix`` of NNCF). Here only the sum of each pair of weights is limited, so that most filters keep nearly all
+of their 8 bits, and the errors are half as large.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 from handler.engines.graphs import compile_graph, ov
 
 LARGEST_SUM = 127
-"""Of two weights: with one more, from rounding, times 255 it is below 2 ** 15."""
+"""Of two weights: one more, from rounding, times 255 is still below 2 ** 15."""
 
 PROBE_CHANNELS, PROBE_SIDE = 16, 8
 
 
 @functools.cache
 def saturates() -> bool:
-    """Whether this CPU's 8-bit convolutions saturate: tried with the largest numbers."""
+    """Whether this CPU's 8-bit convolutions saturate, from a trial with the largest numbers."""
     graph = convolution(np.full((PROBE_CHANNELS, PROBE_CHANNELS, 1, 1), 127), PROBE_SIDE)
     pixels = np.full((1, PROBE_CHANNELS, PROBE_SIDE, PROBE_SIDE), 255, np.float32)
     found = compile_graph(graph, "float32")(pixels)[0]
@@ -50,7 +50,7 @@ def convolution(weights: np.ndarray, side: int, scale: float = 1.0) -> ov.Model:
 
 
 def without_saturation(graph: ov.Model) -> ov.Model:
-    """A copy of an 8-bit graph whose weights, of neighbouring channels two by two, never saturate."""
+    """A copy of an 8-bit graph whose weights are scaled down where they could saturate."""
     graph = graph.clone()
     for operation in graph.get_ordered_ops():
         if operation.get_type_name() == "Convolution":
@@ -77,8 +77,8 @@ def _coarsen(scaled: ov.Node) -> None:
 def largest_sums(weights: np.ndarray) -> np.ndarray:
     """The largest sum, of either sign, of the weights of two channels in each filter, (filters,).
 
-    ``weights`` is (filters, channels, height, width). Channels 2k and 2k + 1 are added up at once; a weight counts
-    alone where the other's sign differs, as the pixel beside it may be zero.
+    ``weights`` is (filters, channels, height, width). Channels 2k and 2k + 1 are a pair; where their signs differ, each
+    weight counts alone, as the other's pixel may be zero.
     """
     even = np.pad(weights, ((0, 0), (0, weights.shape[1] % 2), (0, 0), (0, 0)))
     sums = [part[:, ::2] + part[:, 1::2] for part in (even.clip(min=0), (-even).clip(min=0))]

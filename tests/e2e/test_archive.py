@@ -14,7 +14,7 @@ import torch
 
 from api.archive import verify
 from api.request import Request
-from handler.model.bias import BIAS_VARIABLE, BiasError
+from handler.model.calibration import BIAS_VARIABLE, BiasError
 from handler.predictor import Predictor
 from tests.conftest import ROOT
 from train.archive import main

@@ -19,7 +19,7 @@ from evaluate.dataset import find_examples
 from evaluate.predictions import Predictions
 from handler.engines.classifier import Classifier, has_bfloat16
 from handler.engines.graphs import Arithmetic
-from handler.explain.lime.explainer import Explainer, Precision, painting
+from handler.explain.lime.explainer import Budget, LimeExplainer, painting
 from handler.explain.lime.regions import paint, regions_of, skin_surface
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import network_square
@@ -85,7 +85,7 @@ def test_sample_probabilities_give_the_explanation_of_exact_ones(classifier: Cla
     """From the same masks."""
     label = int(classifier.probabilities(squares[:1]).argmax())
     exact, fast = (
-        Explainer(painting(engine)).explain(squares[0], label, Precision(128, 1.1)).weights
+        LimeExplainer(painting(engine)).explain(squares[0], label, Budget(128, 1.1)).weights
         for engine in (classifier.probabilities, classifier.sample_probabilities)
     )
     assert np.corrcoef(exact, fast)[0, 1] > 0.98

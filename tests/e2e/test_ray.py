@@ -6,12 +6,9 @@ The contract's own tests, an update and the loss of a node under load.
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,103 +21,64 @@ from typing import Any
 
 import msgspec
 import pytest
-import ray
 import requests
 import yaml
-from ray.cluster_utils import Cluster
 
+from benchmarks.ray_serve import RayCluster, ray_cluster
 from handler.engines.graphs import INDEX
 from scale.archive import MANIFEST
 from supervisor.processes import free_port
-from tests.conftest import ROOT, encode
+from tests.conftest import ROOT
 from tests.e2e.conftest import Service, wait_for
 
-# These tests run again here, against this module's service; :data:`ELSEWHERE` names those that need not.
-from tests.e2e.test_gateway import *  # noqa: F403
+# These run again here, against this module's service. Others are of the gateway alone.
+from tests.e2e.test_gateway import (  # noqa: F401
+    photograph,
+    test_a_bad_request_says_what_to_change,
+    test_classification_does_not_wait_behind_explanations,
+    test_details_come_under_one_key,
+    test_health_and_readiness,
+    test_large_photograph_passes,
+    test_one_broken_photograph_among_eight_fails_alone,
+    test_success_has_the_four_keys,
+    test_too_large_is_413_and_the_sender_hears_it,
+)
 from tests.e2e.test_openapi import test_the_service_answers_as_it_documents  # noqa: F401
-from tests.e2e.test_progress import *  # noqa: F403
+from tests.e2e.test_progress import (
+    NDJSON,
+    ask,
+    test_a_deadline_gives_the_best_so_far,  # noqa: F401
+    test_progress_comes_as_lines_and_the_answer_last,  # noqa: F401
+)
 
 pytestmark = pytest.mark.slow
 
-ELSEWHERE = (
-    "test_openapi_describes_what_is_answered",
-    "test_gzip_when_accepted_and_only_then",
-    "test_docs_page_asks_no_foreign_host",
-    "test_answer_is_the_same_twice_and_in_a_crowd",
-    "test_explanation_is_the_photograph_with_green_outlines",
-    "test_leaving_stops_the_work",
-)
-"""Slow, and of the gateway alone, or covered by others here."""
-
-leave_while_it_streams = partial(test_leaving_stops_the_work, headers=NDJSON)  # noqa: F405
-
-for _name in ELSEWHERE:
-    del globals()[_name]
-
 MANIFEST_OF_KUBERNETES = ROOT / "deploy/kubernetes/ray/rayservice.yaml"
 ARCHIVE = ROOT / "model_store" / "mlbio.mar"
-START_SECONDS = 300
-NODE: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 80_000_000}
 PAUSE_SECONDS = 0.2
 """Between a client's requests: starting processes is what takes time here, and the load competes for the same cores."""
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A head and another node on this machine, which let in nobody without their token."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        dashboard = free_port()
-        patch.setenv("RAY_DASHBOARD_ADDRESS", f"http://127.0.0.1:{dashboard}")  # for `serve`
-        head = NODE | {"include_dashboard": True, "dashboard_port": dashboard}
-        made = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            made.add_node(**NODE)
-            yield made
-        finally:
-            ray.shutdown()
-            made.shutdown()
+def cluster() -> Iterator[RayCluster]:
+    with ray_cluster(2) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def config() -> dict[str, Any]:
     """The configuration of Kubernetes for two nodes, at another port."""
     made = yaml.safe_load(yaml.safe_load(MANIFEST_OF_KUBERNETES.read_text())["spec"]["serveConfigV2"])
     made["http_options"] = {"host": "127.0.0.1", "port": free_port()}
     made["proxy_location"] = "HeadOnly"
     made["applications"][0]["args"] = {"archive": str(ARCHIVE), "min_replicas": 2, "max_replicas": 2}
-    path = tmp_path_factory.mktemp("ray") / "config.yaml"
-    path.write_text(yaml.safe_dump(made))
-    return path
+    return made
 
 
 @pytest.fixture(scope="module")
-def service(cluster: Cluster, config: Path) -> Service:
+def service(cluster: RayCluster, config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Service:
     """In place of TorchServe's."""
-    serve("deploy", str(config))
-    url = f"http://127.0.0.1:{yaml.safe_load(config.read_text())['http_options']['port']}"
-    deadline = time.monotonic() + START_SECONDS
-    while not ready(url):
-        status = serve("status")
-        assert "DEPLOY_FAILED" not in status and time.monotonic() < deadline, status
-    return Service(url, "", None, config.parent)
-
-
-def ready(url: str) -> bool:
-    try:
-        return requests.get(f"{url}/readyz", timeout=20).status_code == 200
-    except requests.RequestException:
-        return False
-
-
-def serve(*arguments: str) -> str:
-    """The output of Ray's own ``serve``."""
-    command = [str(Path(sys.executable).with_name("serve")), *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return Service(cluster.deploy(config), "", cluster.nodes[0], tmp_path_factory.getbasetemp())
 
 
 @dataclass
@@ -140,12 +98,12 @@ class Load:
 
 
 @contextmanager
-def load(service: Service, photograph: str, explains: bool = True) -> Iterator[Load]:
+def load(service: Service, image: str, explains: bool = True) -> Iterator[Load]:
     """Two clients that classify and, if ``explains``, one that has explanations made, until the block ends."""
     made = Load()
 
     def ask(explain: bool) -> None:
-        body = {"image": photograph, "details": True, "explain": explain, "precision": "Faible"}
+        body = {"image": image, "details": True, "explain": explain, "precision": "Faible"}
         patience = {"prefer": "wait=120"} if explain else None
         while not made.enough.is_set():
             try:
@@ -164,23 +122,26 @@ def load(service: Service, photograph: str, explains: bool = True) -> Iterator[L
             made.enough.set()
 
 
-def test_who_has_no_token_is_not_let_in(service: Service, cluster: Cluster):
+def test_who_has_no_token_is_not_let_in(service: Service, cluster: RayCluster):
     command = [sys.executable, "-c", f"import ray; ray.init({cluster.address!r})"]
-    environment = os.environ | {"RAY_AUTH_TOKEN": "0" * 64}
+    environment = cluster.environment | {"RAY_AUTH_TOKEN": "0" * 64}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode != 0 and "token" in done.stderr
 
 
-def test_an_update_under_load_loses_nothing(service: Service, config: Path, example_images: list[Path], tmp_path: Path):
-    photograph = encode(example_images[0].read_bytes())
+def test_an_update_under_load_loses_nothing(
+    service: Service,
+    cluster: RayCluster,
+    config: dict[str, Any],
+    photograph: str,  # noqa: F811
+    tmp_path: Path,
+):
     wanted = another_version(tmp_path / "next.mar")
-    changed = yaml.safe_load(config.read_text())
-    changed["applications"][0]["args"]["archive"] = str(tmp_path / "next.mar")
-    (tmp_path / "next.yaml").write_text(yaml.safe_dump(changed))
+    config["applications"][0]["args"]["archive"] = str(tmp_path / "next.mar")
     with load(service, photograph) as made:
-        serve("deploy", str(tmp_path / "next.yaml"))
-        wait_for(lambda: made.versions()[-1] == wanted, START_SECONDS)
-        wait_for(lambda: yaml.safe_load(serve("status"))["applications"]["mlbio"]["status"] == "RUNNING", START_SECONDS)
+        cluster.deploy(config)
+        wait_for(lambda: made.versions()[-1] == wanted, 300)
+        wait_for(lambda: yaml.safe_load(cluster.serve("status"))["applications"]["mlbio"]["status"] == "RUNNING", 300)
         seen = len(made.answers)
         wait_for(lambda: len(made.answers) > seen + 10, 120)
     versions = made.versions()
@@ -189,18 +150,19 @@ def test_an_update_under_load_loses_nothing(service: Service, config: Path, exam
 
 
 def test_the_loss_of_a_node_under_load_loses_nothing(
-    service: Service, cluster: Cluster, example_images: list[Path], endless: str
+    service: Service,
+    cluster: RayCluster,
+    photograph: str,  # noqa: F811
+    endless: str,
 ):
     """Both replicas that explain are at work when one of them dies with its node."""
-    photograph = encode(example_images[0].read_bytes())
     body = {"image": endless, "explain": True, "precision": "Faible"}
-    patience = NDJSON | {"prefer": "wait=120"}  # noqa: F405
+    patience = NDJSON | {"prefer": "wait=120"}
     with load(service, photograph, explains=False) as made, ThreadPoolExecutor(2) as pool:
         ask = partial(service.predict, body, headers=patience, stream=True)
         streams = [future.result().iter_lines() for future in [pool.submit(ask), pool.submit(ask)]]
         assert all("progress" in json.loads(next(lines)) for lines in streams)
-        (victim,) = cluster.worker_nodes
-        cluster.remove_node(victim, allow_graceful=False)
+        cluster.lose(cluster.nodes[1])
         seen = len(made.answers)
         ends = list(pool.map(lambda lines: [json.loads(line) for line in lines], streams))
         wait_for(lambda: len(made.answers) > seen + 10, 120)
@@ -212,9 +174,12 @@ def test_the_loss_of_a_node_under_load_loses_nothing(
     assert retries(service) > 0
 
 
-def test_leaving_stops_the_work_of_a_replica(service: Service, example_images: list[Path], endless: str):
-    """Of the one that is left after the test above, and a photograph that nobody waits for does not occupy it."""
-    leave_while_it_streams(service, encode(example_images[0].read_bytes()), endless)
+def test_leaving_stops_the_work_of_a_replica(service: Service, photograph: str, endless: str):  # noqa: F811
+    """Of the one that is left after the test above."""
+    with ask(service, endless, "Importante", NDJSON, stream=True) as response:
+        assert json.loads(next(response.iter_lines()))["progress"] == 0
+    # One that went on would take more than twice as long as this one gets.
+    assert ask(service, photograph, "Faible", {"prefer": "wait=6"}).status_code == 200
 
 
 def retries(service: Service) -> float:

@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from gateway.settings import Settings
-from handler.explain.lime.explainer import PRECISIONS
+from handler.explain.lime.explainer import BUDGETS
 from supervisor.processes import free_port
 from tests.conftest import ROOT
 from tests.e2e.conftest import Service, bare_environment, free_addresses, free_ports_in_a_row, wait_for
@@ -203,7 +203,7 @@ def test_facts():
         *others, last = (f"{number:,}" for number in numbers)
         return f"{', '.join(others)} or {last}"
 
-    least, most = (listed(getattr(p, name) for p in PRECISIONS.values()) for name in ("least", "samples"))
+    least, most = (listed(getattr(p, name) for p in BUDGETS.values()) for name in ("least", "samples"))
     assert f"at least {least} and at most {most} perturbed photographs" in DOCUMENTS
     for row in re.findall(r"^\| (`MLBIO_.*?) \|$", DOCUMENTS, re.MULTILINE):
         names, values, _ = (cell.split(", ") for cell in row.split(" | ", 2))

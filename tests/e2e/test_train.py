@@ -54,14 +54,13 @@ processes.exit(0)
 """
 
 
-def torchrun(processes: int, script: str, folder: Path, *arguments: object) -> subprocess.CompletedProcess:
-    """``script`` under torchrun, which finds a free port itself."""
+def launch(processes: int, script: str, folder: Path, *arguments: object) -> subprocess.CompletedProcess:
+    """Run ``script`` by itself, or several processes of it under torchrun, which finds a free port itself."""
     path = folder / "script.py"
     path.write_text(script)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", path]
-    return subprocess.run(
-        [str(part) for part in [*command, *arguments]], cwd=folder, capture_output=True, text=True, timeout=300
-    )
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
+    command = [str(part) for part in [sys.executable, *torchrun, path, *arguments]]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def test_a_wrong_folder_is_refused_by_the_documented_command(tmp_path):
@@ -79,7 +78,7 @@ def test_a_wrong_folder_is_refused_by_the_documented_command(tmp_path):
 
 def test_two_processes_take_the_steps_of_one(tmp_path):
     for processes in (1, 2):
-        done = torchrun(processes, STEPS, tmp_path, tmp_path)
+        done = launch(processes, STEPS, tmp_path, tmp_path)
         assert done.returncode == 0, done.stderr[-3000:]
     alone, first, second = (torch.load(tmp_path / name) for name in ("1_0.pt", "2_0.pt", "2_1.pt"))
     assert torch.equal(first["weight"], second["weight"])
@@ -97,7 +96,7 @@ def runs(tmp_path_factory, init) -> dict[int, tuple[subprocess.CompletedProcess,
     for processes in (1, 2):
         path = folder / f"{processes}.pth"
         options = ["--init", init, "--epochs", EPOCHS, "--modelname", path, "--device", "cpu"]
-        run = torchrun(processes, SMALL, folder, root, *options)
+        run = launch(processes, SMALL, folder, root, *options)
         assert run.returncode == 0, run.stderr[-3000:]
         done[processes] = run, Checkpoint.load(path)
     assert not list(folder.glob("*.resume.pth"))
@@ -125,6 +124,6 @@ def test_two_processes_train_as_one_does(runs):
 def test_an_error_is_printed_once(tmp_path, init):
     """Even if the process that prints it is the last one to see it: torchrun ends all when one has failed."""
     late = "import os, time; time.sleep(2 * (os.environ['RANK'] == '0'))\n"
-    done = torchrun(2, late + SMALL, tmp_path, tmp_path / "nowhere", "--init", init)
+    done = launch(2, late + SMALL, tmp_path, tmp_path / "nowhere", "--init", init)
     assert done.returncode != 0
     assert done.stderr.count("main_train.py: error: ") == 1 and "nowhere is not a folder" in done.stderr

@@ -16,6 +16,7 @@ import yaml
 from api.headers import POOL
 from gateway.app import create_app
 from gateway.settings import Settings
+from gateway.torchserve import TorchServe
 from tests.conftest import ROOT
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -62,7 +63,7 @@ def test_services_reach_one_another_by_their_names_and_ports():
 def test_health_checks_ask_what_exists():
     torchserve, gateway = (urlsplit(SERVICES[name]["healthcheck"]["test"][-1]).path for name in BUILT[:2])
     assert "--predict" in SERVICES["torchserve"]["healthcheck"]["test"] and torchserve == f"/predictions/{POOL}"
-    assert gateway in {route.path for route in create_app(Settings()).routes}
+    assert gateway in {route.path for route in create_app(Settings(), TorchServe(Settings())).routes}
 
 
 def test_grafana_finds_the_dashboard():

@@ -35,7 +35,6 @@ EXCEPTIONS = {
     "api/client.py": "cli",
     "api/photograph.py": "cli",
     "api/pictures.py": "cli",
-    "benchmarks/ray_serve.py": "ray",
     "evaluate/same_lesions.py": "bench",  # data preparation, with OpenCV
     "frontend/update.py": "test",  # updates the translations, with Babel
     "supervisor/components.py": "all",  # starts TorchServe next to the gateway

@@ -1,10 +1,10 @@
 """LIME for photographs: the regions that support a diagnosis, with an estimate of the explanation's stability.
 
-Ribeiro, Singh, Guestrin: "'Why Should I Trust You?': Explaining the Predictions of Any Classifier", KDD 2016. Kernel
-and ``ImageExplanation`` are those of the lime package. It differs in four ways: masks come from a factorial design that
-is laid out for the photograph's regions (``masks``), perturbed photographs are painted and classified in batches, a
-single regression of log-odds serves all classes (``surrogate``) and is complemented by interactions of regions
-(``interactions``), and sampling stops once the ranking of the regions is stable.
+Ribeiro, Singh, Guestrin: "'Why Should I Trust You?': Explaining the Predictions of Any Classifier", KDD 2016. The
+kernel and ``ImageExplanation`` are those of the lime package. There are four differences: masks come from a factorial
+design that is optimised for the photograph's regions (``masks``), perturbed photographs are painted and classified in
+batches, a single regression of log-odds serves all classes (``surrogate``) and is complemented by interactions of
+regions (``interactions``), and sampling stops once the ranking of the regions is stable.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from lime.lime_image import ImageExplanation
 
 from api.answer import StopReason
+from api.request import DEFAULT_PRECISION, Precision
 from handler.engines.classifier import Sampler
-from handler.explain.lime.interactions import Interactions, fit_interactions
+from handler.explain import Explanation, Progress
+from handler.explain.lime.interactions import fit_interactions
 from handler.explain.lime.masks import blocks, confounding
 from handler.explain.lime.regions import closeness, outline, paint, regions_of, skin_surface
 from handler.explain.lime.surrogate import Fit, fit, log_odds
@@ -29,17 +30,17 @@ MIN_SAMPLES = 128
 """With fewer, the standard errors are too uncertain to stop."""
 
 PAIRS_SAMPLES = 512
-"""With so many, the masks tell nine in ten pairs of regions apart; with twice as many, all (18 regions)."""
+"""With this many, masks of 18 regions distinguish nine in ten pairs; with twice as many, all."""
 
 
 @dataclass(frozen=True)
-class Precision:
-    """A precision of the contract.
+class Budget:
+    """When to stop sampling.
 
     Attributes:
         samples: largest number of perturbed photographs.
-        stability: expected Jaccard index (``surrogate.Fit.stability``) at which sampling stops.
-        least: number of samples before which it does not, of those that :func:`_next_check` gives.
+        stability: that suffices, see :class:`handler.explain.Explanation`.
+        least: number of samples before which sampling goes on in any case; one that :func:`_next_check` returns.
     """
 
     samples: int
@@ -47,29 +48,32 @@ class Precision:
     least: int = MIN_SAMPLES
 
 
-PRECISIONS = {
-    "Faible": Precision(512, 0.90),
-    "Moyenne": Precision(1024, 0.95, least=PAIRS_SAMPLES),
-    "Importante": Precision(4096, 0.99, least=2 * PAIRS_SAMPLES),
+BUDGETS: dict[Precision, Budget] = {
+    "Faible": Budget(512, 0.90),
+    "Moyenne": Budget(1024, 0.95, least=PAIRS_SAMPLES),
+    "Importante": Budget(4096, 0.99, least=2 * PAIRS_SAMPLES),
 }
 
 BATCH = 32
-"""Masks that are made at once, a power of two."""
+"""Size of a block of masks, a power of two."""
 
 NEAR_SHARE, ANY_SHARE = 0.74, 0.20
-"""Shares of interactions of three in what the linear model leaves unexplained of the differences of complements.
+"""Shares of third-order interactions in the variance that the linear model leaves unexplained.
 
-The first is that of interactions as closeness predicts them, the second of those that are as large between distant
-regions; the rest are of higher orders, which the design leaves as random masks would. Fitted to the squared differences
-of the weights of two explanations of 28 validation photographs; ``benchmarks/explain.py`` checks the standard errors.
+The first is that of interactions that fall off with distance as ``closeness`` predicts, the second of those that do
+not; the rest is of higher order, for which the design is no better than random masks. Fitted to the squared differences
+between the weights of two explanations of 28 validation photographs.
 """
+
+PAIRS = 5
+"""How many of the strongest interactions an explanation has."""
 
 MIN_CHANGE = 0.1
 """Changes of the log-odds below this are too small to divide by."""
 
 MAX_OUTLINED = 5
 MIN_RELATIVE_WEIGHT = 0.1
-"""A region is outlined if it is among the five strongest and has at least a tenth of the greatest weight."""
+"""A region is outlined if it is among the five strongest and has at least a tenth of the largest weight."""
 
 Probabilities = Callable[[np.ndarray], np.ndarray]
 """``uint8`` (N, H, W, 3) in, (N, classes) out."""
@@ -78,59 +82,26 @@ MakeSampler = Callable[[np.ndarray, np.ndarray, np.ndarray], Sampler]
 """From a photograph and hidden pixels, ``uint8`` (H, W, 3), and region numbers (H, W), as
 :meth:`handler.engines.classifier.Classifier.sampler`."""
 
-Progress = Callable[[float], None]
-"""Called with the finished share of the samples, 0 to 1. An exception that it raises ends the explanation."""
 
-
-@dataclass(frozen=True)
-class Explanation:
-    """The explanation of one class.
-
-    Attributes:
-        lime: the lime package's own result, for all classes.
-        label: index of the explained class.
-        overlay: ``uint8`` (H, W, 3), the photograph with the regions that support the class outlined in green.
-        weights: (regions,), the increase of the class's log-odds when a region is shown.
-        standard_errors: (regions,), of the weights, due to sampling.
-        samples: perturbed photographs that were classified.
-        seconds: wall-clock time.
-        r2: weighted coefficient of determination of the linear local model.
-        masks: boolean (samples, regions), of the perturbed photographs.
-        outcomes: (samples,), the class's log-odds for each.
-        completeness: sum of the weights over the change of the log-odds from a photograph with every region hidden to
-            the whole one; None if it hardly changes.
-        stability: see :meth:`handler.explain.lime.surrogate.Fit.stability`.
-        target: the precision's stability.
-        stopped: why sampling ended.
-    """
+@dataclass(frozen=True, kw_only=True)
+class LimeExplanation(Explanation):
+    """An explanation with the lime package's own result, for all classes."""
 
     lime: ImageExplanation
-    label: int
-    overlay: np.ndarray
-    weights: np.ndarray
     standard_errors: np.ndarray
-    samples: int
-    seconds: float
     r2: float
-    masks: np.ndarray
-    outcomes: np.ndarray
-    completeness: float | None
+    r2_with_pairs: float
     stability: float
     target: float
-    stopped: StopReason
-
-    @cached_property
-    def interactions(self) -> Interactions:
-        """Of regions, and how well models with them fit; computed when it is first asked for (up to 0.6 s)."""
-        return fit_interactions(self.masks, self.outcomes, closeness(self.lime.segments))
 
 
-class Explainer:
-    """Explains the output of a classifier; for one of pixels, see :func:`painting`.
+class LimeExplainer:
+    """A :class:`handler.explain.Explainer`. For a classifier of pixels, see :func:`painting`.
 
     Args:
         make_sampler: of the classifier.
-        batch: the most masks that a sampler is given at once, a multiple of :data:`BATCH`. It changes no explanation.
+        batch: the largest number of masks for one call of a sampler, a multiple of :data:`BATCH`. It does not affect
+            explanations.
     """
 
     def __init__(self, make_sampler: MakeSampler, batch: int = BATCH) -> None:
@@ -141,24 +112,18 @@ class Explainer:
         self,
         square: np.ndarray,
         label: int,
-        precision: Precision = PRECISIONS["Moyenne"],
+        precision: Precision | Budget = DEFAULT_PRECISION,
         progress: Progress | None = None,
         seconds: float | None = None,
         seed: int | None = None,
-    ) -> Explanation:
-        """Explain a class of a photograph.
+    ) -> LimeExplanation:
+        """As :meth:`handler.explain.Explainer.explain`, of ``uint8`` (H, W, 3).
 
-        The same photograph and precision give the same explanation, unless the time limit ends it.
-
-        Args:
-            square: ``uint8`` (H, W, 3).
-            label: index of the class.
-            precision: one of :data:`PRECISIONS`.
-            progress: called after each batch.
-            seconds: time limit; the explanation is then the best so far.
-            seed: of the masks; derived from the photograph unless given.
+        The same photograph and precision give the same explanation, unless the time limit ends it. ``seed`` is that of
+        the masks, and derived from the photograph unless given.
         """
         started = time.perf_counter()
+        budget = BUDGETS[precision] if isinstance(precision, str) else precision
         segments = regions_of(square)
         regions = int(segments.max()) + 1
         hidden = skin_surface(square)
@@ -169,44 +134,46 @@ class Explainer:
         outcomes: list[np.ndarray] = []
         done = 0
         design = blocks(regions, rng, BATCH, close)
-        for batch, due in _batches(design, precision, self.batch):
+        for batch, due in _batches(design, budget, self.batch):
             masks.append(batch)
             outcomes.append(log_odds(sample(batch)))
             done += len(batch)
             if progress:
-                progress(done / precision.samples)
+                progress(done / budget.samples)
             late = seconds is not None and time.perf_counter() - started > seconds
             if not (due or late):
                 continue
             shown = np.concatenate(masks)
             model = fit(shown, np.concatenate(outcomes), design_effect(shown, close))
             stability = model.stability(label)
-            if late or stability >= precision.stability:
+            if late or stability >= budget.stability:
                 break
-        settled = stability >= precision.stability and done >= min(precision.least, precision.samples)
+        settled = stability >= budget.stability and done >= min(budget.least, budget.samples)
         stopped: StopReason = "settled" if settled else "deadline" if late else "budget"
         ends = log_odds(sample(np.array([[True] * regions, [False] * regions])))[:, label]
-        explanation = as_lime(square, segments, model, label)
-        return Explanation(
-            lime=explanation,
-            label=label,
-            overlay=outline(square, supporting_regions(explanation, label)),
+        class_outcomes = np.concatenate(outcomes)[:, label]
+        interactions = fit_interactions(shown, class_outcomes, close)
+        lime = as_lime(square, segments, model, label)
+        return LimeExplanation(
+            lime=lime,
+            overlay=outline(square, supporting_regions(lime, label)),
+            segments=segments,
             weights=model.weights[label],
             standard_errors=model.standard_errors(label),
             samples=done,
             seconds=time.perf_counter() - started,
             r2=float(model.r2[label]),
-            masks=shown,
-            outcomes=np.concatenate(outcomes)[:, label],
+            r2_with_pairs=interactions.r2,
             completeness=_completeness(model.weights[label], *ends),
             stability=stability,
-            target=precision.stability,
+            target=budget.stability,
             stopped=stopped,
+            pairs=interactions.strongest(PAIRS),
         )
 
 
 def painting(probabilities: Probabilities) -> MakeSampler:
-    """Samplers for a classifier of pixels that cannot paint perturbed photographs itself."""
+    """Samplers for a classifier of pixels, which does not paint perturbed photographs itself."""
 
     def make_sampler(square: np.ndarray, hidden: np.ndarray, segments: np.ndarray) -> Sampler:
         return lambda masks: probabilities(paint(square, hidden, segments, masks))
@@ -248,22 +215,22 @@ def as_lime(square: np.ndarray, segments: np.ndarray, result: Fit, label: int) -
     return explanation
 
 
-def _batches(design: Iterator[np.ndarray], precision: Precision, largest: int) -> Iterator[tuple[np.ndarray, bool]]:
-    """The masks of ``precision``, ``largest`` at once, and whether the stability is to be checked after them.
+def _batches(design: Iterator[np.ndarray], budget: Budget, largest: int) -> Iterator[tuple[np.ndarray, bool]]:
+    """The masks of ``budget`` in batches of at most ``largest``, and whether to check the stability after each.
 
-    ``design`` yields :data:`BATCH` masks at a time. No batch goes past a number of masks that is to be checked.
+    ``design`` yields :data:`BATCH` masks at a time. No batch extends beyond a number of samples at which to check.
     """
-    done, due = 0, precision.least
-    while done < precision.samples:
-        size = min(largest, due - done, precision.samples - done)
+    done, due = 0, budget.least
+    while done < budget.samples:
+        size = min(largest, due - done, budget.samples - done)
         done += size
-        yield np.concatenate([next(design) for _ in range(-(-size // BATCH))])[:size], done in (due, precision.samples)
+        yield np.concatenate([next(design) for _ in range(-(-size // BATCH))])[:size], done in (due, budget.samples)
         if done == due:
             due = _next_check(due)
 
 
 def _next_check(due: int) -> int:
-    """The number of samples after ``due`` at which they are whole designs: 128, 192, 256, 384, 512 …"""
+    """The next number of samples that makes complete designs: 128, 192, 256, 384, 512 …"""
     return due * 3 // 2 if due & (due - 1) == 0 else due * 4 // 3
 
 

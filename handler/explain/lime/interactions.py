@@ -1,17 +1,17 @@
-"""The local model of second order: which regions affect a class only together, and how well the explanation fits.
+"""The second-order local model: which regions affect a class only together, and how well the explanation fits.
 
 A linear model of 18 regions leaves much of a network's behaviour unexplained; interactions of pairs explain most of
-that. Regions are coded as +1 (shown) and -1 (hidden), so that complementary
-masks separate the model into two: half the difference of a pair of complements depends on the main effects and the
-interactions of three only, half the sum on the interactions of pairs only. So the latter change no weight of the linear
-model. The weights are also the Shapley values of the second-order model as a game whose players are the regions
-(Lundberg and Lee, "A Unified Approach to Interpreting Model Predictions", NeurIPS 2017), because an interaction in this
-coding has the same value when nothing and when everything is shown.
+that. Regions are coded as +1 (shown) and -1 (hidden), so that complementary masks separate the model into two parts:
+half the difference of two complements depends only on the main effects and third-order interactions, half their sum
+only on the interactions of pairs. So the latter change no weight of the linear model. The weights are also the Shapley
+values of the second-order model as a game whose players are the regions (Lundberg and Lee, "A Unified Approach to
+Interpreting Model Predictions", NeurIPS 2017), because an interaction in this coding has the same value when nothing
+and when everything is shown.
 
 Regions that matter by themselves are those that matter together ("effect heredity": Hamada and Wu, "Analysis of
 Designed Experiments with Complex Aliasing", Journal of Quality Technology 1992). So the prior standard deviation of an
 interaction is proportional to the product of its regions' main effects, each plus a constant, and to how close they are
-to each other. A small design cannot tell all interactions apart, and this is what decides between them.
+to each other. A small design cannot distinguish all interactions, and the prior decides between them.
 """
 
 from __future__ import annotations
@@ -27,33 +27,32 @@ PENALTIES = 10.0 ** np.arange(-2, 4.25, 0.25)
 """Candidates for the ridge penalty of the interactions; the one with the smallest leave-one-out error is used."""
 
 MIN_IMPORTANCE = 0.6
-"""What a region without a main effect counts in its interactions, relative to the region with the greatest one.
+"""Importance of a region without a main effect, added to that of the main effect relative to the largest one.
 
-On 24 validation photographs, 0.3 to 1.5 fitted samples left out about as well, for 128 to 1,024 masks, if near regions
-are expected to interact more. ``docs/explanations.md`` compares the prior with equal deviations.
+On 24 validation photographs, 0.3 to 1.5 predicted left-out samples about equally well, for 128 to 1,024 masks.
 """
 
 MAX_SIMILARITY = 0.5
-"""From this on, two pairs cannot be told apart, but by what is expected of them.
+"""From this similarity on, two pairs of regions cannot be distinguished.
 
-Of two pairs of columns, it is the correlation of their products; with what is expected, that times the ratio of the
-other pair's prior deviation to this one's. On 24 validation photographs, the three strongest distinct pairs of 128
-masks had the sign that 2,048 other masks give them, 144 times of 144, and were 131 times among their five strongest.
+It is the correlation of the products of their columns, times the ratio of the other pair's prior deviation to this
+one's where that is less than 1. On 24 validation photographs, the three strongest distinct pairs of 128 masks had the
+sign that 2,048 other masks give them in 144 of 144 cases, and were among the latter's five strongest in 131.
 """
 
 
 @dataclass(frozen=True)
 class Interactions:
-    """The model of second order of one class.
+    """The second-order model of one class.
 
     Attributes:
         pairs: symmetric (regions, regions) with a zero diagonal: by how much more two regions add to the log-odds
             together than each alone, averaged over the other regions. Negative if one can stand in for the other.
-        distinct: boolean (regions, regions), whether the interaction can be told from that of every other pair. In a
-            small design, some pairs of columns have the same product; then only a pair that is expected to interact at
-            least twice as much as those is distinct.
-        r2: share of the variance of left-out samples that the model explains, by leaving out each pair of complements
-            in turn; below 0 if it explains nothing.
+        distinct: boolean (regions, regions), whether the interaction can be distinguished from those of all other
+            pairs. In a small design, some pairs of columns have the same product; then a pair is distinct only if its
+            prior deviation is at least twice that of the others.
+        r2: share of the variance of left-out samples that the model explains, leaving out each pair of complements in
+            turn; may be negative.
     """
 
     pairs: np.ndarray
@@ -68,16 +67,13 @@ class Interactions:
         return [(int(first[k]), int(second[k]), float(values[k])) for k in order]
 
 
-def fit_interactions(
-    masks: np.ndarray, outcomes: np.ndarray, closeness: np.ndarray | None = None, min_importance: float = MIN_IMPORTANCE
-) -> Interactions:
-    """Fit the model of second order.
+def fit_interactions(masks: np.ndarray, outcomes: np.ndarray, closeness: np.ndarray) -> Interactions:
+    """Fit the second-order model.
 
     Args:
         masks: boolean (N, regions), rows 2k and 2k + 1 complementary; an odd row at the end is ignored.
         outcomes: log-odds of one class, (N,).
-        closeness: of the regions, as :func:`handler.explain.lime.regions.closeness`; without it, all are as close.
-        min_importance: see :data:`MIN_IMPORTANCE`; a large number makes all regions equal.
+        closeness: of the regions, as :func:`handler.explain.lime.regions.closeness`.
     """
     regions, even = masks.shape[1], len(masks) // 2 * 2
     first, second = np.array(list(combinations(range(regions), 2)), int).reshape(-1, 2).T
@@ -85,11 +81,9 @@ def fit_interactions(
     weight = average_over_pairs(kernel(masks[:even]))[::2]
     odd, both = (outcomes[:even:2] - outcomes[1:even:2]) / 2, (outcomes[:even:2] + outcomes[1:even:2]) / 2
     effects, odd_errors = _ridge(signs, odd, weight, PENALTIES[:1], intercept=False)
-    importance = np.abs(effects) / max(np.abs(effects).max(), np.finfo(float).tiny) + min_importance
-    importance /= 1 + min_importance
-    close = np.ones((regions, regions)) if closeness is None else closeness
+    importance = np.abs(effects) / max(np.abs(effects).max(), np.finfo(float).tiny) + MIN_IMPORTANCE
     products = signs[:, first] * signs[:, second]
-    prior = _scaled(importance[first] * importance[second] * close[first, second])
+    prior = _scaled(importance[first] * importance[second] * closeness[first, second])
     values, both_errors = _ridge(products * prior, both, weight, PENALTIES, intercept=True)
     mean = weight @ both / weight.sum()
     total = weight @ (odd**2 + (both - mean) ** 2)
@@ -98,9 +92,9 @@ def fit_interactions(
     pairs[first, second] = pairs[second, first] = 4 * values * prior  # a step from -1 to +1 in both factors
     similarity = np.abs(products.T @ products) / len(products)
     np.fill_diagonal(similarity, 0)
-    mistaken = similarity * np.minimum(prior / prior[:, None], 1)  # by row, for each other pair
+    confusable = similarity * np.minimum(prior / prior[:, None], 1)  # by row, for each other pair
     distinct = np.zeros((regions, regions), bool)
-    distinct[first, second] = distinct[second, first] = (mistaken < MAX_SIMILARITY).all(axis=1)
+    distinct[first, second] = distinct[second, first] = (confusable < MAX_SIMILARITY).all(axis=1)
     return Interactions(pairs, distinct, float(1 - unexplained / total) if total > 0 else 1.0)
 
 

@@ -7,9 +7,9 @@ that few interactions of three are. As in a digital net, the first 2^k masks are
 make the remaining confounding average out over designs (randomised quasi-Monte Carlo: Owen, "Randomly permuted
 (t,m,s)-nets", 1995).
 
-Which region has which column is free to choose. A network's interactions are those of regions that are close together,
-so the columns are dealt out such that the interactions that remain confounded are those of distant regions. That
-divides the squared error of the weights from 128 or 256 masks by two to three (``docs/explanations.md``).
+Columns can be assigned to regions in any order. In a network, regions that are close together interact most, so the
+columns are assigned such that the interactions that remain confounded are those of distant regions. That divides the
+squared error of the weights from 128 or 256 masks by two to three.
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ BITS = 11
 
 MIN_BITS = 5
 FIRST_BITS = 6
-"""Columns are dealt out for designs of at least 2 ** FIRST_BITS pairs; only a deadline ends sampling with fewer."""
+"""Columns are assigned for designs of at least 2 ** FIRST_BITS pairs; only a deadline ends sampling with fewer."""
 
 PAIR_SHARE = 0.03
-"""What the expected confounding of two interactions of pairs counts, relative to that of a region and three others.
+"""Weight of the confounding of two pairs' interactions, relative to that of a region with three others.
 
-It decides between orders of the columns: 0 leaves the weights of 256 masks a little more precise, but makes their pairs
-hard to tell apart.
+With 0, weights from 256 masks are slightly more precise, but their pairs are hard to distinguish.
 """
 
 SEARCH_STARTS = 30
-"""Starting points of the local search for the columns of each size of design."""
+"""Starting points of the local search for the columns, for each size of design."""
 
 
 def blocks(
@@ -64,7 +63,7 @@ def blocks(
 
 
 def confounding(masks: np.ndarray, closeness: np.ndarray | None = None) -> np.ndarray:
-    """How much interactions of three regions disturb the effect of each, (regions,), relative to random masks.
+    """How much third-order interactions bias the effect of each region, (regions,), relative to random masks.
 
     The error of a region's effect is the sum of the interactions of three other regions, each times the mean product
     of the four columns, coded as +1 and -1 (the alias matrix: Box and Draper, "Response Surfaces, Mixtures, and Ridge
@@ -96,10 +95,10 @@ def closeness_of_three(closeness: np.ndarray, triples: np.ndarray) -> np.ndarray
 
 @lru_cache
 def _generators(regions: int) -> np.ndarray:
-    """The generator of each region's column, integers (regions,): its bits select those of the row number to add up.
+    """The generator of each region's column, integers (regions,): its bits select the bits of the row number to XOR.
 
-    Four columns that add up to zero confound the effect of each with the interaction of the other three. A local search
-    for each bit leaves few such quadruples.
+    Four columns whose exclusive or is zero confound the effect of each with the interaction of the other three. A local
+    search for each bit leaves few such quadruples.
     """
     bits = max(MIN_BITS, (regions - 1).bit_length())
     rng = np.random.default_rng(0)
@@ -116,7 +115,7 @@ def _generators(regions: int) -> np.ndarray:
 
 
 def _separating_order(order: np.ndarray, closeness: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The region of each column, (regions,): from ``order`` on, columns are swapped while that confounds less."""
+    """The region of each column, (regions,): ``order`` improved by swaps until none lowers the confounding."""
     order = order.copy()
     quadruples = _quadruples(len(order))
     variances = closeness**2
@@ -150,7 +149,7 @@ def _expected_confounding(variances: np.ndarray, sets: np.ndarray) -> float:
 def _quadruples(regions: int) -> np.ndarray:
     """The sets of four columns that are confounded in designs of 2 ** FIRST_BITS pairs and more, integers (N, 4).
 
-    One that stays confounded in larger designs is there once for each.
+    A set occurs once for each size of design in which it is confounded.
     """
     columns, sets = _generators(regions), [np.empty((0, 4), int)]
     for bits in range(max(FIRST_BITS, MIN_BITS, (regions - 1).bit_length()), BITS + 1):
@@ -160,7 +159,7 @@ def _quadruples(regions: int) -> np.ndarray:
 
 
 def _confounded(columns: np.ndarray) -> np.ndarray:
-    """All sets of four columns that add up (exclusive or) to zero: boolean (N, columns)."""
+    """All sets of four columns whose exclusive or is zero: boolean (N, columns)."""
     pairs: dict[int, list[tuple[int, int]]] = {}
     for i, j in combinations(range(len(columns)), 2):
         pairs.setdefault(int(columns[i] ^ columns[j]), []).append((i, j))

@@ -9,12 +9,12 @@ from skimage.segmentation import find_boundaries, slic
 from sklearn.cluster import AgglomerativeClustering
 
 REGIONS = 18
-"""The most for which 512 designed masks keep each weight free of interactions of three regions (see ``masks``)."""
+"""The largest number for which 512 designed masks keep weights free of third-order interactions (see ``masks``)."""
 
 INTERACTION_RANGE = 0.18
-"""Distance of two regions' centres, as a share of the square's side, at which they are e times less close.
+"""Distance of two regions' centres, as a share of the square's side, over which closeness falls by a factor of e.
 
-On 24 validation photographs, 0.11 to 0.36 fitted samples left out nearly as well, and regardless of the distance worse.
+On 24 validation photographs, 0.11 to 0.36 predicted left-out samples about equally well, and no dependence worse.
 """
 
 SUPERPIXELS = 200
@@ -25,11 +25,11 @@ BORDER = 0.2
 """Width of the border that the skin surface is fitted to, as a share of the square's side."""
 
 BORDER_STEP = 7
-"""Only every seventh pixel of the border is used; there are thousands."""
+"""Every seventh of the border's thousands of pixels suffices."""
 
 ROBUST_ITERATIONS = 8
 MAX_SCALE = 8.0
-"""Largest standard deviation of skin in grey levels; without it, a border full of lesion would pass for skin."""
+"""Largest standard deviation of skin in grey levels; without a limit, a border full of lesion would count as skin."""
 
 FLATNESS = 3e-3
 """Ridge penalty per pixel, so that the surface is flat where little of the border is skin."""
@@ -72,9 +72,9 @@ def _adjacency(segments: np.ndarray, count: int) -> csr_array:
 
 
 def closeness(segments: np.ndarray) -> np.ndarray:
-    """How much regions are expected to interact, relative to adjacent ones, (regions, regions), from 0 to 1.
+    """How much regions are expected to interact, (regions, regions), from 0 to 1, by the distance of their centres.
 
-    A convolutional network joins what is close together, so that this falls with the distance of the regions' centres.
+    Convolutional networks combine what is close together.
     """
     sizes = np.bincount(segments.ravel())
     positions = np.mgrid[: segments.shape[0], : segments.shape[1]] / len(segments)

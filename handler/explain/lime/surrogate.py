@@ -10,9 +10,9 @@ KERNEL_WIDTH = 0.25
 """The lime package's default for images."""
 
 RIDGE = 1e-6
-"""Ridge penalty, only there so that fewer masks than regions can be fitted.
+"""Ridge penalty, which only makes fits to fewer masks than regions possible.
 
-The lime package's default of 1 would take 6 % of the weights from 128 masks, and designed masks do not need it.
+The lime package's default of 1 would shrink weights from 128 masks by 6 %, and designed masks do not need it.
 """
 
 MIN_PROBABILITY = 1e-4
@@ -94,7 +94,7 @@ def fit(masks: np.ndarray, outcomes: np.ndarray, design_effect: float | np.ndarr
     scores = (residuals * weight[:, None])[:, :, None] * z[:, None, :]
     scores = np.add.reduceat(scores, np.arange(0, n, 2), axis=0)
     pairs = len(scores)
-    correction = pairs / max(pairs - regions, 1)  # what a pair says of the weights is one number
+    correction = pairs / max(pairs - regions, 1)  # a pair is one observation of the weights
     covariances = correction * np.einsum("pci,pcj->cij", scores, scores, optimize=True)
     scale = np.sqrt(np.broadcast_to(design_effect, regions))
     covariances = (inverse @ covariances @ inverse)[:, 1:, 1:] * np.outer(scale, scale)

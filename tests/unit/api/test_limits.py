@@ -22,6 +22,7 @@ from tests.hostile_photographs import (
     tiff_of,
     webp_claiming,
 )
+from tests.hostile_requests import LEAKS
 
 
 @pytest.mark.parametrize("kind", BOMBS)
@@ -100,6 +101,7 @@ def test_any_hostile_file_costs_a_bounded_time_and_memory(tmp_path):
     print(*(f"{name}: {cost}" for name, cost in costs.items()), sep="\n")
     for name, (outcome, seconds, megabytes) in costs.items():
         assert seconds <= 1 and megabytes <= 400, (name, outcome, seconds, megabytes)
+        assert not LEAKS.search(outcome), (name, outcome)
     outcomes = {name: outcome for name, (outcome, _, _) in costs.items()}
     wrong = {name: outcome for name, outcome in outcomes.items() if (outcome == "read") != name.startswith("read: ")}
     assert not wrong

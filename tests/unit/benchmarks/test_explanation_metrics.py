@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks import explanation_metrics as metrics
 from benchmarks.explanation_quality import mean_and_interval
 from benchmarks.explanations import Explained, cached, lime, ours
-from handler.explain.lime.explainer import Precision, painting
+from handler.explain.lime.explainer import Budget, painting
 from handler.explain.lime.regions import skin_surface
 
 SIDE = 56
@@ -97,13 +97,13 @@ def test_a_cached_sampler_gives_the_same_explanation_and_classifies_each_mask_on
         return darkness(images)
 
     sampler = cached(painting(counting))
-    first, again, plain = (ours(s, picture, 1, Precision(128, 2), 0) for s in (sampler, sampler, painting(darkness)))
+    first, again, plain = (ours(s, picture, 1, Budget(128, 2), 0) for s in (sampler, sampler, painting(darkness)))
     assert sum(classified) == 128 + 2, "the masks, the whole photograph and the hidden one"
     assert (first.weights == again.weights).all() and (first.weights == plain.weights).all()
 
 
 def test_both_explainers_find_the_lesion(picture: np.ndarray, lesion: np.ndarray):
-    for result in (lime(darkness, picture, 1, 0), ours(painting(darkness), picture, 1, Precision(256, 0.9), 0)):
+    for result in (lime(darkness, picture, 1, 0), ours(painting(darkness), picture, 1, Budget(256, 0.9), 0)):
         assert metrics.overlap(result, lesion) > 0.6
 
 

@@ -19,7 +19,7 @@ def healthcheck(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_a_server_that_is_down_is_not():
+def test_a_server_that_is_down_is_not_healthy():
     checked = healthcheck(f"http://127.0.0.1:{free_port()}/readyz")
     assert checked.returncode == 1 and "refused" in checked.stderr and "Traceback" not in checked.stderr
 
@@ -27,7 +27,7 @@ def test_a_server_that_is_down_is_not():
 @pytest.mark.parametrize(
     ("status", "body"), [(200, b'{"success": false}'), (200, b"Healthy"), (503, b'{"success": true}')]
 )
-def test_an_answer_that_is_no_prediction_is_not_health(status, body):
+def test_an_answer_that_is_no_prediction_is_not_healthy(status, body):
     class Answers(BaseHTTPRequestHandler):
         def do_POST(self):
             self.rfile.read(int(self.headers["content-length"]))

@@ -15,6 +15,7 @@ import yaml
 from api.headers import POOL
 from gateway.app import create_app
 from gateway.settings import Settings
+from gateway.torchserve import TorchServe
 from tests.conftest import ROOT
 
 KUBERNETES = "1.31"
@@ -95,7 +96,7 @@ def test_ports_lead_from_the_service_to_what_the_images_listen_on():
 
 @pytest.mark.parametrize("name", PODS)
 def test_probes_ask_what_exists(name: str):
-    routes = {route.path for route in create_app(Settings()).routes}
+    routes = {route.path for route in create_app(Settings(), TorchServe(Settings())).routes}
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         if http := CONTAINERS[name].get(probe, {}).get("httpGet"):
             assert http["path"] in routes and http["port"] in {p["name"] for p in CONTAINERS[name]["ports"]}

@@ -272,7 +272,7 @@ LABEL_FAULTS = {
     "no column": (lambda f: relabel(f, lambda t: t.replace("file,", "name,")), "found the columns name, dx"),
     "no row": (lambda f: relabel(f, lambda t: t.splitlines()[0] + "\n"), "labels.csv: found no row"),
     "unknown class": (lambda f: relabel(f, lambda t: t.replace("0.png,akiec", "0.png,scc")), "the diagnosis 'scc'"),
-    "short row": (lambda f: relabel(f, lambda t: t.replace("0.png,akiec,L0", "0.png\n#")), "the diagnosis ''"),
+    "short row": (lambda f: relabel(f, lambda t: t.replace("8.png,bcc,L4,38,Male,back", "8.png")), "the diagnosis ''"),
     "no name": (lambda f: relabel(f, lambda t: t.replace("3.png", "")), "expected a file inside"),
     "a name too long": (lambda f: relabel(f, lambda t: t.replace("3.png", "3" * 300)), "', which is missing in "),
     "outside": (lambda f: relabel(f, lambda t: t.replace("3.png", "../3.png")), "'../3.png', expected a file inside"),

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
 import uvicorn
+from msgspec.structs import replace
 
+from api.answer import succeed
 from api.headers import STREAM_TYPE
+from gateway import connection
 from gateway.server import make_server
 from gateway.settings import Settings
 from supervisor.processes import free_port
 from tests import hostile_requests
-from tests.hostile_requests import Case, exchange, problem
+from tests.answers import EXPLAINED
+from tests.hostile_requests import Case, exchange, post, problem
 from tests.unit.gateway.engine import BODY, Decoder, Engine
 
 
 @contextlib.contextmanager
-def running(engine: Engine, **settings: float) -> Iterator[uvicorn.Server]:
+def running(engine: Engine, **settings: object) -> Iterator[uvicorn.Server]:
     server = make_server(Settings(port=free_port(), **settings), lambda settings: engine)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -54,7 +61,7 @@ def test_every_hostile_request_gets_a_fitting_answer(url: str, group: str):
     cases = list(hostile_requests.GROUPS[group]())
     problems = {case.name: problem(url, case) for case in cases}
     assert not {name: text for name, text in problems.items() if text}
-    assert problem(url, Case("a good request", hostile_requests.post(hostile_requests.GOOD), frozenset({200}))) == ""
+    assert problem(url, Case("a good request", post(hostile_requests.GOOD), frozenset({200}))) == ""
 
 
 @pytest.mark.parametrize(
@@ -74,6 +81,12 @@ def test_a_refusal_says_what_is_wrong(url: str, request_bytes: bytes, status: in
 def test_bytes_behind_a_request_do_not_change_its_answer(url: str):
     request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
     assert exchange(url, request + b"junk\r\n\r\n")[2] == b'{"status":"alive"}'
+
+
+def test_the_sender_of_a_large_request_without_a_key_gets_the_refusal(tmp_path: Path):
+    (tmp_path / "keys").write_text("one:a-key-of-the-tests-0123456789\n")
+    with running(Engine(), api_keys_file=str(tmp_path / "keys")) as server:
+        assert requests.post(f"{url_of(server)}/predict", data=b" " * 2**23, timeout=30).status_code == 401
 
 
 @pytest.mark.parametrize("explain", [False, True], ids=["while it waits", "while it streams"])
@@ -103,3 +116,45 @@ def test_a_request_that_has_not_finished_when_the_gateway_stops_gets_an_answer(e
         server.should_exit = True
         last = asked.result(10).content.splitlines()[-1]
     assert b"the service is being stopped" in last and engine.cancelled
+
+
+def seconds_until_closed(client: socket.socket, drip: bytes = b"") -> float:
+    started = time.monotonic()
+    client.settimeout(0.1)
+    while time.monotonic() - started < 10:
+        with contextlib.suppress(TimeoutError):
+            try:
+                client.sendall(drip)
+                if not client.recv(1000):
+                    break
+            except ConnectionError:
+                break
+    return time.monotonic() - started
+
+
+def test_a_connection_without_a_complete_request_is_closed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 1.0)
+    with running(Engine()) as server, requests.Session() as session:
+        address = ("127.0.0.1", server.config.port)
+        with socket.create_connection(address) as silent, socket.create_connection(address) as dripping:
+            dripping.sendall(b"POST /predict HTTP/1.1\r\n")
+            assert 0.5 < seconds_until_closed(dripping, b"x: y\r\n") < 3
+            assert seconds_until_closed(silent) < 3
+        for _ in range(6):  # one that is used again and again is not closed
+            assert session.get(f"{url_of(server)}/healthz", timeout=5).ok
+            assert len(server.server_state.connections) == 1
+            time.sleep(0.4)
+        wait_for(lambda: not server.server_state.connections)
+
+
+def test_a_connection_whose_client_does_not_read_is_closed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection, "STALL_SECONDS", 1.0)
+    long = succeed(replace(EXPLAINED, explain=[[[1, 2, 3]] * 224] * 224))
+    with running(Engine(long)) as server, socket.socket() as stalled:
+        for listener in server.servers[0].sockets:  # so that the system cannot take the whole answer
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.connect(("127.0.0.1", server.config.port))
+        stalled.sendall(post(json.dumps(BODY | {"explain": True}).encode()))
+        wait_for(lambda: server.server_state.connections)
+        wait_for(lambda: not server.server_state.connections)

@@ -105,8 +105,8 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
         with runtime_folder() as made:
-            running = RunningTorchServe(2**22 + 1, "http://127.0.0.1:1", str(tmp_path), str(tmp_path))
-            write_record(made, SETTINGS, running)
+            running = RunningTorchServe(SETTINGS.port, 2**22 + 1, "http://127.0.0.1:1", str(tmp_path), str(tmp_path))
+            write_record(made, running)
             yield made
 
 

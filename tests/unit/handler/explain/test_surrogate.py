@@ -28,11 +28,7 @@ def noisy(n: int, regions: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return masks, outcomes + np.random.default_rng(seed).normal(0, 0.05, (n, 1)) * [1, -1, 0]
 
 
-def kernel_of_lime(distances: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.exp(-(distances**2) / 0.25**2))
-
-
-@pytest.mark.parametrize("label", [0, 1, 2])
+@pytest.mark.parametrize("label", [0, 2])
 def test_the_fit_equals_that_of_lime(label: int):
     """With our penalty in place of its own."""
     masks, outcomes = sampled(300, 12)
@@ -58,13 +54,7 @@ def test_the_kernel_equals_that_of_lime():
     masks = np.random.default_rng(0).random((50, 9)) < 0.5
     masks[0] = True
     distances = pairwise_distances(masks.astype(int), masks[:1].astype(int), metric="cosine").ravel()
-    np.testing.assert_allclose(kernel(masks), kernel_of_lime(distances))
-
-
-def test_complements_share_the_mean_of_their_weights():
-    weight = np.array([1.0, 3.0, 2.0, 2.0, 5.0])
-    np.testing.assert_array_equal(average_over_pairs(weight), [2, 2, 2, 2, 5])
-    np.testing.assert_array_equal(weight, [1, 3, 2, 2, 5])
+    np.testing.assert_allclose(kernel(masks), np.sqrt(np.exp(-(distances**2) / 0.25**2)))
 
 
 def test_an_interaction_of_two_regions_does_not_bias_a_weight():
@@ -109,11 +99,6 @@ def test_stability_estimates_the_agreement_of_two_explanations():
         estimated.append(one.stability(0))
     assert np.mean(estimated) == pytest.approx(np.mean(observed), abs=0.12)
     assert 0.2 < np.mean(observed) < 0.95
-
-
-def test_stability_approaches_one_with_more_samples():
-    values = [fit(*noisy(n, 8)).stability(0) for n in (32, 128, 1024, 8192)]
-    assert values == sorted(values) and values[-1] > 0.97
 
 
 def test_a_constant_output_has_zero_weights_and_a_perfect_fit():

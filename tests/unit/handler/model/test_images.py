@@ -10,18 +10,17 @@ from PIL import Image
 
 from api.photograph import MIN_SHORT_SIDE, open_photograph
 from handler.model.images import SIZE, network_square
-from tests.pictures import distance, encoded, noise, picture
+from tests.pictures import distance, encoded, noise
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 1), (12_000, 1), (1, 12_000), (12_000, 3)])
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
-def test_extreme_shapes_become_squares(kind, size):
-    square = network_square(open_photograph(encoded(Image.new("RGB", size, (150, 90, 60)), kind, quality=95)))
+@pytest.mark.parametrize("size", [(1, 1), (12_000, 1), (1, 12_000)])
+def test_extreme_shapes_become_squares(size):
+    square = network_square(open_photograph(encoded(Image.new("RGB", size, (150, 90, 60)), "PNG")))
     assert square.shape == (SIZE, SIZE, 3) and square.dtype == np.uint8
     np.testing.assert_allclose(square[SIZE // 2, SIZE // 2], (150, 90, 60), atol=4)
 
 
-@pytest.mark.parametrize("size", [(600, 450), (450, 600), (300, 300), (501, 224), (100, 80), (2000, 225)])
+@pytest.mark.parametrize("size", [(600, 450), (450, 600), (100, 80), (2000, 225)])
 def test_network_square_is_the_resized_centre(size):
     photograph = noise(*size, grain=60)
     shorter = min(size)
@@ -33,12 +32,7 @@ def test_network_square_is_the_resized_centre(size):
     assert distance(square, reference) < 3
 
 
-def test_a_square_of_the_networks_size_is_unchanged():
-    photograph = noise(SIZE, SIZE, grain=1)
-    assert (network_square(photograph) == np.asarray(photograph)).all()
-
-
-@pytest.mark.parametrize("size", [(SIZE + 1, SIZE), (SIZE, 400), (501, SIZE)])
+@pytest.mark.parametrize("size", [(SIZE, SIZE), (SIZE + 1, SIZE), (SIZE, 400)])
 def test_a_photograph_that_needs_no_resizing_is_only_cropped(size):
     photograph = noise(*size, grain=1)
     left, top = (size[0] - SIZE) // 2, (size[1] - SIZE) // 2
@@ -51,11 +45,7 @@ def test_network_square_averages_pixels_when_it_shrinks():
     np.testing.assert_allclose(network_square(Image.fromarray(board)), 127.5, atol=3)
 
 
-def test_network_square_takes_another_size():
-    assert network_square(picture(), 32).shape == (32, 32, 3)
-
-
-@pytest.mark.parametrize("kind, options", [("JPEG", {"quality": 92}), ("PNG", {"compress_level": 1}), ("BMP", {})])
+@pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 92}), ("BMP", {})])
 def test_a_large_photograph_that_is_decoded_smaller_gives_the_same_square(kind, options):
     data = encoded(noise(4000, 3000, grain=40), kind, **options)
     with Image.open(io.BytesIO(data)) as image:

