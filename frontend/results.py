@@ -33,7 +33,7 @@ _TOOK_TOO_LONG = N_("The service took too long. Try again in a moment.")
 _PHOTOGRAPH_ERRORS = {
     ErrorCode.EMPTY_IMAGE: N_("This file is empty. Choose another one."),
     ErrorCode.NOT_AN_IMAGE: N_(
-        "This file is not a photograph that can be read. Choose a JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC file."
+        "This file is not a photograph that can be read. Choose a JPEG, HEIC, PNG, WebP, BMP, TIFF or GIF file."
     ),
     ErrorCode.DAMAGED_IMAGE: N_("This photograph is damaged or incomplete. Copy it again, or save it as JPEG or PNG."),
     ErrorCode.IMAGE_TOO_LARGE: N_(

@@ -54,7 +54,7 @@ def test_age_sex_and_site_are_read_where_they_are_known(tmp_path):
     folder = tmp_path / FOLDERS["test"]
     folder.mkdir()
     for name in "ab":
-        Image.new("RGB", (8, 8)).save(folder / f"{name}.png")
+        Image.new("RGB", (40, 40)).save(folder / f"{name}.png")
     rows = ["L1,a,nv,histo,45.0,female,lower extremity", "L2,b,df", "L2,b,df,,3,,"]
     (tmp_path / METADATA).write_text("\n".join(["lesion_id,image_id,dx,dx_type,age,sex,localization", *rows]))
     assert find_examples(tmp_path, "test") == [
@@ -349,7 +349,7 @@ def test_unreadable_images_are_listed_at_once_and_ten_of_them_stop_the_decoding(
 
     monkeypatch.setattr(dataset, "read_square", slow)
     (tmp_path / "bad.jpg").write_bytes(b"bad")
-    Image.new("RGB", (8, 8)).save(tmp_path / "good.jpg")
+    Image.new("RGB", (40, 40)).save(tmp_path / "good.jpg")
     examples = [Example(tmp_path / name, 0, "x") for name in ["bad.jpg", "good.jpg"] * 12 + ["good.jpg"] * 500]
     with pytest.raises(DataError, match=r"bad\.jpg: not an image") as refused:
         load_squares(examples, 2, "test")

@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "clinic"
     (made / "deep").mkdir(parents=True)
     for name in ("a.jpg", "deep/b.PNG", "c.webp"):
-        Image.new("RGB", (8, 8)).save(made / name)
+        Image.new("RGB", (40, 40)).save(made / name)
     return write(made, "image_id,dx", "a,nv", "b,mel", "c,scc")
 
 
@@ -105,7 +105,7 @@ def test_a_fault_of_the_folder_is_named(folder: Path, fault: str):
 def test_an_image_of_two_folders_is_named(folder: Path, tmp_path: Path):
     other = tmp_path / "other"
     other.mkdir()
-    Image.new("RGB", (8, 8)).save(other / "b.jpg")
+    Image.new("RGB", (40, 40)).save(other / "b.jpg")
     write(other, "image_id,dx", "b,nv")
     with pytest.raises(DataError) as raised:
         find_sources([folder, other])
