@@ -186,7 +186,8 @@ def _open(kind: str, data: bytes) -> Image.Image:
 def _open_heif(data: bytes, most_pixels: int) -> Image.Image:
     """The picture, upright and decoded, by libheif."""
     heif = open_heif(data, convert_hdr_to_8bit=True)
-    check_size(*heif.size, most_pixels)
+    width, height = heif.size
+    check_size(width, height, most_pixels)
     image = heif.to_pillow()
     for key in ("exif", "xmp"):  # libheif has turned the picture
         image.info.pop(key, None)
