@@ -164,9 +164,16 @@ def tls(port: int) -> Iterator[ssl.SSLSocket]:
 
 def websocket_status(port: int, host: str, origin: str) -> int:
     lines = [
-        "GET /_stcore/stream HTTP/1.1", f"host: {host}", f"origin: {origin}", "connection: upgrade", "upgrade: websocket",
-        "sec-websocket-version: 13", "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==", "", "",
-    ]  # fmt: skip
+        "GET /_stcore/stream HTTP/1.1",
+        f"host: {host}",
+        f"origin: {origin}",
+        "connection: upgrade",
+        "upgrade: websocket",
+        "sec-websocket-version: 13",
+        "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+        "",
+        "",
+    ]
     with tls(port) as connection:
         connection.sendall("\r\n".join(lines).encode())
         return int(connection.recv(100).split()[1])
