@@ -124,7 +124,7 @@ def open_photograph(data: bytes, heic_pixels: int = MAX_WHOLE_PIXELS) -> Image.I
         ImageError: not an image, of another format, over a limit, truncated or corrupt.
     """
     if not data:
-        raise ImageError(f"the image is empty: send the bytes of a {KINDS} file", ErrorCode.EMPTY_IMAGE)
+        raise ImageError("the file is empty (0 bytes): copy or download it again", ErrorCode.EMPTY_IMAGE)
     kind = _format(data)
     try:
         if kind == "JPEG":

