@@ -12,8 +12,10 @@ from api.errors import ErrorCode
 from api.headers import STREAM_TYPE
 from api.request import Options, PredictRequest
 
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4saAHAAQoAfU5zC0dAAAAAElFTkSuQmCC"
-"""A PNG file of one skin-coloured pixel, in base64."""
+SAMPLE = (
+    "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgAQMAAABJtOi3AAAAA1BMVEXIoIxyz4nAAAAADElEQVR42mNgGNwAAACgAAGO+7G0AAAAAElFTkSuQmCC"
+)
+"""A PNG file of 32 x 32 skin-coloured pixels, in base64."""
 
 _ERRORS = {
     "400": ("The request or its photograph cannot be used; the text says what to change.",
@@ -102,14 +104,14 @@ def _predict() -> dict[str, Any]:
                 "application/json": {
                     "schema": {"$ref": "#/components/schemas/PredictRequest"},
                     "examples": {
-                        "classify": {"summary": "Diagnosis only", "value": {"image": PIXEL}},
+                        "classify": {"summary": "Diagnosis only", "value": {"image": SAMPLE}},
                         "explain": {
                             "summary": "Diagnosis and explanation",
-                            "value": {"image": PIXEL, "explain": True, "precision": "Faible"},
+                            "value": {"image": SAMPLE, "explain": True, "precision": "Faible"},
                         },
                         "details": {
                             "summary": "All probabilities",
-                            "value": {"image": PIXEL, "details": True},
+                            "value": {"image": SAMPLE, "details": True},
                         },
                     },
                 },

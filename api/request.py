@@ -74,8 +74,8 @@ class PredictRequest(Options, frozen=True, forbid_unknown_fields=True, kw_only=T
     image: Annotated[
         str,
         Meta(
-            description="The file of a photograph (JPEG, PNG, WebP, BMP, TIFF or GIF) in base64; line breaks and a "
-            "`data:` prefix are allowed.",
+            description="The file of a photograph (JPEG, HEIC, PNG, WebP, BMP, TIFF or GIF) in base64; line breaks and "
+            "a `data:` prefix are allowed.",
             extra={"must_be": "text, the photograph in base64"},
         ),
     ]
@@ -177,7 +177,10 @@ def _decode_image(text: str) -> bytes:
     except ValueError:
         image = _decode_lenient(text)
     if not image:
-        raise ContractError('"image" is empty: it must hold the photograph in base64', code=ErrorCode.EMPTY_IMAGE)
+        raise ContractError(
+            '"image" is empty: the file had no content, or was not read before it was encoded',
+            code=ErrorCode.EMPTY_IMAGE,
+        )
     return image
 
 

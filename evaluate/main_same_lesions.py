@@ -3,7 +3,8 @@
 python evaluate/main_same_lesions.py ../shared/ham10000 --also ../shared/elsewhere
 
 The pairs go into ``evaluate/same_lesions.csv``, which decides what is held out of these sources. It takes minutes, and
-needs OpenCV (``requirements-dev.txt``).
+needs OpenCV (``requirements-dev.txt``). The committed table was made when the candidates for a pair were the nearest
+neighbours by features of ImageNet weights, not by those of ``--modelname``: a new one may lack or add a few pairs.
 """
 
 from __future__ import annotations

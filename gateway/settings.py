@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-MAX_BODY = 32 * 1024 * 1024
-"""Largest request body in bytes; a 24 MB photograph in base64 fits. TorchServe's own limit is a little above."""
+from api.limits import MAX_REQUEST
+
+MAX_BODY = MAX_REQUEST
+"""Largest request body in bytes. TorchServe's own limit is a little above."""
 
 
 Port = Annotated[int, Meta(ge=1, le=65535, description="a whole number from 1 to 65535")]

@@ -1,4 +1,4 @@
-"""Gateway and page behind nginx with TLS, a prefix and another host name, as documented."""
+"""Gateway and page behind nginx with TLS, a path prefix and another host name, as the documentation configures it."""
 
 from __future__ import annotations
 
@@ -164,10 +164,16 @@ def tls(port: int) -> Iterator[ssl.SSLSocket]:
 
 def websocket_status(port: int, host: str, origin: str) -> int:
     lines = [
-        "GET /_stcore/stream HTTP/1.1", f"host: {host}",
-        f"origin: {origin}", "upgrade: websocket", "connection: upgrade",
-        "sec-websocket-version: 13", "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==", "", "",
-    ]  # fmt: skip
+        "GET /_stcore/stream HTTP/1.1",
+        f"host: {host}",
+        f"origin: {origin}",
+        "connection: upgrade",
+        "upgrade: websocket",
+        "sec-websocket-version: 13",
+        "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+        "",
+        "",
+    ]
     with tls(port) as connection:
         connection.sendall("\r\n".join(lines).encode())
         return int(connection.recv(100).split()[1])

@@ -10,12 +10,14 @@ import zipfile
 import msgspec
 import pytest
 
-from api.client import AnswerInterrupted, RequestRefused, ServiceTimeout, UnexpectedAnswer
+from api.client import Client
 from api.errors import ErrorCode
+from api.service_errors import AnswerInterrupted, RequestRefused, ServiceTimeout, UnexpectedAnswer
 from frontend.i18n import use_language
 from frontend.photographs import Photograph
 from frontend.results import TruthError, compare, describe, is_retryable, read_truth, row, to_csv, to_zip
 from frontend.tasks import Entry, Task
+from tests.unit.api.test_client import response, serving
 from tests.unit.frontend.answers import answer
 
 EMPTY = RequestRefused("the service's words", 400, code=ErrorCode.EMPTY_IMAGE)
@@ -42,7 +44,7 @@ def failed(name: str = "b.jpg") -> Entry:
         (RequestRefused("", 200, code=ErrorCode.UNAVAILABLE), "is busy", True),
         (RequestRefused("", 504), "too long", True),
         (ServiceTimeout(""), "too long", True),
-        (AnswerInterrupted(""), "connection to the service was lost", True),
+        (AnswerInterrupted("{url} broke off: try again", url="http://x"), "http://x broke off: try again", True),
         (KeyError("x"), "The page failed", True),
     ],
 )
@@ -51,7 +53,23 @@ def test_an_error_is_described_by_its_code(error: Exception, words: str, retryab
     assert is_retryable(error) is retryable
 
 
-@pytest.mark.parametrize("error", [RequestRefused("a new reason", 400), UnexpectedAnswer("another program")])
+def test_a_wrong_api_key_is_not_called_a_missing_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLBIO_API_KEY", "mistyped")
+    assert "refuses the API key" in describe(RequestRefused("", 401))
+    monkeypatch.delenv("MLBIO_API_KEY")
+    assert "requires an API key" in describe(RequestRefused("", 401))
+
+
+@pytest.mark.parametrize("status", ["413 Content Too Large", "502 Bad Gateway", "504 Gateway Timeout"])
+def test_a_proxys_answer_is_explained_in_the_pages_language(status: str):
+    with serving(response(b"<html>", status)) as server, Client(server.url) as client:
+        with pytest.raises(RequestRefused) as caught:
+            client.predict(b"a photograph")
+        with use_language("fr"):
+            assert re.match(f"un proxy .*{server.url}.*HTTP {status[:3]}", describe(caught.value))
+
+
+@pytest.mark.parametrize("error", [RequestRefused("A new reason", 400), UnexpectedAnswer("Another version")])
 def test_an_error_without_a_text_of_the_pages_is_shown_as_it_came(error: Exception):
     assert describe(error) == str(error)
 
@@ -96,22 +114,54 @@ def test_the_truth_is_compared_with_the_diagnoses():
     assert compare([failed("a.jpg")], truth) is None
 
 
-def test_a_spreadsheets_csv_is_read_too():
-    assert read_truth("\ufefffile;dx\na.jpg;Melanoma\n".encode()) == {"a": "mel"}
-    assert read_truth(b"file;dx\ra;mel\rb;nv\r") == {"a": "mel", "b": "nv"}  # Excel's for the Macintosh
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("\ufefffile;dx\nA.jpg;Melanoma\nb;nv\n".encode(), id="Excel"),
+        pytest.param(b"file;dx\ra;mel\rb;nv\r", id="Excel for the Macintosh"),
+        pytest.param(
+            b"lesion_id,image_id,dx,dx_type,age\nH1,a,mel,histo,80.0\nH2,b,nv,histo,\n", id="HAM10000_metadata"
+        ),
+        pytest.param(
+            "sep=;\r\nFile ;DX\r\na.jpg; Mélanome\r\n\r\nb.jpg;Nævus mélanocytaires\r\n".encode("cp1252"), id="French"
+        ),
+        pytest.param("file\tdx\na.jpg\tMEL\nb.png\tNV\n".encode("utf-16"), id="tabs"),
+        pytest.param(b"file,dx\nC:\\photos\\a.jpg,mel\nb.jpg,nv\na.jpg,MEL\n", id="a row twice"),
+    ],
+)
+def test_true_diagnoses_are_read_as_programs_write_them(content: bytes):
+    assert read_truth(content) == {"a": "mel", "b": "nv"}
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "words", "french"),
     [
-        (b"name,dx\na,mel\n", "columns file and dx"),
-        (b"", "columns file and dx"),
-        (b"file,dx\na,cat\n", "Line 2: 'cat'"),
-        (b"file,dx\na\n", "Line 2: ''"),
-        (b"\xff\xfe\x00", "UTF-8"),
-        (b'file,dx\n"a,mel\n' + b"b,mel\n" * 30_000, "not a CSV file"),
+        (
+            b"name,dx\na,mel\n",
+            "columns name, dx, expected a column file",
+            "name, dx ; attendu : une colonne",
+        ),
+        (b"", "Found nothing", "Trouvé : rien"),
+        (b"file,dx\na,cat\n", "Line 2: found the diagnosis 'cat'", "Ligne 2 ; trouvé : le diagnostic 'cat'"),
+        (b"file,dx\na\n", "Line 2: found the diagnosis ''", "le diagnostic ''"),
+        (b"file,dx\na,nv\nb,nv\nA.jpg,mel\n", "Line 4: found A.jpg again, with .* line 2", "Ligne 4 ; .* la ligne 2"),
+        (b"file,dx\na,nv,x\n", "found 3 values, expected 2", "trouvé : 3 valeurs"),
+        (b"file,NV,MEL\na,1,1\n", "found 2 diagnoses", "2 diagnostics"),
+        (b"\x00\x01\x02\x00\x00", "Found", "Trouvé"),
+        (b"PK\x03\x04", "a workbook or an archive", "un classeur ou une archive"),
+        (b'file,dx\n"a,mel\n' + b"b,mel\n" * 30_000, "Line 2: found a quotation mark", "un guillemet"),
     ],
 )
-def test_a_file_that_is_no_table_of_truths_is_refused_with_a_reason(content: bytes, words: str):
+def test_a_file_that_is_no_table_of_truths_is_refused_with_a_reason(content: bytes, words: str, french: str):
+    with use_language("fr"), pytest.raises(TruthError, match=french) as refused:
+        read_truth(content)
+    assert "expected" not in str(refused.value)
     with pytest.raises(TruthError, match=words):
         read_truth(content)
+
+
+def test_many_wrong_rows_are_named_at_once():
+    with pytest.raises(TruthError) as refused:
+        read_truth(b"file,dx\n" + b"a,cat\n" * 12)
+    lines = str(refused.value).split("\n\n")
+    assert len(lines) == 11 and lines[-1] == "… and 2 more."
