@@ -106,12 +106,22 @@ class Regions(Struct, frozen=True):
 
 
 class ExplanationFigures(Struct, frozen=True):
-    """How an explanation was computed, and how far to trust it. LIME has all figures but perhaps the completeness."""
+    """How an explanation was computed, and how far to trust it.
+
+    LIME has all figures but perhaps the completeness, unless hiding regions changes nothing, as in a photograph of one
+    colour: then all weights are 0, and R², stability and whether it is reached are null.
+    """
 
     precision: Precision
     samples: Annotated[int, Meta(description="Perturbed photographs that were classified.")]
     seconds: float
-    r2: Annotated[float | None, Meta(description="R² of LIME's weighted local regression of the log-odds.")]
+    r2: Annotated[
+        float | None,
+        Meta(
+            description="R² of LIME's weighted local regression of the log-odds; null where hiding regions changes "
+            "nothing."
+        ),
+    ]
     r2_with_pairs: Annotated[
         float | None,
         Meta(description="R² of the local model with interactions of pairs of regions, on samples left out."),

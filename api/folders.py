@@ -64,7 +64,7 @@ def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Found]:
             return
         visited.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
-            found = sorted((entry.name, entry.is_dir()) for entry in entries if not _is_hidden(entry.name))
+            found = sorted((entry.name, entry.is_dir()) for entry in entries if not is_hidden(entry.name))
     except OSError as error:
         yield Found(folder, Kind.UNREADABLE, f"cannot be read ({error.strerror})")
         return
@@ -93,5 +93,6 @@ def classify(path: Path) -> Found | None:
     return Found(path, Kind.UNREADABLE, "is empty") if empty else Found(path)
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or made by an operating system."""
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -228,8 +229,8 @@ def path_of(text: str) -> PurePosixPath:
 
 
 def image_id(text: str) -> str:
-    """The name of a photograph without folder and extension."""
-    return path_of(text).stem
+    """The name of a photograph without folder and extension; ``v1.2`` has none."""
+    return re.sub(r"\.[a-z][a-z0-9]{2,4}$", "", path_of(text).name, flags=re.IGNORECASE)
 
 
 def _errors(encoding: str) -> str:

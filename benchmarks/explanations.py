@@ -68,12 +68,16 @@ def ours(sampler: MakeSampler, square: np.ndarray, label: int, precision: Budget
         segments=result.segments,
         samples=result.samples,
         seconds=result.seconds,
-        r2=result.r2,
-        r2_with_pairs=result.r2_with_pairs,
-        stability=result.stability,
-        reached=result.stability >= result.target,
+        r2=_or_nan(result.r2),
+        r2_with_pairs=_or_nan(result.r2_with_pairs),
+        stability=_or_nan(result.stability),
+        reached=np.nan if result.stability is None else result.stability >= result.target,
         variance=float((result.standard_errors**2).sum()),
     )
+
+
+def _or_nan(figure: float | None) -> float:
+    return np.nan if figure is None else figure
 
 
 def lime(probabilities: Probabilities, square: np.ndarray, label: int, seed: int) -> Explained:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
 from api.answer import Prediction
 from api.flat import flat
+from api.spreadsheet import BOM, cell
 from cli.terminal import columns, is_terminal, printable, shorten, width
 
 COLUMNS = (
@@ -55,6 +57,8 @@ def writer(format: str, top: int, details: bool) -> Callable[[Row], None]:
         return lambda row: print(json.dumps(json_row(row, top, details)), flush=True)
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # file names as they are
     if format == "csv":
+        if _is_new_file(sys.stdout):
+            sys.stdout.write(BOM)
         table = csv.DictWriter(sys.stdout, csv_columns(top, details), lineterminator="\n")
         table.writeheader()
         sys.stdout.flush()
@@ -72,6 +76,15 @@ def writer(format: str, top: int, details: bool) -> Callable[[Row], None]:
             print(text_row(row, top, details, columns(sys.stdout) if terminal else None, colour), flush=True)
 
     return write_text
+
+
+def _is_new_file(stream: TextIO) -> bool:
+    """Whether a shell redirects ``stream`` to a file that is empty so far, rather than to a program or a terminal."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # not a file of the operating system
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
 
 def ranking(answer: Prediction, top: int) -> list[tuple[str, float]]:
@@ -94,6 +107,9 @@ def warnings(answer: Prediction) -> list[str]:
         texts.append(f"cannot be excluded: {', '.join(plausible).lower()}")
     if unlike and unlike.flagged:
         texts.append("unlike the photographs that the model knows: not to be trusted")
+    if (explanation := answer.details.explanation) and max(explanation.regions.weights, default=0) <= 0:
+        none_matters = "hiding any region of the photograph leaves the diagnosis as it is"
+        texts.append("no region supports the diagnosis" if any(explanation.regions.weights) else none_matters)
     return texts
 
 
@@ -164,7 +180,7 @@ def csv_row(row: Row, top: int = 1, details: bool = False) -> dict[str, Any]:
     if row.answer is not None:
         for n, (name, probability) in enumerate(ranking(row.answer, top)[1:], 2):
             cells |= {f"prediction_{n}": name, f"probability_{n}": probability}
-    return {name: cells.get(name) for name in csv_columns(top, details)}
+    return {name: cell(cells.get(name)) for name in csv_columns(top, details)}
 
 
 def _values(row: Row) -> dict[str, Any]:

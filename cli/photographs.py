@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from api.folders import Found, Kind, classify, find_photographs, is_hidden
 from api.limits import MAX_FILE_BYTES
-from api.photograph import EXTENSIONS
 from api.pictures import is_explanation
 
 STDIN = "-"
@@ -67,7 +67,7 @@ class Photograph:
 def find(names: Iterable[str]) -> Iterator[Photograph]:
     """The photographs that ``names`` stand for; a folder's are sorted, and its subfolders come last.
 
-    Pictures of explanations, from an earlier run, are left out of folders and patterns.
+    Folders are searched as :func:`api.folders.find_photographs` says, and patterns match the same kinds of files.
     """
     stdin_used = False
     for name in names:
@@ -80,36 +80,31 @@ def find(names: Iterable[str]) -> Iterator[Photograph]:
                 yield Photograph(name, Path("stdin"))
             stdin_used = True
         elif os.path.isdir(name):
-            yield from _or_error(_folder(Path(name), Path(name)), name, "no photograph is in this folder (directory)")
+            folder = Path(name)
+            found = (_photograph(file, file.path.relative_to(folder)) for file in find_photographs(folder))
+            yield from _or_error(found, name, "no photograph is in this folder (directory)")
         elif glob.has_magic(name) and not os.path.lexists(name):
             matches = (Path(match) for match in sorted(glob.iglob(name, recursive=True)))
-            found = (Photograph(str(p), Path(p.name)) for p in matches if p.is_file() and not is_explanation(p))
+            files = (classify(p) for p in matches if not p.is_dir() and not _is_hidden(p, Path(name)))
+            found = (_photograph(file, Path(file.path.name)) for file in files if file)
             yield from _or_error(found, name, "no photograph matches this pattern")
         else:
             yield Photograph(name, Path(Path(name).name), skipped=is_explanation(Path(name)))
 
 
-def _folder(folder: Path, root: Path) -> Iterator[Photograph]:
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    except OSError as error:
-        yield Photograph(str(folder), folder, error=f"cannot be read ({error.strerror})")
-        return
-    for name, is_folder in found:
-        path = folder / name
-        known = path.suffix.lower().removeprefix(".") in EXTENSIONS
-        if known and not is_folder and not name.startswith(".") and not is_explanation(path):
-            yield Photograph(str(path), path.relative_to(root))
-    for name, is_folder in found:
-        if is_folder and not name.startswith("."):
-            yield from _folder(folder / name, root)
+def _is_hidden(path: Path, pattern: Path) -> bool:
+    """Whether a part of ``path`` that the pattern does not spell out is hidden."""
+    return any(is_hidden(part) for part in path.parts if part not in pattern.parts)
+
+
+def _photograph(found: Found, place: Path) -> Photograph:
+    return Photograph(str(found.path), place, error=found.reason or None, skipped=found.kind is Kind.EXPLANATION)
 
 
 def _or_error(found: Iterator[Photograph], name: str, error: str) -> Iterator[Photograph]:
     empty = True
     for photograph in found:
-        empty = False
+        empty = empty and photograph.skipped
         yield photograph
     if empty:
         yield Photograph(name, Path(name), error=error)

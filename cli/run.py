@@ -157,15 +157,19 @@ class Run:
 
     def _tasks(self) -> Iterator[Task]:
         number = itertools.count()
+        explanations: list[str] = []
         for photograph in find(self.options.image):
             if self._unreachable.is_set():
                 return
             if photograph.skipped:
-                self._say(f"{printable(photograph.name)}: left out, as it is the picture of an explanation")
+                explanations.append(photograph.name)
                 continue
             explain = self.options.explain and photograph.error is None
             picture = self.names.reserve(photograph) if explain else None
             yield Task(next(number), photograph, picture, Row(photograph.name))
+        if explanations:
+            files = "1 file is" if len(explanations) == 1 else f"{len(explanations)} files are"
+            self._say(f"{files} left out, as pictures of explanations ({printable(explanations[0])})")
 
     def _count(self) -> int | None:
         """How many photographs there are; None without a terminal, where nothing shows it."""

@@ -13,6 +13,7 @@ from typing import Generic, Self, TypeVar
 import numpy as np
 
 from api.classes import CLASSES, MALIGNANT, class_indices
+from api.spreadsheet import cell
 from evaluate.dataset import DataError, Example, OtherDisease, patient_fields, text_of
 from handler.engines.graphs import sha256
 
@@ -50,7 +51,10 @@ class BasePredictions(ABC, Generic[Image]):
     plausible_threshold: float | None = None
 
     def write(self, path: Path) -> None:
-        """Write a row per image, with digits enough for :meth:`read` to restore every number exactly."""
+        """Write a row per image, with digits enough for :meth:`read` to restore every number exactly.
+
+        No byte-order mark: the files are committed and read by programs.
+        """
         count = len(self.examples)
         columns = self._columns()
         columns |= {name: [value] * count for name, value in zip(MODEL, self.model, strict=True)}
@@ -62,7 +66,7 @@ class BasePredictions(ABC, Generic[Image]):
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))
+            writer.writerows(zip(*(map(cell, column) for column in columns.values()), strict=True))
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -126,7 +130,7 @@ class Predictions(BasePredictions[Example]):
     def _example(cls, path: Path, row: dict[str, str | None]) -> Example:
         label = label_of(row["dx"], f"{path}: {row['file']}")
         optional = [text_of(row, name) for name in OPTIONAL]
-        return Example(Path(row["file"] or ""), label, row.get("lesion_id") or "", *patient_fields(row), *optional)
+        return Example(Path(text_of(row, "file")), label, text_of(row, "lesion_id"), *patient_fields(row), *optional)
 
 
 class OtherDiseasePredictions(BasePredictions[OtherDisease]):
@@ -141,7 +145,7 @@ class OtherDiseasePredictions(BasePredictions[OtherDisease]):
 
     @classmethod
     def _example(cls, path: Path, row: dict[str, str | None]) -> OtherDisease:
-        return OtherDisease(Path(row["file"] or ""), text_of(row, "dx"), text_of(row, "source"))
+        return OtherDisease(Path(text_of(row, "file")), text_of(row, "dx"), text_of(row, "source"))
 
 
 def label_of(dx: str | None, image: str) -> int:

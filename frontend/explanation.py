@@ -66,6 +66,8 @@ def view(photograph: Image.Image, prediction: str, figures: ExplanationFigures, 
 
 def reliability(figures: ExplanationFigures) -> str:
     """How reliable an explanation is, in a few words."""
+    if not any(figures.regions.weights):
+        return _("No region of the photograph changes the diagnosis")
     faithful, stability = figures.r2_with_pairs, figures.stability
     if faithful is None or stability is None:
         return _("Explanation of unknown reliability")
@@ -82,7 +84,11 @@ def reliability(figures: ExplanationFigures) -> str:
 
 def caveats(figures: ExplanationFigures) -> list[str]:
     """Sentences about what limits an explanation; none for a good one."""
-    sentences = []
+    weights, sentences = figures.regions.weights, []
+    if not any(weights):
+        sentences.append(_("Hiding any of them leaves it as it is, so all weights are 0: there is nothing to explain."))
+    elif max(weights) <= 0:
+        sentences.append(_("No region supports this diagnosis; all of them contradict it."))
     if figures.stability is not None and figures.target is not None and not figures.reached:
         sentences.append(
             _("Target not reached: stability {stability} of {target}.").format(

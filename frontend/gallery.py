@@ -102,7 +102,11 @@ def _table(matching: Sequence[tuple[Entry, Row]]) -> None:
 def _downloads(entries: Sequence[Entry]) -> None:
     with st.container(horizontal=True):
         st.download_button(
-            _("Table as CSV"), lambda: to_csv(entries), file_name="mlbio.csv", mime="text/csv", on_click="ignore"
+            _("Table as CSV"),
+            in_current_language(lambda: to_csv(entries)),
+            file_name="mlbio.csv",
+            mime="text/csv",
+            on_click="ignore",
         )
         st.download_button(
             _("Everything as ZIP"),

@@ -22,6 +22,7 @@ from api.limits import MAX_PIXELS, MAX_SIDE
 from api.photograph import ImageError, open_photograph
 from api.pictures import explanation_png
 from api.service_errors import RequestRefused, ServiceError, ServiceTimeout
+from api.spreadsheet import BOM, cell
 from api.tables import MAX_REPORTED, TableError, image_id, read_table
 from frontend import report
 from frontend.i18n import DEFAULT_LANGUAGE, N_, _, pgettext, use_language
@@ -123,14 +124,23 @@ def row(entry: Entry) -> Row:
 
 
 def to_csv(entries: Iterable[Entry]) -> bytes:
-    """A line per photograph, in UTF-8; always in English, for programs."""
+    """A line per photograph, for spreadsheets and programs.
+
+    Words are English in every language. Where the decimal sign is a comma, numbers have it and semicolons separate the
+    columns, as a spreadsheet in that language expects.
+    """
+    sign = pgettext("decimal sign", ".")
+
+    def shown(value: Any) -> Any:
+        return str(value).replace(".", sign) if isinstance(value, float) else cell(value)
+
     file = io.StringIO()
-    writer = csv.writer(file)
+    writer = csv.writer(file, delimiter=";" if sign == "," else ",")
     writer.writerow([field.name for field in fields(Row)])
     with use_language(DEFAULT_LANGUAGE):
         for entry in entries:
-            writer.writerow([_cell(value) for value in asdict(row(entry)).values()])
-    return file.getvalue().encode()
+            writer.writerow([shown(value) for value in asdict(row(entry)).values()])
+    return (BOM + file.getvalue()).encode()
 
 
 def to_report(entries: Iterable[Entry]) -> bytes:
@@ -160,11 +170,6 @@ def _decoded(entry: Entry) -> Image.Image | None:
         return open_photograph(entry.photograph.content)
     except ImageError:
         return None
-
-
-def _cell(value: Any) -> Any:
-    """A cell; a text that a spreadsheet would run as a formula is quoted."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
 
 
 _TABLE_PROBLEMS = (  # of api.tables

@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 from api.answer import refuse
+from api.folders import classify
 from api.limits import MAX_FILE_BYTES
 from api.photograph import ImageError
 from api.request import DEFAULT_PRECISION, Precision, Request
@@ -153,7 +154,8 @@ def decode(paths: list[str]) -> list[np.ndarray | str]:
                 raise OSError(None, f"over {MAX_FILE_BYTES // 2**20} MiB: make it smaller")
             results.append(read_square(Path(path).read_bytes()))
         except ImageError as error:
-            results.append(str(error))
+            found = classify(Path(path))
+            results.append(f"the file {found.reason}" if found and found.reason else str(error))
         except OSError as error:
             results.append(f"cannot be read: {error.strerror}")
         except Exception as error:  # also a NUL in its name

@@ -1,7 +1,7 @@
 """The files of a run, in its output folder.
 
 The listing has a row group for each shard, with the paths of its photographs, and what makes two runs the same as its
-metadata. Each shard that is done has a Parquet file, and ``errors.csv`` lists the photographs without a diagnosis.
+metadata. Each shard that is done has a Parquet file, and ``_errors.csv`` lists the photographs without a diagnosis.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from api.folders import Kind, find_photographs
 from api.photograph import EXTENSIONS
 from api.pictures import explanation_png
 from api.request import Precision
+from api.spreadsheet import cell
 from api.tables import TableError, path_of, read_lines, read_table
 
 LISTING = "_photographs.parquet"
@@ -37,7 +38,7 @@ LISTING = "_photographs.parquet"
 _PATHS = pa.schema([("path", pa.binary())])  # names of files need not be UTF-8
 _OPTIONS = {"photographs": "the photographs", "model": "the model", "explain": "--explain", "shard": "--shard"}
 
-ERRORS = "errors.csv"
+ERRORS = "_errors.csv"
 
 _TYPES = {str: pa.string(), float: pa.float64(), bool: pa.bool_(), int: pa.int64()}
 
@@ -213,11 +214,12 @@ def row(file: str, answer: Answer) -> dict[str, Any]:
 def list_errors(output: Path) -> int:
     """Write the photographs without a diagnosis, and why, to :data:`ERRORS`; returns how many there are."""
     count = 0
-    with write_atomically(output / ERRORS) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with write_atomically(output / ERRORS) as partial, partial.open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "error"])
         for path in sorted(output.glob("part-*.parquet")):
             table = pq.read_table(path, columns=["file", "error"], filters=pc.field("error").is_valid())
-            writer.writerows(zip(*(table.column(name).to_pylist() for name in ("file", "error")), strict=True))
+            for columns in zip(*(table.column(name).to_pylist() for name in ("file", "error")), strict=True):
+                writer.writerow(map(cell, columns))
             count += table.num_rows
     return count

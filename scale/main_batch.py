@@ -2,7 +2,7 @@
 
     python scale/main_batch.py PHOTOGRAPHS --output RESULTS [--explain Faible]
 
-An interrupted run continues when the same command is given again. RESULTS gets part-*.parquet, and errors.csv with the
+An interrupted run continues when the same command is given again. RESULTS gets part-*.parquet, and _errors.csv with the
 photographs that could not be read. With --address it runs on a Ray cluster, whose machines all see the photographs and
 RESULTS under the same paths.
 """
@@ -40,7 +40,7 @@ QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code: 0 also where some photographs cannot be read."""
+    """The command line; returns the exit code: 1 where some photographs cannot be read."""
     arguments = parser().parse_args(argv)
     try:
         return run(arguments)
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     failed = list_errors(output)
     note = f", {failed} of them not readable: see {arguments.output / ERRORS}" if failed else ""
     print(f"{sum(shard_sizes(output))} photographs in {arguments.output}, {time.monotonic() - started:.0f} s{note}")
-    return 0
+    return 1 if failed else 0
 
 
 @contextlib.contextmanager
@@ -121,16 +121,23 @@ def connected(address: str | None) -> Iterator[None]:
             raise OSError(f"no cluster at {address} ({reason}): start it with `ray start --head`") from None
         options["address"] = address
     else:
+        if elsewhere := os.environ.pop("RAY_ADDRESS", None):
+            print(f"{PROG}: RAY_ADDRESS is ignored: --address {elsewhere} uses that cluster", file=sys.stderr)
         # Without this setting, Ray replaces a loopback address by one that other machines can reach.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         # Other users of this machine are kept out, too.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        options |= {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": STORE_BYTES}
+        options |= {
+            "address": "local",
+            "_node_ip_address": "127.0.0.1",
+            "include_dashboard": False,
+            "object_store_memory": STORE_BYTES,
+        }
     import ray
 
     try:
         ray.init(**options)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray has no class of its own for a start that takes too long
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise OSError(f"no cluster at {address or 'this machine'}: {reason}") from None
     try:

@@ -106,7 +106,7 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         print(f"starting from {init}, on {device}{several}")
 
     first_epoch = 0
-    resume_path = checkpoint_path.with_suffix(".resume.pth")
+    resume_path = run_file(checkpoint_path, ".resume.pth")
     progress = load_progress(resume_path, identity, verbose=processes.is_main) if checkpoint_path.is_file() else None
     if progress:
         first_epoch = progress.epoch
@@ -126,9 +126,14 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         return None
     checkpoint = validation.complete(train_examples)
     if arguments.fold:
-        validation.keep_answers(checkpoint, checkpoint_path.with_suffix(".csv"), found.folder)
+        validation.keep_answers(checkpoint, run_file(checkpoint_path, ".csv"), found.folder)
     resume_path.unlink(missing_ok=True)
     return checkpoint
+
+
+def run_file(checkpoint: Path, ending: str) -> Path:
+    """A file of the checkpoint's run, next to it: ``v1.1.csv`` of ``v1.1`` and of ``v1.1.pth``."""
+    return checkpoint.with_name(checkpoint.name.removesuffix(".pth") + ending)
 
 
 def load_training_set(examples: list[Example], recipe: Recipe, device: torch.device) -> TrainingSet:

@@ -177,6 +177,14 @@ def test_make_app_in_front_of_a_service_that_runs(service: Service, tmp_path: Pa
     assert requests.get(f"{service.url}/readyz", timeout=30).ok
 
 
+def test_models_are_compared_as_documented(tmp_path: Path):
+    for name in ("OLD", "NEW"):
+        (tmp_path / name).symlink_to(ROOT / "model_store/score_card")
+    (line,) = [line for line in block("sh", "--answers OLD").splitlines() if "--answers OLD" in line]
+    finished = shell(line.replace(".venv/bin/python evaluate", f"{sys.executable} {ROOT}/evaluate"), tmp_path)
+    assert finished.returncode == 0 and "balanced accuracy" in finished.stdout.lower(), finished.stderr
+
+
 def test_every_make_command_exists():
     listed = shell("make").stdout
     named = "\n".join(blocks("sh") + re.findall(r"`([^`\n]+)`", DOCUMENTS))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cli import arguments
+from evaluate import main_compare, main_evaluate, main_robustness
+from scale import files, main_batch
 from tests.conftest import ROOT
+from train import main_average, main_train
 
 README, FRENCH = ((ROOT / name).read_text() for name in ("README.md", "README.fr.md"))
 DOCUMENTS = [ROOT / name for name in ("README.md", "README.fr.md", "SECURITY.md")] + sorted(
@@ -93,6 +99,94 @@ def test_links_and_anchors_exist(document: Path):
             target = document.parent / path if path else document
             assert target.exists(), link
             assert not anchor or anchor in anchors(target.read_text()), link
+
+
+SHELL = {
+    "curl": "tests/e2e/test_readme.py",
+    "torchserve": "tests/e2e/test_readme.py",
+    "make": "tests/e2e/test_readme.py",
+    ".venv/bin/streamlit": "tests/e2e/page.py",
+    ".venv/bin/ray": "tests/e2e/test_ray.py",
+    ".venv/bin/serve": "tests/e2e/test_ray.py",
+    "docker": "tests/e2e/test_containers.py",
+    "docker-compose": "tests/e2e/test_containers.py",
+    "kubectl": "tests/unit/deploy/test_kubernetes.py",
+    "sh": "tests/unit/deploy/test_install.py",
+}
+"""Where the commands of the documents are run, as far as they can be; ``echo`` and ``export`` lead to one of them.
+Those of Python are below."""
+
+PYTHON = {
+    "from api.client": "tests/e2e/test_readme.py",
+    "import requests": "tests/e2e/test_readme.py",
+    "read_parquet": "this file",
+}
+PARSERS = {
+    "cli/client.py": arguments.parse,
+    "evaluate/main_compare.py": main_compare.parser().parse_args,
+    "evaluate/main_evaluate.py": main_evaluate.parse,
+    "evaluate/main_robustness.py": main_robustness.parser().parse_args,
+    "scale/main_batch.py": main_batch.parser().parse_args,
+    "train/main_average.py": main_average.parser().parse_args,
+    "train/main_train.py": main_train.parser().parse_args,
+}
+
+
+def snippets(language: str) -> list[str]:
+    return list(
+        dict.fromkeys(code for path in DOCUMENTS for name, code in blocks(path.read_text()) if name == language)
+    )
+
+
+def commands() -> list[str]:
+    """Each command of the shell snippets once."""
+    lines = re.sub(r"\\\n *|\|\n *", " ", "\n".join(snippets("sh"))).splitlines()
+    return list(dict.fromkeys(line.strip() for line in lines if line.strip() and not line.startswith("#")))
+
+
+def test_every_python_snippet_is_run():
+    assert [code for code in snippets("python") if not any(words in code for words in PYTHON)] == []
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_run_or_at_least_valid(command: str):
+    """The options of our own programs are checked here, as their work takes minutes to hours."""
+    assert subprocess.run(["bash", "-n", "-c", command]).returncode == 0
+    words = [word for word in shlex.split(command) if not re.match(r"[A-Z_]+=", word)]
+    if words[0] == ".venv/bin/torchrun":
+        words[:2] = [".venv/bin/python"]
+    if words[0] == ".venv/bin/python" and words[1] in PARSERS:
+        PARSERS[words[1]](words[2:])
+    elif words[0] == ".venv/bin/python":
+        assert words[1:3] == ["-m", "frontend.locale.update"]  # tests/unit/frontend/test_i18n.py
+    elif words[0] not in ("umask", "echo", "export"):
+        assert (ROOT / SHELL[words[0]]).exists()
+
+
+def test_the_results_of_a_batch_are_read_as_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Next to its listing and its errors."""
+    photographs, results = tmp_path / "photographs", tmp_path / "RESULTS"
+    photographs.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (photographs / name).write_bytes(b"content")
+    files.prepare(photographs, results, 1, "model", None)
+    good = {"file": "a.jpg", "prediction": "Melanoma", "dx": "mel", "probability": 0.5}
+    for number, row in enumerate([good, {"file": "b.jpg", "error": "is no photograph"}]):
+        files.write_part(files.part(results, number), [row], explained=False)
+    assert files.list_errors(results) == 1
+    monkeypatch.chdir(tmp_path)
+    (code,) = [code for code in snippets("python") if "read_parquet" in code]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert [(row.file, row.dx) for row in names["answers"].itertuples()] == [("a.jpg", "mel")]
+
+
+def test_the_key_file_is_made_as_documented(tmp_path: Path):
+    (code,) = [code for code in snippets("sh") if "token_urlsafe" in code]
+    code = code.replace(".venv/bin/python", sys.executable).replace("MLBIO_API_KEYS_FILE", "true ")
+    subprocess.run(["bash", "-euc", re.sub("(?m)^true .*", "", code)], env={"HOME": str(tmp_path)}, check=True)
+    path = tmp_path / "mlbio.keys"
+    assert re.fullmatch(r"alice:[\w-]{40,}\n", path.read_text()) and path.stat().st_mode & 0o77 == 0
 
 
 def test_every_benchmark_prints_figures_of_the_documents():

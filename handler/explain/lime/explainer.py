@@ -71,6 +71,9 @@ PAIRS = 5
 MIN_CHANGE = 0.1
 """Changes of the log-odds below this are too small to divide by."""
 
+NO_EFFECT = 1e-3
+"""If hiding regions changes the log-odds by less, they have no effect, as in a photograph of one colour."""
+
 MAX_OUTLINED = 5
 MIN_RELATIVE_WEIGHT = 0.1
 """A region is outlined if it is among the five strongest and has at least a tenth of the largest weight."""
@@ -89,9 +92,6 @@ class LimeExplanation(Explanation):
 
     lime: ImageExplanation
     standard_errors: np.ndarray
-    r2: float
-    r2_with_pairs: float
-    stability: float
     target: float
 
 
@@ -119,8 +119,9 @@ class LimeExplainer:
     ) -> LimeExplanation:
         """As :meth:`handler.explain.Explainer.explain`, of ``uint8`` (H, W, 3).
 
-        The same photograph and precision give the same explanation, unless the time limit ends it. ``seed`` is that of
-        the masks, and derived from the photograph unless given.
+        The same photograph and precision give the same explanation, unless the time limit ends it. Where no region has
+        an effect, sampling ends after the first batch, and all weights are 0, without R² and stability. ``seed`` is
+        that of the masks, and derived from the photograph unless given.
         """
         started = time.perf_counter()
         budget = BUDGETS[precision] if isinstance(precision, str) else precision
@@ -129,6 +130,7 @@ class LimeExplainer:
         hidden = skin_surface(square)
         close = closeness(segments)
         sample = self.make_sampler(square, hidden, segments)
+        ends = log_odds(sample(np.array([[True] * regions, [False] * regions])))[:, label]
         rng = np.random.default_rng(_seed(square) if seed is None else seed)
         masks: list[np.ndarray] = []
         outcomes: list[np.ndarray] = []
@@ -140,6 +142,20 @@ class LimeExplainer:
             done += len(batch)
             if progress:
                 progress(done / budget.samples)
+            if done == len(batch) and np.ptp([*outcomes[0][:, label], *ends]) < NO_EFFECT:
+                outcomes[0][:, label] = ends[0]
+                model = fit(batch, outcomes[0])
+                return LimeExplanation(
+                    lime=as_lime(square, segments, model, label),
+                    overlay=square.copy(),
+                    segments=segments,
+                    weights=model.weights[label],
+                    standard_errors=model.standard_errors(label),
+                    samples=done,
+                    seconds=time.perf_counter() - started,
+                    target=budget.stability,
+                    stopped="settled",
+                )
             late = seconds is not None and time.perf_counter() - started > seconds
             if not (due or late):
                 continue
@@ -150,7 +166,6 @@ class LimeExplainer:
                 break
         settled = stability >= budget.stability and done >= min(budget.least, budget.samples)
         stopped: StopReason = "settled" if settled else "deadline" if late else "budget"
-        ends = log_odds(sample(np.array([[True] * regions, [False] * regions])))[:, label]
         class_outcomes = np.concatenate(outcomes)[:, label]
         interactions = fit_interactions(shown, class_outcomes, close)
         lime = as_lime(square, segments, model, label)

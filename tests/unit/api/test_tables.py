@@ -87,3 +87,8 @@ def test_a_missing_file_is_named(tmp_path: Path):
 def test_lines_of_a_list_written_by_powershell(tmp_path: Path):
     (tmp_path / "list.txt").write_bytes("C:\\a b.jpg\r\n\r\n  é,1.jpg\r\n".encode("utf-16"))
     assert list(read_lines(tmp_path / "list.txt")) == [(1, "C:\\a b.jpg"), (3, "é,1.jpg")]
+
+
+@pytest.mark.parametrize("text", ["lr0.1", "lr0.1.jpg", "folder/lr0.1.TIFF", r"C:\photos\lr0.1.png"])
+def test_names_that_differ_after_a_dot_are_different_images(text: str):
+    assert image_id(text) == "lr0.1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from api.answer import Details, Malignant, Model, OutOfDistribution, Prediction
+from api.answer import Details, ExplanationFigures, Malignant, Model, OutOfDistribution, Prediction, Regions
 from cli.output import Row, csv_columns, csv_row, json_row, text_row
 
 DETAILS = Details(
@@ -40,6 +40,18 @@ def row(name: str = "a.jpg", **changes: object) -> Row:
 )
 def test_a_line_ends_in_the_warnings(changes: dict[str, object], warnings: str):
     assert text_row(row(**changes)) == f"a.jpg: Melanoma (50.0%){warnings}"
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"), [([0.0, 0.0], "hiding any region"), ([-0.1, 0.0], "no region supports"), ([0.1, 0.0], "")]
+)
+def test_a_photograph_that_no_region_of_supports_the_diagnosis(weights: list[float], words: str):
+    """As one of one colour, which has no figures but the number of samples."""
+    regions = Regions("", weights, None, [])
+    figures = ExplanationFigures("Faible", 32, 0.5, None, None, None, None, 0.9, None, "settled", regions)
+    line, *details = text_row(row(malignant=None, explanation=figures), details=True).splitlines()
+    assert words in line and (";" in line) is bool(words)
+    assert "    explanation: 32 samples" in details
 
 
 def test_an_answer_without_details_has_no_warnings():

@@ -16,6 +16,27 @@ def test_a_folder_is_searched_and_sorted(tmp_path: Path):
     assert [str(p.place) for p in find([str(tmp_path)])] == ["a.png", "b.JPG", "sub/c.tiff"]
 
 
+@pytest.mark.parametrize("given", ["", "*", "**"])
+def test_a_folder_from_a_camera_and_a_mac(tmp_path: Path, given: str):
+    """Companion files are left out, and what cannot be read has a reason; a pattern finds the same as the folder."""
+    for name in ("a.jpg", "b.JPE", "c.nef", "._a.jpg", "Thumbs.db", "__MACOSX/a.jpg", ".cache/d.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"content")
+    assert [(str(p.place), p.error is None) for p in find([str(tmp_path / given)])] == [
+        ("a.jpg", True),
+        ("b.JPE", True),
+        ("c.nef", False),
+    ]
+
+
+def test_a_linked_folder_is_searched(tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/a.jpg").write_bytes(b"content")
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given/link").symlink_to(tmp_path / "elsewhere")
+    assert [str(p.place) for p in find([str(tmp_path / "given")])] == ["link/a.jpg"]
+
+
 @pytest.mark.parametrize("name", ["", "*.jpg"])
 def test_nothing_found_is_said(tmp_path: Path, name: str):
     (photograph,) = find([str(tmp_path / name)])

@@ -1,16 +1,23 @@
-"""A run against a busy service."""
+"""A run, against a busy service and over a folder, without a real service."""
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from api.answer import Prediction
 from api.client import Client
+from api.pictures import encode_png, with_source
 from api.service_errors import RequestRefused
+from api.tables import read_table
 from cli import run
 from cli.arguments import parse
 from tests.unit.api.test_client import ANSWER, chunked, response, serving
@@ -66,6 +73,41 @@ def test_no_photograph_takes_longer_than_the_timeout(photographs: list[str], cap
     assert run.run(parse(["--jobs", "20", "--timeout", "0.3", *photographs]), "client") == 1
     assert time.monotonic() - started < 0.9  # all of them take a second
     assert 0 < capsys.readouterr().out.count("Melanoma") < 20
+
+
+def test_a_folder_with_a_raw_file_and_pictures_of_explanations(photographs: list[str], tmp_path: Path, capsys):
+    """The former has an error, a row and the exit code; the latter are counted once."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"content")
+    (folder / "b.nef").write_bytes(b"content")
+    png = with_source(encode_png(Image.new("RGB", (2, 2))), "a.jpg")
+    for name in ("a_explained.png", "c_explained.png"):
+        (folder / name).write_bytes(png)
+    assert run.run(parse(["--csv", str(folder)]), "client") == 1
+    printed = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(printed.out)))
+    assert [(Path(row["image"]).name, row["prediction"]) for row in rows] == [("a.jpg", "Melanoma"), ("b.nef", "")]
+    assert "RAW" in rows[1]["error"] and "RAW" in printed.err
+    assert printed.err.count("explanations") == 1 and "2 files" in printed.err
+
+
+@pytest.mark.parametrize("earlier", [None, "image,prediction\n"])
+def test_a_csv_for_a_spreadsheet(photographs: list[str], tmp_path: Path, monkeypatch, earlier: str | None):
+    """A new file gets a byte-order mark, one that is appended to does not; a file name is no formula."""
+    table = tmp_path / "table.csv"
+    if earlier:
+        table.write_text(earlier)
+    monkeypatch.chdir(tmp_path)
+    Path("=é.jpg").write_bytes(b"content")
+    with table.open("a", encoding="utf-8") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert run.run(parse(["--csv", "=é.jpg"]), "client") == 0
+    assert table.read_bytes().startswith(codecs.BOM_UTF8) is (earlier is None)
+    if not earlier:
+        (row,) = read_table(table, ("image",)).rows
+        assert (row["image"], row["prediction"]) == ("=é.jpg", "Melanoma")
+        assert not table.read_text().splitlines()[1].startswith("=")
 
 
 def test_an_explanation_whose_worker_died_is_asked_for_again(tmp_path: Path, capsys):

@@ -32,6 +32,13 @@ def test_stored_predictions_give_the_same_card(tmp_path, optional):
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "p.csv").read_bytes()
 
 
+def test_a_spreadsheet_does_not_run_the_name_of_a_photograph_as_a_formula(tmp_path, small):
+    named = replace(small, examples=[replace(e, path=Path(f"=HYPERLINK({e.path})")) for e in small.examples])
+    named.write(tmp_path / "p.csv")
+    assert "\n=" not in (tmp_path / "p.csv").read_text()
+    assert Predictions.read(tmp_path / "p.csv").examples == named.examples
+
+
 def test_any_float32_is_stored_exactly(tmp_path):
     rng = np.random.default_rng(0)
     first = (rng.random(3000) ** 8).astype(np.float32)

@@ -66,6 +66,19 @@ def test_what_the_service_sends_is_escaped():
     assert "<script" not in view("<script>")
 
 
+def test_a_photograph_of_one_colour_has_nothing_to_explain():
+    regions = Regions(figures().regions.map, [0.0] * 4, [0.0] * 4, [])
+    nothing = figures(regions=regions, r2=None, r2_with_pairs=None, stability=None, reached=None)
+    assert "No region" in explanation.reliability(nothing) and "all weights are 0" in explanation.caveats(nothing)[0]
+    html = explanation.view(PHOTOGRAPH, "Melanoma", nothing, id="a")
+    assert "Strongest regions" not in html and "Strongest pairs" not in html
+
+
+def test_regions_that_all_contradict_the_diagnosis():
+    (sentence,) = explanation.caveats(figures(regions=Regions(figures().regions.map, [-0.1] * 4, None, [])))
+    assert "No region supports" in sentence
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -13,6 +14,7 @@ import pytest
 from api.client import Client
 from api.errors import ErrorCode
 from api.service_errors import AnswerInterrupted, RequestRefused, ServiceTimeout, UnexpectedAnswer
+from api.tables import read_table
 from frontend.i18n import use_language
 from frontend.photographs import Photograph
 from frontend.results import TruthError, compare, describe, is_retryable, read_truth, row, to_csv, to_zip
@@ -84,17 +86,24 @@ def test_a_row_is_in_the_current_language():
     assert wrong.error == "Ce fichier est vide. Choisissez-en un autre."
 
 
-def test_the_csv_has_a_line_for_each_photograph_in_english():
+def test_a_french_excel_opens_the_csv_in_columns():
+    """Its words are English, for programs, but its separators are those that the spreadsheet expects."""
     with use_language("fr"):
-        lines = list(csv.DictReader(io.StringIO(to_csv([entry(), failed()]).decode())))
+        content = to_csv([entry(), failed()])
+    assert content.startswith(codecs.BOM_UTF8)
+    lines = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig")), delimiter=";"))
     assert [line["file"] for line in lines] == ["a.jpg", "b.jpg"]
-    assert (lines[0]["diagnosis"], lines[0]["probability"], lines[1]["diagnosis"]) == ("Melanoma", "0.7", "")
+    assert (lines[0]["diagnosis"], lines[0]["probability"], lines[1]["diagnosis"]) == ("Melanoma", "0,7", "")
     assert (lines[0]["plausible"], lines[1]["plausible"]) == ("Melanoma; Dermatofibroma", "")
 
 
 def test_a_spreadsheet_does_not_run_a_file_name_as_a_formula():
-    (line,) = csv.DictReader(io.StringIO(to_csv([entry('=HYPERLINK("x")')]).decode()))
-    assert line["file"].startswith("'=")
+    for name in ('=HYPERLINK("x")', "+1", "-é.jpg", "@a", "\t=1"):
+        content = to_csv([entry(name)])
+        (line,) = csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
+        assert line["file"] == f" {name}" and line["probability"] == "0.7"
+        (row,) = read_table(content, ("image",)).rows
+        assert row["image"] == name.strip()
 
 
 def test_the_zip_has_the_table_the_report_and_the_pictures_of_explanations():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from api.tables import read_table
 from scale.files import (
     ERRORS,
     LISTING,
@@ -158,8 +159,10 @@ def test_results_of_something_else_are_left_alone(folder: Path, tmp_path: Path):
 def test_failures_are_listed_with_their_reasons(tmp_path: Path):
     good = {"file": "/p/a.jpg", "prediction": "Melanoma", "dx": "mel", "probability": 0.5}
     write_part(part(tmp_path, 0), [good, {"file": "/p/b.jpg", "error": "is empty"}], explained=False)
-    write_part(part(tmp_path, 1), [{"file": '/p/"c", d.jpg', "error": "is no picture"}], explained=True)
+    write_part(part(tmp_path, 1), [{"file": '=/p/"é", d.jpg', "error": "is no picture"}], explained=True)
     assert list_errors(tmp_path) == 2
-    with (tmp_path / ERRORS).open(newline="") as file:
+    with (tmp_path / ERRORS).open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
-    assert rows == [["file", "error"], ["/p/b.jpg", "is empty"], ['/p/"c", d.jpg', "is no picture"]]
+    header = ["\ufefffile", "error"]  # a spreadsheet needs the mark, and would run a formula
+    assert rows == [header, ["/p/b.jpg", "is empty"], [' =/p/"é", d.jpg', "is no picture"]]
+    assert [row["image"] for row in read_table(tmp_path / ERRORS, ("image", "error")).rows][1] == '=/p/"é", d.jpg'

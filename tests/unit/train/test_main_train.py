@@ -89,6 +89,16 @@ def test_the_documented_defaults_and_the_recipes_of_the_options():
     assert also.also == ["a", "b"] and recipe_for(also) == SEVERAL_SOURCES
 
 
+def test_models_whose_names_differ_after_a_dot_share_no_file():
+    names = ["v1.1", "v1.2", "lr0.1.pth", "lr0.3.pth"]
+    assert [training.run_file(Path("folds", name), ".csv").as_posix() for name in names] == [
+        "folds/v1.1.csv",
+        "folds/v1.2.csv",
+        "folds/lr0.1.csv",
+        "folds/lr0.3.csv",
+    ]
+
+
 # What cannot work is refused in one line before the first epoch. Every fault of the folder: test_dataset_layout.py;
 # of the weights: test_weights.py; of the device: test_hardware.py.
 

@@ -88,11 +88,24 @@ def test_the_size_of_batches_changes_no_explanation(budget: Budget):
     np.testing.assert_allclose(small.weights, large.weights, atol=1e-9)
 
 
-def test_nothing_is_outlined_if_no_region_supports_the_class():
-    image = picture()
-    explanation = LimeExplainer(painting(lambda x: np.full((len(x), 2), 0.5))).explain(image, 1, Budget(64, 1.1))
+def test_a_photograph_of_one_colour_is_answered_at_once_without_figures():
+    image = np.full((64, 64, 3), (200, 150, 130), np.uint8)
+    explanation = corner_explainer().explain(image, 1, Budget(4096, 1.1, least=1024))
+    assert explanation.samples == 32 and not explanation.weights.any() and not explanation.standard_errors.any()
+    assert explanation.r2 is explanation.r2_with_pairs is explanation.stability is explanation.completeness is None
+    assert explanation.pairs == () and explanation.stopped == "settled"
     assert not supporting_regions(explanation.lime, 1).any()
     np.testing.assert_array_equal(explanation.overlay, image)
+
+
+def test_what_only_hiding_everything_changes_is_explained():
+    """As where a probability is so near 1 that it is clipped."""
+
+    def certain(images: np.ndarray) -> np.ndarray:
+        dark = (images[:, 8:56, 8:56].mean(axis=(1, 2, 3)) < 160)[:, None]
+        return np.where(dark, [0.0, 1.0], [0.9, 0.1])
+
+    assert LimeExplainer(painting(certain)).explain(picture(), 1, Budget(64, 1.1)).samples == 64
 
 
 def test_the_explanation_depends_on_the_photograph_alone():
@@ -111,12 +124,6 @@ def test_the_result_has_limes_own_for_all_classes():
     first, second = (dict(explanation.lime.local_exp[c]) for c in (0, 1))
     assert all(first[r] == pytest.approx(-second[r], abs=1e-9) for r in second)
     np.testing.assert_allclose(explanation.weights, [second[r] for r in range(len(second))])
-
-
-def test_a_picture_of_one_colour_can_be_explained():
-    image = np.zeros((64, 64, 3), np.uint8)
-    explanation = LimeExplainer(painting(darkness_of(slice(0, 32), slice(0, 32)))).explain(image, 1, Budget(64, 1.1))
-    assert explanation.overlay.shape == image.shape
 
 
 def test_regions_are_few_connected_and_numbered_without_gaps():
