@@ -125,7 +125,7 @@ class Worker:
             decoding.extend(map(self.decode, batches[number + AHEAD : number + AHEAD + 1]))
             decoded = self.decoded(decoding.popleft(), batch)
             squares = [refuse(400, each) if isinstance(each, str) else each for each in decoded]
-            yield from map(row, batch, self.predictor.complete([self.request] * len(batch), squares))
+            yield from map(row, batch, self.predictor.answer_decoded([self.request] * len(batch), squares))
 
     def decoded(self, result: ray.ObjectRef, paths: list[str]) -> list[np.ndarray | str]:
         """What :func:`decode` returned; if its process crashed, the photograph that crashed it is found."""

@@ -25,7 +25,7 @@ from api.archive import ARCHIVE, PROMOTED, checksum_file
 from api.files import write_atomically
 from evaluate.score_card import ScoreCard
 from handler.engines.graphs import sha256
-from handler.model.calibration import BiasSetting, FlagFigures
+from handler.model.calibration import BiasSetting, FlagRates
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("handler", "api")
@@ -134,12 +134,12 @@ def packed_card(archive: Path) -> ScoreCard | None:
         return None
 
 
-def measured(card: ScoreCard | None) -> tuple[FlagFigures | None, list[BiasSetting]]:
+def measured(card: ScoreCard | None) -> tuple[FlagRates | None, list[BiasSetting]]:
     """The malignant flag's figures and the trade-off curve of a score card; none without a card."""
     if card is None:
         return None, []
     flags = [
-        flag_figures(p.sensitivity.value, p.specificity.value)
+        flag_rates(p.sensitivity.value, p.specificity.value)
         for p in card.malignant.operating_points
         if p.rule == FLAG_RULE
     ]
@@ -148,18 +148,18 @@ def measured(card: ScoreCard | None) -> tuple[FlagFigures | None, list[BiasSetti
         msgspec.structs.replace(
             point.setting,
             flag=point.evaluated
-            and flag_figures(point.evaluated.flag_sensitivity.value, point.evaluated.flag_specificity.value),
+            and flag_rates(point.evaluated.flag_sensitivity.value, point.evaluated.flag_specificity.value),
         )
         for point in curve
     ]
     return next(iter(flags), None), biases
 
 
-def flag_figures(sensitivity: float | None, specificity: float | None) -> FlagFigures | None:
+def flag_rates(sensitivity: float | None, specificity: float | None) -> FlagRates | None:
     """Figures of the malignant flag; None where one of them is not defined."""
     if sensitivity is None or specificity is None:
         return None
-    return FlagFigures(sensitivity, round(1 - specificity, 6))
+    return FlagRates(sensitivity, round(1 - specificity, 6))
 
 
 def normalise(source: Path, target: Path) -> None:
