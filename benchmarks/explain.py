@@ -20,7 +20,7 @@ def main() -> None:
     p.add_argument("root", type=Path, metavar="DATA", help="HAM10000, with its segmentations")
     p.add_argument("--photos", type=int, default=50, help="how many test photographs (default: %(default)s)")
     arguments = p.parse_args()
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     from benchmarks.explanation_quality import measure_and_print
 
     measure_and_print(arguments.root, arguments.photos)

@@ -29,7 +29,7 @@ def main() -> None:
     add_photo_argument(p)
     p.add_argument("--device", default="cpu", help="cpu, or a CUDA device (default: %(default)s)")
     arguments = p.parse_args()
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     import torch
     from lime.lime_image import LimeImageExplainer
 

@@ -37,7 +37,7 @@ def main() -> None:
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     p.add_argument("--images", type=int, default=256, help="of an epoch (default: %(default)s)")
     arguments = p.parse_args()
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     from evaluate.dataset import find_examples
     from train.hardware import Processes
     from train.recipe import Recipe

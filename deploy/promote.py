@@ -22,16 +22,14 @@ import time
 import zipfile
 from pathlib import Path
 
-from api.archive import ARCHIVE, verify
-from api.archive import ArchiveError as ChecksumError
-from evaluate.comparison import objections
+from api.archive import ARCHIVE, ArchiveError, verify
+from evaluate.comparison import regressions
 from gateway.settings import Settings
 from handler.engines.graphs import GraphsError, packed_version
 from supervisor.processes import ROOT, print_message
-from supervisor.promotion import PREVIOUS, PromotionError, locked, replaced
-from supervisor.promotion import promote as restart_with
+from supervisor.promotion import PREVIOUS, PromotionError, locked, promote, replaced
 from supervisor.runtime import find_service
-from train.archive import ArchiveError, build, packed_card, score_card_of
+from train.archive import PackError, build, packed_card, score_card_of
 
 NEXT = "next"
 """Folder in the model store for the archive that is to be served."""
@@ -72,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     except PromotionError as error:
         print(f"promote: error: {error}", file=sys.stderr)
         return 1
-    except (ArchiveError, CheckpointError, ChecksumError, GraphsError, OSError) as error:
+    except (PackError, CheckpointError, ArchiveError, GraphsError, OSError) as error:
         print(f"promote: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -86,7 +84,7 @@ def pack(model: Path, store: Path, force: bool) -> Path:
 
     Raises:
         PromotionError: it has no score card, or a worse one than the model that is served.
-        CheckpointError, ArchiveError, OSError: it cannot be packed.
+        CheckpointError, PackError, OSError: it cannot be packed.
     """
     card = score_card_of(model)
     served = packed_card(store / ARCHIVE)
@@ -96,7 +94,7 @@ def pack(model: Path, store: Path, force: bool) -> Path:
                 f"{model} has no score card of its own in {model.parent / 'score_card'}: make one with "
                 f"`python evaluate/main_evaluate.py DATA --modelname {model} --output {model.parent / 'score_card'}`"
             )
-        if served and (found := objections(card, served)):
+        if served and (found := regressions(card, served)):
             raise PromotionError("\n".join([f"{model} is not promoted (--force overrides this):", *found]))
     if card:
         figures = card.metrics
@@ -146,7 +144,7 @@ def serve(archive: Path, store: Path) -> None:
     refuse_unloadable(archive)
     if service := find_service(settings):
         started = time.monotonic()
-        restart_with(archive, service, settings, lambda text: print_message(f"{text} ..."))
+        promote(archive, service, settings, lambda text: print_message(f"{text} ..."))
         print_message(f"the service answers with {version} after {time.monotonic() - started:.0f} s")
     else:
         with replaced(archive, store):

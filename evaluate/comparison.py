@@ -33,7 +33,7 @@ class Difference(Struct, frozen=True):
     change: Estimate
 
 
-class Pair(Struct, frozen=True):
+class PairedPredictions(Struct, frozen=True):
     """Both models' probabilities (N, classes) of the same images."""
 
     examples: list[Example]
@@ -57,7 +57,7 @@ COMPARED: dict[str, Callable] = {
 }
 
 
-def pair_predictions(first: Sequence[Predictions], second: Sequence[Predictions]) -> Pair:
+def pair_predictions(first: Sequence[Predictions], second: Sequence[Predictions]) -> PairedPredictions:
     """The predictions of two models, file by file: each file of ``second`` has the images of the same of ``first``.
 
     Images may come in any order, and again in another file, as of other shifts.
@@ -79,10 +79,10 @@ def pair_predictions(first: Sequence[Predictions], second: Sequence[Predictions]
         examples += one.examples
         columns[0].append(one.probabilities)
         columns[1].append(other.probabilities[[row[key] for key in keys]])
-    return Pair(examples, *(np.concatenate(column) for column in columns))
+    return PairedPredictions(examples, *(np.concatenate(column) for column in columns))
 
 
-def compare(pair: Pair, resamples: int, seed: int) -> list[Difference]:
+def compare(pair: PairedPredictions, resamples: int, seed: int) -> list[Difference]:
     """Each of :data:`COMPARED` of both models. Whole lesions are resampled, the same ones for both."""
     labels = np.array([example.label for example in pair.examples])
     bootstrap = Bootstrap(clusters_of([example.lesion for example in pair.examples]), resamples, seed)
@@ -101,7 +101,7 @@ def compare(pair: Pair, resamples: int, seed: int) -> list[Difference]:
     ]
 
 
-def objections(new: ScoreCard, served: ScoreCard) -> list[str]:
+def regressions(new: ScoreCard, served: ScoreCard) -> list[str]:
     """Why a new model may not replace the served one, a line for each metric that is worse than the served interval.
 
     Two models of which neither is better differ by chance, and so may replace each other.

@@ -52,20 +52,20 @@ def evaluate_images(arguments: argparse.Namespace, output: Path) -> Iterator[str
     checkpoint = Checkpoint.load(arguments.modelname)
     sources = find_sources(arguments.also)
     test = split_elsewhere(sources, arguments.root, checkpoint).test if arguments.also else []
-    network = Network(arguments.modelname, checkpoint)
+    runner = ModelRunner(arguments.modelname, checkpoint)
     elsewhere = output / files.ELSEWHERE
     for path in [output, elsewhere] if test else [output]:
         ensure_writable_folder(path, "--output")
-    predictions, arithmetics = network.predict(examples, [example.path.relative_to(folder) for example in examples])
+    predictions, arithmetics = runner.predict(examples, [example.path.relative_to(folder) for example in examples])
     yield write_card(predictions, arithmetics, None, output, output, arguments)
     if test:
         # Their names alone: no two folders have an image of the same name.
-        predictions, arithmetics = network.predict(test, [Path(example.path.name) for example in test])
-        others = network.predict_others(sources.others) if sources.others else None
+        predictions, arithmetics = runner.predict(test, [Path(example.path.name) for example in test])
+        others = runner.predict_others(sources.others) if sources.others else None
         yield write_card(predictions, arithmetics, others, elsewhere, elsewhere, arguments)
 
 
-class Network:
+class ModelRunner:
     """A checkpoint's network in float32, and in the faster arithmetics that this machine has.
 
     Args:

@@ -20,7 +20,7 @@ from evaluate.dataset import DataError
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     from evaluate.comparison import compare, pair_predictions
     from evaluate.predictions import Predictions
     from evaluate.report import comparison_table

@@ -23,7 +23,7 @@ from evaluate.sources import HELD_OUT_SOURCES, SAME_LESIONS, find_sources
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     from evaluate.same_lesions import same_lesions
     from handler.model.checkpoint import Checkpoint, CheckpointError
 

@@ -104,7 +104,7 @@ class Group(Struct, frozen=True):
     balanced_accuracy: Estimate
 
 
-class Novelty(Struct, frozen=True):
+class NoveltyMetrics(Struct, frozen=True):
     """The share of images flagged as unlike the training images."""
 
     limit: float
@@ -233,7 +233,7 @@ class ScoreCard(Struct, frozen=True):
     melanoma: Detection
     malignant: Detection
     groups: dict[str, dict[str, Group]]
-    novelty: Novelty | None
+    novelty: NoveltyMetrics | None
     arithmetics: list[ArithmeticMetrics]
     robustness: Robustness | None = None
     trade_off: TradeOff | None = None

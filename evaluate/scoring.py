@@ -30,7 +30,7 @@ from evaluate.score_card import (
     Intervals,
     Metrics,
     ModelFile,
-    Novelty,
+    NoveltyMetrics,
     OperatingPoint,
     PlausibleSets,
     Reference,
@@ -93,7 +93,7 @@ def score_card(
             kind: {name: _group(predictions, member, bootstrap) for name, member in members.items()}
             for kind, members in group_members(predictions.examples).items()
         },
-        novelty=None if novelty is None else Novelty(NOVELTY_LIMIT, bootstrap.mean(novelty > NOVELTY_LIMIT)),
+        novelty=None if novelty is None else NoveltyMetrics(NOVELTY_LIMIT, bootstrap.mean(novelty > NOVELTY_LIMIT)),
         arithmetics=list(arithmetics),
         robustness=robustness,
         trade_off=trade_off and evaluate(trade_off, predictions.probabilities, predictions.examples, resamples, seed),
