@@ -116,7 +116,7 @@ class RayCluster:
             if "DEPLOY_FAILED" in status or time.monotonic() > until:
                 raise RuntimeError(status)
 
-    def lose(self, node: subprocess.Popen[bytes]) -> None:
+    def kill_node(self, node: subprocess.Popen[bytes]) -> None:
         """End a node as a power cut does: all of its processes at once, none of which can say anything."""
         family = []
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -164,7 +164,7 @@ def ray_cluster(nodes: int, cpus: int = 2) -> Iterator[RayCluster]:
             yield made
         finally:
             for node in reversed(made.nodes[:]):
-                made.lose(node)
+                made.kill_node(node)
 
 
 def _script(name: str) -> str:

@@ -27,12 +27,12 @@ from evaluate.comparison import regressions
 from gateway.settings import Settings
 from handler.engines.graphs import GraphsError, packed_version
 from supervisor.processes import ROOT, print_message
-from supervisor.promotion import PREVIOUS, PromotionError, locked, promote, replaced
+from supervisor.promotion import PREVIOUS, PromotionError, promote, promotion_lock, replace_archive
 from supervisor.runtime import find_service
 from train.archive import PackError, build, packed_card, score_card_of
 
 NEXT = "next"
-"""Folder in the model store for the archive that is to be served."""
+"""Folder in the model store for the new archive."""
 
 LOAD_SECONDS = 240.0
 """Time limit of loading an archive, on the slowest machine."""
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # so that the previous archive is restored
     try:
-        with locked(store):
+        with promotion_lock(store):
             try:
                 if arguments.rollback:
                     archive = store / PREVIOUS / ARCHIVE
@@ -105,11 +105,11 @@ def pack(model: Path, store: Path, force: bool) -> Path:
     return archive
 
 
-def refuse_unloadable(archive: Path) -> None:
-    """Load ``archive`` and classify a picture in a process of its own, as a worker would (``deploy/try_archive.py``).
+def require_loadable(archive: Path) -> None:
+    """Load ``archive`` and classify a picture in a separate process, as a worker would (``deploy/try_archive.py``).
 
     Raises:
-        PromotionError: that fails.
+        PromotionError: this failed.
     """
     print_message("trying the new archive ...")
     with tempfile.TemporaryDirectory() as folder:
@@ -133,21 +133,21 @@ def refuse_unloadable(archive: Path) -> None:
 
 
 def serve(archive: Path, store: Path) -> None:
-    """Serve ``archive``: at once where a service runs, else from its next start.
+    """Serve ``archive``: at once if a service is running, otherwise from its next start.
 
     Raises:
-        PromotionError: it does not work.
-        OSError: it cannot be put in place.
+        PromotionError: the archive is not served.
+        OSError: the archive cannot be replaced.
     """
     version = packed_version(archive)
     settings = Settings.from_environment()
-    refuse_unloadable(archive)
+    require_loadable(archive)
     if service := find_service(settings):
         started = time.monotonic()
         promote(archive, service, settings, lambda text: print_message(f"{text} ..."))
         print_message(f"the service answers with {version} after {time.monotonic() - started:.0f} s")
     else:
-        with replaced(archive, store):
+        with replace_archive(archive, store):
             pass
         print_message(
             f"no service of yours runs at {settings.url} (MLBIO_PORT): {version} is in place for the next start"

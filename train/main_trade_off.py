@@ -39,9 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The documented options."""
-    p = argparse.ArgumentParser(
-        description="Fit the trade-off curve of the bias of rare classes."
-    )
+    p = argparse.ArgumentParser(description="Fit the trade-off curve of the bias of rare classes.")
     p.add_argument("root", type=Path, help=f"folder with {METADATA} and {FOLDERS['train']}/")
     add_also_option(p)
     add_model_option(p, "checkpoint that will serve")
