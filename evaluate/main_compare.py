@@ -3,8 +3,8 @@
     python evaluate/main_compare.py --answers gentle/fold_*.csv --with strong/fold_*.csv
     python evaluate/main_compare.py --answers old/validation_*.csv --with new/validation_*.csv
 
-The files are those that main_train.py --fold, main_robustness.py --answers and main_evaluate.py write; the first of one
-side has the images of the first of the other, and so on. A difference whose interval holds 0 may be chance.
+The files are written by main_train.py --fold, main_robustness.py --answers and main_evaluate.py. The k-th files of both
+models must have the same images. A difference whose interval contains 0 may be due to chance.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ PORTS = (20_000, 32_000)
 
 
 def start(command: list[str], environment: dict[str, str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
-    """Start a process in ``folder``, in its own group (so Ctrl-C does not reach it), appending its output to ``output``."""
+    """Start a process in ``folder``, in its own group, out of reach of Ctrl-C. Its output is appended to ``output``."""
     with output.open("ab") as file:  # appended, to keep the last lines before a restart
         return subprocess.Popen(
             command,
