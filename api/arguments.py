@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from api.request import ContractError, Precision, normalise_precision
+
 
 class UsageError(ValueError):
     """The command line asks for something that cannot be done. The message says what to change."""
@@ -19,6 +21,14 @@ def positive(text: str) -> int:
 def not_negative(text: str) -> int:
     """A whole number of at least 0, for argparse."""
     return _whole(text, 0)
+
+
+def precision(text: str) -> Precision:
+    """A precision of explanations in any spelling, for argparse."""
+    try:
+        return normalise_precision(text)
+    except ContractError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def ensure_writable(path: Path, option: str) -> None:
@@ -38,6 +48,8 @@ def ensure_writable_folder(path: Path, option: str) -> None:
     Raises:
         UsageError: it cannot be written; the message names ``option``.
     """
+    if os.path.isfile(path):
+        raise UsageError(f"{option} {path} cannot be written (it is a file, not a folder)")
     _try_writing(path / "trial", path, option)
 
 

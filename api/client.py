@@ -15,18 +15,25 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 import requests
-from urllib3.exceptions import NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from api.address import DEFAULT_URL, connection_error, foreign_answer, parse_address, retry_after, trusted_certificates
 from api.answer import Prediction
 from api.errors import ErrorCode, code_of
 from api.headers import ERROR_HEADER, STREAM_TYPE
 from api.request import DEFAULT_PRECISION
-
-DEFAULT_URL = "http://127.0.0.1:8089"
+from api.service_errors import (
+    AnswerInterrupted,
+    RequestRefused,
+    ServiceError,
+    ServiceTimeout,
+    ServiceUnreachable,
+    UnexpectedAnswer,
+    WrongAddress,
+)
 
 CONNECT_SECONDS = 5.0
 CLASSIFY_SECONDS, EXPLAIN_SECONDS = 40.0, 200.0
@@ -35,67 +42,14 @@ CLASSIFY_SECONDS, EXPLAIN_SECONDS = 40.0, 200.0
 _CHUNK_BYTES = 64 * 1024
 
 
-class ServiceError(Exception):
-    """There is no answer. The message is for the user."""
-
-
-class ServiceUnreachable(ServiceError):
-    """Nothing answers at the service's address, so other requests would fail as well."""
-
-
-class ServiceTimeout(ServiceError):
-    """The service did not answer in time."""
-
-
-class AnswerInterrupted(ServiceError):
-    """The connection was lost in the middle of the answer."""
-
-
-class UnexpectedAnswer(ServiceError):
-    """The answer is not as documented: it comes from another program or version."""
-
-
-class RequestRefused(ServiceError):
-    """The service refused the request; the message is its own.
-
-    Attributes:
-        status: the HTTP status.
-        retry_after: seconds after which the service asks to be tried again; None if it does not say.
-        code: what went wrong, for programs.
-    """
-
-    def __init__(
-        self, message: str, status: int, retry_after: float | None = None, code: ErrorCode | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.retry_after = retry_after
-        self.code = code or code_of(status)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether the service is overloaded or restarting, so that the same request may succeed soon."""
-        return self.code in (ErrorCode.BUSY, ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE)
-
-
 def service_url() -> str:
     """Address of the service: the environment variable ``MLBIO_URL``, or port 8089 of this machine."""
     return (os.environ.get("MLBIO_URL") or DEFAULT_URL).rstrip("/")
 
 
-def check_url(url: str) -> None:
-    """Check the service's address before anything is sent.
-
-    Raises:
-        ServiceUnreachable: no ``http://`` or ``https://``, no host, or no such port.
-    """
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # the port is not a number, or over 65,535
-        good = False
-    if not good or re.search(r"\s", url):
-        raise ServiceUnreachable(f"'{url}' is not the address of a service: use one such as {DEFAULT_URL}")
+def service_key() -> str:
+    """The API key of the environment variable ``MLBIO_API_KEY``; empty without one."""
+    return os.environ.get("MLBIO_API_KEY", "").strip()
 
 
 class Client:
@@ -103,14 +57,18 @@ class Client:
 
     Args:
         url: address of the service; :func:`service_url` unless given.
-        key: the API key, if the service needs one; the environment variable ``MLBIO_API_KEY`` unless given.
+        key: the API key, if the service needs one; :func:`service_key` unless given.
+
+    Raises:
+        WrongAddress: no service can have this address, or the file of trusted certificates does not exist.
     """
 
     def __init__(self, url: str | None = None, key: str | None = None) -> None:
-        self.url = (url or service_url()).rstrip("/")
+        self.url = parse_address(url or service_url())
         self._session = requests.Session()
         self._session.trust_env = False  # patients' photographs must not go through a proxy
-        self._key = (os.environ.get("MLBIO_API_KEY", "") if key is None else key).strip()
+        self._session.verify = trusted_certificates(self.url)
+        self._key = service_key() if key is None else key.strip()
 
     def __enter__(self) -> Client:
         return self
@@ -126,15 +84,22 @@ class Client:
         """Whether the service can predict, by its ``GET /readyz``; False if it does not answer in time.
 
         Raises:
-            ServiceUnreachable: nothing answers at its address.
+            ServiceUnreachable: nothing answers at its address, or not the service.
         """
         try:
-            return self._session.get(f"{self.url}/readyz", timeout=seconds, allow_redirects=False).ok
-        except requests.RequestException as error:
-            translated = self._translate(error, seconds)
-            if isinstance(translated, ServiceUnreachable):
-                raise translated from error
+            answer = self._session.get(f"{self.url}/readyz", timeout=seconds, allow_redirects=False)
+        except (requests.RequestException, HTTPError) as error:
+            cause = connection_error(error, self.url)
+            if isinstance(cause, ServiceUnreachable):
+                raise cause from error
             return False
+        if answer.ok and b'"status"' in answer.content:
+            return True
+        if b'"success"' not in answer.content:
+            cause = foreign_answer(answer, self.url)
+            if isinstance(cause, WrongAddress):
+                raise cause
+        return False
 
     def predict(
         self,
@@ -169,6 +134,7 @@ class Client:
         }
         seconds = timeout or (EXPLAIN_SECONDS if explain else CLASSIFY_SECONDS)
         deadline = None if timeout is None else time.monotonic() + timeout
+        response = None
         try:
             with self._session.post(
                 f"{self.url}/predict",
@@ -181,8 +147,8 @@ class Client:
                 return self._read(response, on_progress, deadline)
         except TimeoutError:
             raise self._timeout(seconds) from None
-        except requests.RequestException as error:
-            raise self._translate(error, seconds) from error
+        except (requests.RequestException, HTTPError) as error:
+            raise self._failure(error, response is not None, seconds) from error
 
     def _authorization(self) -> dict[str, str]:
         if not self._key:
@@ -209,53 +175,55 @@ class Client:
         except msgspec.DecodeError:
             if in_progress:  # so it is the service that answers
                 raise self._interrupted() from None
-            raise UnexpectedAnswer(
-                f"what answers at {self.url} is not an MLBIO service (HTTP {response.status_code}): check MLBIO_URL"
-            ) from None
+            raise foreign_answer(response, self.url) from None
         if not outcome.success:
-            reason = outcome.error or f"HTTP {response.status_code}, no reason given"
-            raise RequestRefused(reason, response.status_code, _retry_after(response), _error_code(outcome, response))
+            raise self._refusal(outcome, response)
         try:
             return _predictions.decode(line)
         except msgspec.DecodeError as error:
-            raise UnexpectedAnswer(f"the answer of {self.url} is not understood ({error}): update MLBIO") from None
+            raise UnexpectedAnswer(
+                "the answer of {url} is not understood ({why}): update MLBIO", url=self.url, why=str(error)
+            ) from None
 
-    def _translate(self, error: requests.RequestException, seconds: float) -> ServiceError:
-        """Our error for one of requests'."""
-        cause = error.args[0] if error.args else None
-        if isinstance(error, ValueError) and not isinstance(error, requests.ConnectionError):
-            return ServiceUnreachable(f"{self.url} is not the address of a service: use one such as {DEFAULT_URL}")
-        if isinstance(error, requests.ConnectTimeout) or isinstance(getattr(cause, "reason", None), NewConnectionError):
-            return ServiceUnreachable(f"no service at {self.url}: start it with `make serve`, or set MLBIO_URL")
-        if isinstance(error, requests.Timeout) or isinstance(cause, ReadTimeoutError):
-            return self._timeout(seconds)
-        return self._interrupted()
+    def _refusal(self, outcome: _Outcome, response: requests.Response) -> ServiceError:
+        """The error of a failure. A stream's last line has the status, code and delay, as its headers came before."""
+        status = outcome.status or response.status_code
+        try:
+            code = ErrorCode(outcome.code or response.headers.get(ERROR_HEADER, ""))
+        except ValueError:  # an older service sends none, and a later one may have others
+            code = code_of(status if status >= 400 else 500)
+        if code is ErrorCode.NOT_FOUND:
+            return WrongAddress(
+                "there is a service at {url}, but not under this path: leave out what follows the port in MLBIO_URL, "
+                "unless a proxy needs it",
+                url=self.url,
+            )
+        delay = retry_after(response) if outcome.retry_after is None else outcome.retry_after
+        reason = outcome.error or f"HTTP {status}, no reason given"
+        return RequestRefused(reason, status, delay, code)
+
+    def _failure(self, error: Exception, begun: bool, seconds: float) -> ServiceError:
+        """Our error for one of requests', before or after the answer has ``begun``."""
+        if not begun and (cause := connection_error(error, self.url)):
+            return cause
+        is_timeout = any(isinstance(e, requests.Timeout | ReadTimeoutError) for e in (error, *error.args))
+        return self._timeout(seconds) if is_timeout else self._interrupted()
 
     def _timeout(self, seconds: float) -> ServiceTimeout:
-        return ServiceTimeout(f"{self.url} did not answer within {seconds:g} seconds: try again later")
+        return ServiceTimeout(
+            "{url} did not answer within {seconds:g} seconds: try again later", url=self.url, seconds=seconds
+        )
 
     def _interrupted(self) -> AnswerInterrupted:
-        return AnswerInterrupted(f"{self.url} broke off in the middle of its answer: try again")
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """The seconds of ``Retry-After``; our service never sends a date."""
-    text = response.headers.get("retry-after", "")
-    return float(text) if re.fullmatch(r"\d{1,5}", text) else None
+        return AnswerInterrupted("{url} broke off in the middle of its answer: try again", url=self.url)
 
 
 class _Outcome(msgspec.Struct):
     success: bool
     error: str | None = None
     code: str = ""
-
-
-def _error_code(outcome: _Outcome, response: requests.Response) -> ErrorCode:
-    """The code in a stream's last line, or else in the header."""
-    try:
-        return ErrorCode(outcome.code or response.headers.get(ERROR_HEADER, ""))
-    except ValueError:  # an older service sends none, and a later one may have others
-        return code_of(500 if response.ok else response.status_code)
+    status: int = 0
+    retry_after: float | None = None
 
 
 class _Progress(msgspec.Struct, forbid_unknown_fields=True):

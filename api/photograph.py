@@ -111,9 +111,7 @@ def open_photograph(data: bytes) -> Image.Image:
         ImageError: not an image, of another format, over a limit, truncated or corrupt.
     """
     if not data:
-        raise ImageError(
-            "the image is empty: send the bytes of a JPEG, PNG, WebP, BMP, TIFF or GIF file", ErrorCode.EMPTY_IMAGE
-        )
+        raise ImageError("the file is empty (0 bytes): copy or download it again", ErrorCode.EMPTY_IMAGE)
     kind = next((k for k, signatures in _SIGNATURES.items() if data.startswith(signatures)), None)
     if kind is None:
         raise ImageError(NOT_AN_IMAGE)

@@ -177,7 +177,10 @@ def _decode_image(text: str) -> bytes:
     except ValueError:
         image = _decode_lenient(text)
     if not image:
-        raise ContractError('"image" is empty: it must hold the photograph in base64', code=ErrorCode.EMPTY_IMAGE)
+        raise ContractError(
+            '"image" is empty: the file had no content, or was not read before it was encoded',
+            code=ErrorCode.EMPTY_IMAGE,
+        )
     return image
 
 

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import shtab
 
+from api.address import DEFAULT_URL, parse_address
+from api.arguments import precision
 from api.classes import CLASSES
-from api.client import DEFAULT_URL, ServiceError, check_url, service_url
+from api.client import service_url
 from api.pictures import OVERLAYS
-from api.request import DEFAULT_PRECISION, PRECISIONS, ContractError, normalise_precision
+from api.request import DEFAULT_PRECISION, PRECISIONS
+from api.service_errors import WrongAddress
 
 COMMAND = "mlbio"
 """The installed command, which shell completion is for."""
@@ -79,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--explain", action="store_true", help="also save a picture of why, as NAME_explained.png")
     p.add_argument(
         "--precision",
-        type=_precision,
+        type=precision,
         choices=PRECISIONS,  # for completion; `type` refuses others, with a better message
         metavar="PRECISION",
         default=DEFAULT_PRECISION,
@@ -130,17 +133,9 @@ class _Completion(argparse.Action):
 
 def _url(text: str) -> str:
     try:
-        check_url(text)
-    except ServiceError as error:
+        return parse_address(text)
+    except WrongAddress as error:
         raise argparse.ArgumentTypeError(f"{error} (here or in MLBIO_URL)") from None
-    return text
-
-
-def _precision(text: str) -> str:
-    try:
-        return normalise_precision(text)
-    except ContractError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _up_to(most: int) -> Callable[[str], int]:

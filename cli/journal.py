@@ -50,7 +50,8 @@ class Journal:
                 file.writelines(map(_line, [{"settings": settings}, *self._earlier.values()]))
             self._file = self.path.open("a", encoding="utf-8")
         except OSError as error:
-            raise JournalError(f"{folder} cannot be written ({error.strerror}): choose another --output", 2) from None
+            reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+            raise JournalError(f"{folder} cannot be written ({reason}): choose another --output", 2) from None
 
     def __enter__(self) -> Journal:
         return self

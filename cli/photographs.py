@@ -58,6 +58,8 @@ class Photograph:
                     content = file.read(MAX_BYTES + 1)  # a device may have no end
         except OSError as error:
             raise FileError(f"cannot be read ({error.strerror})") from None
+        if not content:
+            raise FileError("is empty (0 bytes): copy or download it again")
         if len(content) > MAX_BYTES:
             raise FileError(f"is over {MAX_BYTES // 2**20} MiB: make it smaller")
         return content

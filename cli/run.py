@@ -16,7 +16,8 @@ from pathlib import Path
 import msgspec
 
 from api.answer import Prediction
-from api.client import Client, RequestRefused, ServiceError, ServiceUnreachable
+from api.client import Client
+from api.service_errors import RequestRefused, ServiceError, ServiceUnreachable
 from cli.arguments import Options
 from cli.jobs import in_order
 from cli.journal import Journal, JournalError

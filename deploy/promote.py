@@ -48,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = p.parse_args(argv)
     if arguments.rollback and arguments.model:
         p.error("--rollback takes no model: it goes back to the previous one")
+    if not arguments.model_store.is_dir():
+        p.error(f"--model-store {arguments.model_store} is not a folder")
     # After the options are parsed, because importing torch takes seconds.
     from handler.model.checkpoint import CheckpointError
 
@@ -86,6 +88,8 @@ def pack(model: Path, store: Path, force: bool) -> Path:
         PromotionError: it has no score card, or a worse one than the model that is served.
         CheckpointError, PackError, OSError: it cannot be packed.
     """
+    if not model.is_file():
+        raise FileNotFoundError(f"{model} does not exist")
     card = score_card_of(model)
     served = packed_card(store / ARCHIVE)
     if not force:

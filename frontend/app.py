@@ -7,14 +7,16 @@ It sends photographs to ``POST /predict`` of the service at ``MLBIO_URL`` (defau
 
 from __future__ import annotations
 
+import html
 import logging
 
 import streamlit as st
 from streamlit.runtime import Runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from api.client import Client, ServiceUnreachable, service_url
+from api.client import Client, service_url
 from api.request import DEFAULT_PRECISION, PRECISIONS, Precision
+from api.service_errors import ServiceUnreachable, WrongAddress
 from frontend import card, gallery
 from frontend.card import escape_markdown
 from frontend.i18n import (
@@ -28,6 +30,7 @@ from frontend.i18n import (
     use_language,
 )
 from frontend.photographs import examples, photograph
+from frontend.results import describe
 from frontend.style import language_script, scroll_script, style
 from frontend.tasks import TaskQueue
 
@@ -103,13 +106,15 @@ def redraw(queue: TaskQueue, drawn: int) -> None:
 
 
 @st.cache_data(ttl=2, show_spinner=False)
-def service_state(url: str) -> str:
-    """``ready``, ``starting`` or ``unreachable``."""
-    with Client(url) as client:
-        try:
+def service_state(url: str) -> str | WrongAddress:
+    """``ready``, ``starting``, ``unreachable``, or why there is no service at this address."""
+    try:
+        with Client(url) as client:
             return "ready" if client.is_ready(2.0) else "starting"
-        except ServiceUnreachable:
-            return "unreachable"
+    except WrongAddress as error:
+        return error
+    except ServiceUnreachable:
+        return "unreachable"
 
 
 def show_status() -> None:
@@ -117,7 +122,9 @@ def show_status() -> None:
 
     def draw() -> None:
         state = service_state(service_url())
-        if state == "ready":
+        if isinstance(state, WrongAddress):
+            text, state = html.escape(describe(state)), "unreachable"
+        elif state == "ready":
             text = _("The service is ready.")
         elif state == "starting":
             text = _("The service is starting. Your photographs will be classified as soon as it is ready.")

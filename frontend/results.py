@@ -15,12 +15,13 @@ from typing import Any
 from PIL import Image
 
 from api.classes import CLASSES
-from api.client import AnswerInterrupted, RequestRefused, ServiceError, ServiceTimeout
+from api.client import service_key
 from api.errors import ErrorCode
 from api.flat import flat
 from api.limits import MAX_PIXELS, MAX_SIDE
 from api.photograph import ImageError, open_photograph
 from api.pictures import explanation_png
+from api.service_errors import RequestRefused, ServiceError, ServiceTimeout
 from frontend import report
 from frontend.i18n import DEFAULT_LANGUAGE, N_, _, pgettext, use_language
 from frontend.tasks import Entry
@@ -63,13 +64,14 @@ def describe(error: Exception) -> str:
     """An error in words for the user of the page. One without a text of the page's is shown as it came."""
     if isinstance(error, ServiceTimeout):
         return _(_TOOK_TOO_LONG)
-    if isinstance(error, AnswerInterrupted):
-        return _("The connection to the service was lost. Try again.")
-    if isinstance(error, RequestRefused) and error.code in _ERRORS:
-        side = f"{MAX_SIDE:,}".replace(",", pgettext("thousands separator", ","))
-        return _(_ERRORS[error.code]).format(pixels=MAX_PIXELS // 1_000_000, side=side)
+    if isinstance(error, RequestRefused) and not error.fields:  # in the service's words
+        if error.code is ErrorCode.UNAUTHORIZED and service_key():
+            return _("The service refuses the API key in MLBIO_API_KEY. Correct it where you start the page.")
+        if error.code in _ERRORS:
+            side = f"{MAX_SIDE:,}".replace(",", pgettext("thousands separator", ","))
+            return _(_ERRORS[error.code]).format(pixels=MAX_PIXELS // 1_000_000, side=side)
     if isinstance(error, ServiceError):
-        return str(error)
+        return error.message(_)
     return _("The page failed to process this photograph. See the log of `streamlit run` for details.")
 
 

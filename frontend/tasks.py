@@ -10,13 +10,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 from api.answer import ExplanationFigures, Prediction
-from api.client import Client, RequestRefused, ServiceError, ServiceUnreachable
+from api.client import Client
 from api.request import DEFAULT_PRECISION, Precision
+from api.service_errors import RequestRefused, ServiceError, ServiceUnreachable, WrongAddress
 from frontend.photographs import Photograph, thumbnail
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
@@ -198,10 +200,12 @@ class TaskQueue:
 
     def _run(self, kind: Kind) -> None:
         """Run waiting tasks until there are none, or the page is closed. A task fails with any error that it raises."""
-        with self._client() as client:
+        client = None
+        with ExitStack() as stack:
             while (taken := self._take(kind)) is not None:
                 entry, task = taken
                 try:
+                    client = client or stack.enter_context(self._client())  # it raises if the address is wrong
                     answer = self._ask(client, entry.photograph, task)
                     _ = entry.thumbnail  # here, so that drawing hundreds of photographs decodes none
                 except _Stopped:
@@ -245,6 +249,8 @@ class TaskQueue:
                     precision=task.precision or DEFAULT_PRECISION,
                     on_progress=report,
                 )
+            except WrongAddress:  # waiting does not help
+                raise
             except ServiceUnreachable:
                 self._set_reachable(False)
                 pause = 2.0

@@ -31,6 +31,8 @@ OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/docs", "/")
 
 NEEDED = "an API key is needed: send the header `Authorization: Bearer KEY`, or set MLBIO_API_KEY for our clients"
 
+WRONG = "this API key is not valid: check the header `Authorization: Bearer KEY`, or MLBIO_API_KEY for our clients"
+
 _LINE = re.compile(rf"([A-Za-z0-9._-]{{1,40}}):(\S{{{SHORTEST_KEY},}})")
 
 
@@ -140,7 +142,7 @@ class RequireKey:
         scheme, _, text = Headers(scope=scope).get("authorization", "").partition(" ")
         key = find_key(self._keys, text.strip()) if scheme.lower() == "bearer" else None
         if key is None:
-            answer = refuse(401, NEEDED)
+            answer = refuse(401, WRONG if text.strip() else NEEDED)
             await respond(answer, {"www-authenticate": 'Bearer realm="mlbio"'})(scope, receive, send)
             return
         current().key = key

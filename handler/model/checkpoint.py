@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ FORMAT = 1
 """Version of the checkpoint's layout."""
 
 
+_LFS_POINTER = b"version https://git-lfs"
+
+
 class CheckpointError(ValueError):
     """The file is not a checkpoint of MLBIO. The message says why."""
 
@@ -38,9 +42,25 @@ def as_float32(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: v.float() if v.is_floating_point() else v for name, v in state.items()}
 
 
-def first_line(error: Exception) -> str:
-    """First line of an error of torch, whose messages may have many."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def load_tensors(path: str | os.PathLike[str]) -> Any:
+    """What ``torch.save`` wrote, without executing code that the file might contain; raises what torch raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickle's protocol, before the error
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def why_unreadable(path: str | os.PathLike[str]) -> str:
+    """Why torch or safetensors cannot read the weights in ``path``; torch's advice is to run the code in it."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(_LFS_POINTER))
+    except OSError as error:
+        return error.strerror or str(error)
+    if not start:
+        return "it is empty"
+    if start == _LFS_POINTER:
+        return "it is a pointer of Git LFS: get the file itself with `git lfs pull`"
+    return "it is damaged, or holds something else than the tensors that torch.save(model.state_dict(), ...) writes"
 
 
 @dataclass
@@ -122,11 +142,11 @@ class Checkpoint:
             CheckpointError: missing, not a checkpoint, or of another architecture, format or set of classes.
         """
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_tensors(path)
         except FileNotFoundError:
             raise CheckpointError(f"{path} does not exist") from None
-        except Exception as error:  # torch raises pickle, zip and runtime errors alike
-            raise CheckpointError(f"{path} is not a checkpoint ({first_line(error)})") from None
+        except Exception:  # torch raises pickle, zip and runtime errors alike
+            raise CheckpointError(f"{path} is not a checkpoint ({why_unreadable(path)})") from None
         if not isinstance(content, dict) or "architecture" not in content or "state_dict" not in content:
             raise CheckpointError(f"{path} is not a checkpoint of train/main_train.py")
         if content["architecture"] != Network.architecture:

@@ -138,8 +138,9 @@ def test_no_service_says_how_to_start_it(example_images: list[Path]):
 
 
 def test_another_program_at_the_address_is_named(service: Service, example_images: list[Path]):
-    finished = run(f"{service.url}/docs", example_images[0])  # …/docs/predict: an answer, but not a documented success
-    assert finished.returncode == 1 and finished.stderr and "Traceback" not in finished.stderr
+    finished = run(service.torchserve_url, *example_images)
+    assert finished.returncode == 1 and "not an MLBIO service" in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1, "the other photographs are not sent to it"
 
 
 def test_json_and_csv_have_a_row_for_each_photograph(service: Service, example_images: list[Path], tmp_path: Path):

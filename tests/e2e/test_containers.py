@@ -18,7 +18,8 @@ import httpx
 import pytest
 from selenium.webdriver import Chrome
 
-from api.client import Client, RequestRefused
+from api.client import Client
+from api.service_errors import RequestRefused
 from supervisor.processes import free_port
 from tests.conftest import ROOT
 from tests.e2e.engine import Engine, obstacle, running_engine

@@ -18,8 +18,9 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.client import Client, RequestRefused
+from api.client import Client
 from api.headers import EXPLAIN_POOL, STREAM_TYPE
+from api.service_errors import RequestRefused
 from gateway.settings import Settings
 from tests.conftest import ROOT, encode
 from tests.e2e.conftest import Gateway, Service, wait_for

@@ -32,6 +32,7 @@ FOLDERS = {
 
 # Modules that need another extra than their package.
 EXCEPTIONS = {
+    "api/address.py": "cli",
     "api/client.py": "cli",
     "api/photograph.py": "cli",
     "api/pictures.py": "cli",

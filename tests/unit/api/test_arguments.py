@@ -31,6 +31,9 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path: Path, ensure):
             ensure(path, "--option")
 
 
-def test_a_folder_is_not_a_file_to_write(tmp_path: Path):
+def test_a_folder_is_not_a_file_to_write_nor_a_file_a_folder(tmp_path: Path):
     with pytest.raises(UsageError, match="it is a folder"):
         ensure_writable(tmp_path, "--modelname")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="it is a file, not a folder"):
+        ensure_writable_folder(tmp_path / "file", "--output")

@@ -344,7 +344,7 @@ def test_bytes_that_are_no_image_are_refused(data):
 
 
 def test_an_empty_file_is_refused():
-    with pytest.raises(ImageError, match="the image is empty"):
+    with pytest.raises(ImageError, match="the file is empty"):
         open_photograph(b"")
 
 

@@ -45,3 +45,9 @@ def test_other_settings_are_refused_and_a_new_run_keeps_the_old_file(tmp_path: P
     assert (tmp_path / NAME).read_text() == before
     with Journal(tmp_path, {"explain": True}, False):
         assert (tmp_path / "results.previous.jsonl").read_text() == before
+
+
+def test_a_file_as_output_is_refused(tmp_path: Path):
+    (tmp_path / "out").touch()
+    with pytest.raises(JournalError, match=r"cannot be written \(it is a file\): choose another --output"):
+        Journal(tmp_path / "out", {}, False)

@@ -28,6 +28,12 @@ def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(tmp_path: Path):
     assert photograph.read() == b"x"
 
 
+def test_an_empty_file_is_not_sent(tmp_path: Path):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(FileError, match=r"is empty \(0 bytes\)"):
+        Photograph(str(tmp_path / "a.jpg"), Path("a.jpg")).read()
+
+
 @pytest.mark.parametrize(("name", "why"), [("missing.jpg", "No such file"), ("/dev/zero", "32 MiB")])
 def test_what_cannot_be_read_says_why(name: str, why: str):
     with pytest.raises(FileError, match=why):

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from api.answer import Prediction
-from api.client import RequestRefused
+from api.client import Client
+from api.service_errors import RequestRefused
 from cli import run
 from cli.arguments import parse
+from tests.unit.api.test_client import ANSWER, chunked, response, serving
 
 
 class Service:
@@ -64,3 +66,23 @@ def test_no_photograph_takes_longer_than_the_timeout(photographs: list[str], cap
     assert run.run(parse(["--jobs", "20", "--timeout", "0.3", *photographs]), "client") == 1
     assert time.monotonic() - started < 0.9  # all of them take a second
     assert 0 < capsys.readouterr().out.count("Melanoma") < 20
+
+
+def test_an_explanation_whose_worker_died_is_asked_for_again(tmp_path: Path, capsys):
+    """The stream has begun with status 200; its last line has that of the failure."""
+    (tmp_path / "a.jpg").write_bytes(b"a photograph")
+    lost = {"success": False, "error": "a worker was lost", "code": "unavailable", "status": 503, "retry_after": 0}
+    with serving(*chunked({"progress": 0.5}, lost)) as server:
+        server.script.append(lambda: server.script.__setitem__(slice(None), [response(ANSWER)]))
+        options = ["--url", server.url, "--csv", str(tmp_path / "a.jpg")]
+        assert run.run(parse(options), "client") == 0
+        assert len(server.requests) == 2
+    assert "Melanoma" in capsys.readouterr().out
+
+
+def test_another_program_gets_one_photograph_and_is_reported_once(photographs: list[str], monkeypatch, capsys):
+    monkeypatch.setattr(run, "Client", Client)
+    with serving(response(b"<html>Welcome</html>")) as server:
+        assert run.run(parse(["--url", server.url, *photographs]), "client") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "not an MLBIO service" in line and server.url in line

@@ -111,3 +111,8 @@ def test_what_is_no_model_is_reported(store: Path, run: Callable, content: bytes
         model.write_bytes(content)
     code, printed = run("--force", model)
     assert code == 2 and "promote: error: " in printed and "none.pth" in printed
+
+
+def test_a_mistyped_name_of_a_model_is_not_called_a_missing_score_card(store: Path, run: Callable):
+    code, printed = run(store / "nothere.pth")
+    assert code == 2 and "nothere.pth does not exist" in printed

@@ -33,6 +33,18 @@ def test_it_starts_in_english_and_changes_to_french(page):
     assert "Essayer\u00a0: mélanome" in [button.label for button in page.button]
 
 
+def test_a_wrong_address_of_the_service_is_explained_in_both_languages(monkeypatch):
+    monkeypatch.setenv("MLBIO_URL", "http://a..b/predict")
+    page = AppTest.from_file(APP, default_timeout=60).run()
+    (status,) = [h.proto.body for h in page.get("html") if 'role="status"' in h.proto.body]
+    assert "http://a..b" in status and "is not the address of a service" in status
+    page.button(key="example_drawn_nevus.jpg").click().run()
+    until(lambda: not page.session_state.queue.pending)
+    page.segmented_control(key="language").set_value("fr").run()
+    assert not page.exception
+    assert any("n'est pas l'adresse d'un service" in error.value.replace("\\", "") for error in page.error)
+
+
 def test_styles_and_scripts_are_translated_too():
     assert '"JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC, at most 24\u00a0MB each"' in style()
     assert language_script().endswith("mlbioLanguage('en', {})</script>")

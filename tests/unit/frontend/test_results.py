@@ -10,12 +10,14 @@ import zipfile
 import msgspec
 import pytest
 
-from api.client import AnswerInterrupted, RequestRefused, ServiceTimeout, UnexpectedAnswer
+from api.client import Client
 from api.errors import ErrorCode
+from api.service_errors import AnswerInterrupted, RequestRefused, ServiceTimeout, UnexpectedAnswer
 from frontend.i18n import use_language
 from frontend.photographs import Photograph
 from frontend.results import TruthError, compare, describe, is_retryable, read_truth, row, to_csv, to_zip
 from frontend.tasks import Entry, Task
+from tests.unit.api.test_client import response, serving
 from tests.unit.frontend.answers import answer
 
 EMPTY = RequestRefused("the service's words", 400, code=ErrorCode.EMPTY_IMAGE)
@@ -42,7 +44,7 @@ def failed(name: str = "b.jpg") -> Entry:
         (RequestRefused("", 200, code=ErrorCode.UNAVAILABLE), "is busy", True),
         (RequestRefused("", 504), "too long", True),
         (ServiceTimeout(""), "too long", True),
-        (AnswerInterrupted(""), "connection to the service was lost", True),
+        (AnswerInterrupted("{url} broke off: try again", url="http://x"), "http://x broke off: try again", True),
         (KeyError("x"), "The page failed", True),
     ],
 )
@@ -51,7 +53,23 @@ def test_an_error_is_described_by_its_code(error: Exception, words: str, retryab
     assert is_retryable(error) is retryable
 
 
-@pytest.mark.parametrize("error", [RequestRefused("a new reason", 400), UnexpectedAnswer("another program")])
+def test_a_wrong_api_key_is_not_called_a_missing_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLBIO_API_KEY", "mistyped")
+    assert "refuses the API key" in describe(RequestRefused("", 401))
+    monkeypatch.delenv("MLBIO_API_KEY")
+    assert "requires an API key" in describe(RequestRefused("", 401))
+
+
+@pytest.mark.parametrize("status", ["413 Content Too Large", "502 Bad Gateway", "504 Gateway Timeout"])
+def test_a_proxys_answer_is_explained_in_the_pages_language(status: str):
+    with serving(response(b"<html>", status)) as server, Client(server.url) as client:
+        with pytest.raises(RequestRefused) as caught:
+            client.predict(b"a photograph")
+        with use_language("fr"):
+            assert re.match(f"un proxy .*{server.url}.*HTTP {status[:3]}", describe(caught.value))
+
+
+@pytest.mark.parametrize("error", [RequestRefused("A new reason", 400), UnexpectedAnswer("Another version")])
 def test_an_error_without_a_text_of_the_pages_is_shown_as_it_came(error: Exception):
     assert describe(error) == str(error)
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from api.answer import Prediction
-from api.client import AnswerInterrupted, Client, RequestRefused, ServiceUnreachable
+from api.client import Client
+from api.service_errors import AnswerInterrupted, RequestRefused, ServiceUnreachable, WrongAddress
 from frontend.photographs import Photograph
 from frontend.tasks import MAX_RUNNING, Entry, TaskQueue
 from tests.unit.frontend.answers import answer, figures
@@ -179,6 +180,14 @@ def test_an_unreachable_service_is_waited_for():
     until(lambda: not queue.reachable)
     assert queue.pending
     assert settled(queue)[0].diagnosis.state == "done" and queue.reachable
+
+
+def test_a_wrong_address_is_not_waited_for():
+    queue = TaskQueue(lambda: Client("http://a..b"))
+    for name in "abc":
+        queue.add(Photograph(name, f"{name}.jpg", b"a"))
+    assert {type(e.diagnosis.error) for e in settled(queue)} == {WrongAddress}
+    assert settled(queue_of(failing(WrongAddress("use https://")), "a"))[0].diagnosis.state == "failed"
 
 
 def test_nothing_is_started_while_the_page_is_closed():

