@@ -37,7 +37,7 @@ class RunIdentity:
     sources: dict[str, int] | None = None  # training images of each other source
     sources_sha256: str | None = None  # images_digest() of their training and validation images
 
-    def facts(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The fields as plain values, including those of nested dataclasses.
 
         None is omitted, so that unused options do not change the identity.
