@@ -181,6 +181,18 @@ class Failure(Struct, frozen=True, kw_only=True):
         ErrorCode | UnsetType,
         Meta(description="Only in the last line of a stream; other responses have the header `X-MLBIO-Error`."),
     ] = UNSET
+    status: Annotated[
+        int | UnsetType,
+        Meta(description="Only in the last line of a stream: the HTTP status that a response without progress has."),
+    ] = UNSET
+    retry_after: Annotated[
+        int | UnsetType,
+        Meta(description="Only in the last line of a stream: seconds to wait, where `Retry-After` would be sent."),
+    ] = UNSET
+
+
+RETRY_SECONDS = 5
+"""Value of ``Retry-After``: a worker that died is back in about that time."""
 
 
 @dataclass(frozen=True)
@@ -192,17 +204,20 @@ class Answer:
     code: ErrorCode | None = None
 
     @property
-    def retry(self) -> bool:
-        """Whether the request may succeed later, so that ``Retry-After`` is sent."""
-        return self.status in (429, 503)
+    def retry_after(self) -> int | None:
+        """Seconds after which the request may succeed, for ``Retry-After``; None if it will not."""
+        return RETRY_SECONDS if self.status in (429, 503) else None
 
     def line(self) -> bytes:
-        """The last line of a stream, which includes the error code: the headers have been sent before."""
+        """The last line of a stream. A failure includes its status, code and delay: the headers have been sent
+        before."""
         body = self.body
         if self.code is not None:
             with contextlib.suppress(msgspec.DecodeError):
                 failure = msgspec.json.decode(body, type=Failure)
-                body = msgspec.json.encode(msgspec.structs.replace(failure, code=self.code))
+                delay = UNSET if self.retry_after is None else self.retry_after
+                failure = msgspec.structs.replace(failure, code=self.code, status=self.status, retry_after=delay)
+                body = msgspec.json.encode(failure)
         return body + b"\n"
 
 

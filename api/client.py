@@ -24,6 +24,7 @@ from api.address import DEFAULT_URL, connection_error, foreign_answer, parse_add
 from api.answer import Prediction
 from api.errors import ErrorCode, code_of
 from api.headers import ERROR_HEADER, STREAM_TYPE
+from api.photograph import ImageError, to_send
 from api.request import DEFAULT_PRECISION
 from api.service_errors import (
     AnswerInterrupted,
@@ -113,6 +114,8 @@ class Client:
     ) -> Prediction:
         """Classify a photograph and, on request, explain the diagnosis.
 
+        One that is too large to send is made smaller (:func:`api.photograph.to_send`).
+
         Args:
             image: the path of an image file, or its bytes.
             explain: also compute the explanation, ``answer.explain``.
@@ -126,6 +129,10 @@ class Client:
             ServiceError: there is no answer; its subclasses say why.
         """
         content = image if isinstance(image, bytes) else Path(image).read_bytes()
+        try:
+            content = to_send(content)
+        except ImageError as error:
+            raise RequestRefused(str(error), 400, code=error.code) from None
         body = {
             "image": base64.b64encode(content).decode(),
             "explain": explain,

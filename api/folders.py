@@ -18,7 +18,6 @@ _RAW = ("3fr", "arw", "cr2", "cr3", "crw", "dng", "erf", "iiq", "kdc", "mrw", "n
 _MORE_RAW = ("rw2", "rwl", "sr2", "srf", "srw", "x3f")
 UNREADABLE: dict[str, str] = {
     **dict.fromkeys((*_RAW, *_MORE_RAW), "is a camera's RAW file: export it as JPEG"),
-    **dict.fromkeys(("heic", "heif", "hif"), "is a HEIC photograph: export it as JPEG"),
     **dict.fromkeys(("dcm", "dicom"), "is a DICOM file: export it as JPEG or PNG"),
     **dict.fromkeys(("avif", "jxl", "jp2", "j2k", "jpf", "jpx", "psd", "psb", "xcf", "tga", "svg", "eps"), ""),
 }

@@ -1,4 +1,4 @@
-"""Limits that :mod:`api.photograph` enforces before it decodes a photograph.
+"""Limits on photographs, and the errors for those over them; :mod:`api.photograph` enforces them before it decodes.
 
 Together they keep decoding under a second of one core and under 400 MB of memory, whatever the file contains. They
 limit what headers say, not time, and are checked before any pixel is decoded: the same file gets the same answer on
@@ -8,6 +8,19 @@ every machine, and an ordinary photograph costs nothing more.
 from __future__ import annotations
 
 from api.errors import ErrorCode
+
+MAX_REQUEST = 32 * 2**20
+"""Bytes of a request to the service."""
+
+MAX_SENT_BYTES = MAX_REQUEST * 3 // 4 - 2**16
+"""Bytes of a photograph that fits into a request, in base64; clients make a larger one smaller
+(:func:`api.photograph.to_send`)."""
+
+MAX_FILE_BYTES = 100 * 2**20
+"""Bytes of a file that clients and the batch read: no picture within the limits below is larger."""
+
+MIN_SIDE = 32
+"""Limit on width and on height: a diagnosis of fewer pixels means nothing."""
 
 MAX_SIDE = 12_000
 """Limit on width and on height: a picture is shrunk by its shorter side, so a single line of pixels never is."""
@@ -48,10 +61,12 @@ MAX_EXIF = 2**16
 """Bytes of EXIF that are looked at, as many as a JPEG segment holds. The orientation is among the first."""
 
 
-NOT_AN_IMAGE = (
-    "not an image that can be read: send a JPEG, PNG, WebP, BMP, TIFF or GIF file "
-    "(convert HEIC and RAW photographs to JPEG first)"
-)
+KINDS = "JPEG, HEIC, PNG, WebP, BMP, TIFF or GIF"
+NOT_AN_IMAGE = f"not an image that can be read: send a {KINDS} file (export RAW photographs as JPEG)"
+RAW = "a camera's RAW file, whose first picture is a thumbnail: export it as JPEG"
+RAW_SIGNATURES = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM")
+"""First bytes of RAW files that are no TIFF files; another is Canon's CR3."""
+
 DAMAGED = "the image is damaged or cut short, or of a rare kind: save it again, as JPEG or PNG, and resend it"
 _CODES = {NOT_AN_IMAGE: ErrorCode.NOT_AN_IMAGE, DAMAGED: ErrorCode.DAMAGED_IMAGE}
 
@@ -69,13 +84,16 @@ class ImageError(ValueError):
 
 
 def check_size(width: int, height: int, most_pixels: int) -> None:
-    """Refuse a picture with no pixels, a side over :data:`MAX_SIDE`, or more than ``most_pixels``.
+    """Refuse a picture with a side under :data:`MIN_SIDE` or over :data:`MAX_SIDE`, or with more than ``most_pixels``.
 
     Raises:
         ImageError: it is refused.
     """
-    if width < 1 or height < 1:
-        raise ImageError(f"the image has {width} x {height} pixels: there is nothing to see")
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(
+            f"the image has {width} x {height} pixels; at least {MIN_SIDE} are needed in width and in height: "
+            "send the photograph itself, not a thumbnail"
+        )
     if max(width, height) > MAX_SIDE:
         raise ImageError(
             f"the image has {width} x {height} pixels; at most {MAX_SIDE:,} are read in width or in height: "

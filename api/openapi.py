@@ -10,10 +10,12 @@ from api.answer import Failure, Prediction
 from api.classes import CLASSES
 from api.errors import ErrorCode
 from api.headers import STREAM_TYPE
-from api.request import PredictRequest
+from api.request import Options, PredictRequest
 
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4saAHAAQoAfU5zC0dAAAAAElFTkSuQmCC"
-"""A PNG file of one skin-coloured pixel, in base64."""
+SAMPLE = (
+    "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgAQMAAABJtOi3AAAAA1BMVEXIoIxyz4nAAAAADElEQVR42mNgGNwAAACgAAGO+7G0AAAAAElFTkSuQmCC"
+)
+"""A PNG file of 32 x 32 skin-coloured pixels, in base64."""
 
 _ERRORS = {
     "400": ("The request or its photograph cannot be used; the text says what to change.",
@@ -23,6 +25,10 @@ _ERRORS = {
     "408": ("The request arrives too slowly.",
             "the request arrives too slowly: send it faster, or a smaller photograph"),
     "413": ("The request is too large.", "the request is over 32 MiB: send a smaller photograph"),
+    "415": ("The body is neither JSON, a form nor the file of a photograph, or has an unknown `Content-Encoding`.",
+            "the body has a Content-Encoding that is not known: use gzip, deflate or none"),
+    "429": ("Over the limit of this client's address or API key; `Retry-After` says when to try again.",
+            "too many requests from your address at once: try again in a moment"),
     "500": ("A fault of the service.",
             "the photograph could not be classified or explained: a fault of the service, see its log"),
     "502": ("The model server sent an unexpected answer.",
@@ -36,8 +42,6 @@ _ERRORS = {
 _KEY_ERRORS = {
     "401": ("An API key is needed.",
             "an API key is needed: send the header `Authorization: Bearer KEY`, or set MLBIO_API_KEY for our clients"),
-    "429": ("Over the limit of this API key; `Retry-After` says when to try again.",
-            "too many requests with this API key: try again later"),
 }  # fmt: skip
 
 
@@ -54,8 +58,9 @@ def document(api_keys: bool = False) -> dict[str, Any]:
             "description": "A dermatoscopic photograph goes in; one of the diagnoses of HAM10000, its "
             "probability and a picture of why come out. For research and teaching only; it is not a medical device.",
         },
+        "servers": [{"url": "./"}],  # relative to this document, as a proxy may add a prefix
         "paths": {
-            "/predict": {"post": _predict()},
+            "/predict": {"post": _predict(), "put": _predict_file()},
             "/healthz": {"get": _health("The gateway is alive.", "alive")},
             "/readyz": {"get": _health("A prediction works: one has just been made.", "ready", can_fail=True)},
         },
@@ -63,10 +68,30 @@ def document(api_keys: bool = False) -> dict[str, Any]:
     }
     if api_keys:
         content["components"]["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
-        predict = content["paths"]["/predict"]["post"]
-        predict["security"] = [{"apiKey": []}]
-        predict["responses"] |= {status: _failure(*texts, status == "429") for status, texts in _KEY_ERRORS.items()}
+        for predict in content["paths"]["/predict"].values():
+            predict["security"] = [{"apiKey": []}]
+            predict["responses"] |= {status: _failure(*texts) for status, texts in _KEY_ERRORS.items()}
     return content
+
+
+def _form() -> dict[str, Any]:
+    """The schema of a form: that of the JSON, with the file itself."""
+    _, schemas = msgspec.json.schema_components((PredictRequest,))
+    schema: dict[str, Any] = schemas["PredictRequest"]
+    image = {"type": "string", "format": "binary", "description": "The file of a photograph."}
+    return schema | {"properties": schema["properties"] | {"image": image}}
+
+
+def _predict_file() -> dict[str, Any]:
+    """The same for a file alone, as ``curl -T`` sends it."""
+    operation = _predict()
+    del (
+        operation["requestBody"]["content"]["application/json"],
+        operation["requestBody"]["content"]["multipart/form-data"],
+    )
+    options = msgspec.json.schema(Options)["$defs"]["Options"]["properties"]
+    in_query = [{"name": name, "in": "query", "schema": schema} for name, schema in options.items()]
+    return operation | {"summary": "The same for the file alone", "parameters": operation["parameters"] + in_query}
 
 
 def _predict() -> dict[str, Any]:
@@ -79,17 +104,19 @@ def _predict() -> dict[str, Any]:
                 "application/json": {
                     "schema": {"$ref": "#/components/schemas/PredictRequest"},
                     "examples": {
-                        "classify": {"summary": "Diagnosis only", "value": {"image": PIXEL}},
+                        "classify": {"summary": "Diagnosis only", "value": {"image": SAMPLE}},
                         "explain": {
                             "summary": "Diagnosis and explanation",
-                            "value": {"image": PIXEL, "explain": True, "precision": "Faible"},
+                            "value": {"image": SAMPLE, "explain": True, "precision": "Faible"},
                         },
                         "details": {
                             "summary": "All probabilities",
-                            "value": {"image": PIXEL, "details": True},
+                            "value": {"image": SAMPLE, "details": True},
                         },
                     },
-                }
+                },
+                "multipart/form-data": {"schema": _form()},
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             },
         },
         "parameters": [
@@ -121,7 +148,7 @@ def _predict() -> dict[str, Any]:
                 },
             }
         }
-        | {status: _failure(*texts, retry=status == "503") for status, texts in _ERRORS.items()},
+        | {status: _failure(*texts, retry=status in ("429", "503")) for status, texts in _ERRORS.items()},
     }
 
 

@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -18,24 +18,29 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
+from pillow_heif import open_heif
 
+from api.colour import declared_profile, from_deep_grey, on_background, to_srgb
 from api.errors import ErrorCode
 from api.jpeg import strip_metadata
 from api.limits import (
     DAMAGED,
+    KINDS,
     MAX_EXIF,
     MAX_PIXELS,
-    MAX_PROFILE,
+    MAX_SENT_BYTES,
     MAX_WEBP_PIXELS,
     MAX_WHOLE_BYTES,
     MAX_WHOLE_PIXELS,
     NOT_AN_IMAGE,
+    RAW,
+    RAW_SIGNATURES,
     ImageError,
     check_size,
 )
 from api.structure import check_gif, check_png, check_tiff, check_webp
 
-__all__ = ["EXTENSIONS", "FORMATS", "MIN_SHORT_SIDE", "ImageError", "Square", "open_photograph"]
+__all__ = ["EXTENSIONS", "FORMATS", "MIN_SHORT_SIDE", "ImageError", "Square", "open_photograph", "to_send"]
 
 MIN_SHORT_SIDE = 896
 """A photograph is never shrunk below this shorter side, in pixels: four times the network's input; or below half of it
@@ -50,10 +55,13 @@ _SIGNATURES = {
     "GIF": (b"GIF87a", b"GIF89a"),
 }
 
-FORMATS = tuple(_SIGNATURES)
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Of HEIC files, after ``ftyp``."""
+
+FORMATS = (*_SIGNATURES, "HEIF")
 """Accepted formats, by Pillow's names. JPEG includes the MPO files of some cameras, whose first picture is read."""
 
-EXTENSIONS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif", "mpo")
+EXTENSIONS = ("jpg", "jpeg", "jpe", "jfif", "mpo", "heic", "heif", "hif", "png", "webp", "bmp", "tif", "tiff", "gif")
 """Usual extensions of these formats, to find photographs in folders. The format itself is recognised by content."""
 
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # harmless faults in metadata
@@ -101,32 +109,38 @@ class Square:
         return self.left, self.top, self.left + self.side, self.top + self.side
 
 
-def open_photograph(data: bytes) -> Image.Image:
-    """Decode the first frame of ``data`` into an upright 8-bit RGB photograph, transparency on white.
+def open_photograph(data: bytes, heic_pixels: int = MAX_WHOLE_PIXELS) -> Image.Image:
+    """Decode the first frame of ``data`` into an upright 8-bit sRGB photograph.
 
+    Transparent parts get the colour of what is next to them. :mod:`api.colour` says which colour spaces are understood.
     A large photograph is shrunk by an integer factor to a shorter side of at least :data:`MIN_SHORT_SIDE`. This saves
     time and memory, and makes no difference to the network. :mod:`api.limits` bounds what any file costs.
+
+    Args:
+        data: the content of the file.
+        heic_pixels: the limit on width times height of a HEIC file.
 
     Raises:
         ImageError: not an image, of another format, over a limit, truncated or corrupt.
     """
     if not data:
         raise ImageError("the file is empty (0 bytes): copy or download it again", ErrorCode.EMPTY_IMAGE)
-    kind = next((k for k, signatures in _SIGNATURES.items() if data.startswith(signatures)), None)
-    if kind is None:
-        raise ImageError(NOT_AN_IMAGE)
+    kind = _format(data)
     try:
         if kind == "JPEG":
             data = strip_metadata(data)
         elif kind in _CHECKS:
             _CHECKS[kind](data)
-        image = _open(kind, data)
-        _check_cost(image, data)
+        if kind == "HEIF":
+            image = _open_heif(data, heic_pixels)
+        else:
+            image = _open(kind, data)
+            _check_cost(image, data)
         floor = _shortest(image.size)
         image.draft(None, (floor, floor))  # a JPEG is shrunk while it is decoded, by 2, 4 or 8
         image.load()
         orientation = _orientation(image)
-        photograph = _to_rgb(image)
+        photograph = _to_rgb(image, data)
         return photograph.transpose(_TURNS[orientation]) if orientation in _TURNS else photograph
     except ImageError:
         raise
@@ -141,12 +155,43 @@ def open_photograph(data: bytes) -> Image.Image:
         raise ImageError(DAMAGED) from None
 
 
+def _format(data: bytes) -> str:
+    """The format, by the first bytes.
+
+    Raises:
+        ImageError: it is none of :data:`FORMATS`.
+    """
+    if data[4:8] == b"ftyp":
+        brands = data[8 : min(int.from_bytes(data[:4]), 256)]
+        if b"avif" in brands or b"avis" in brands:
+            raise ImageError(f"an AVIF file is not read: send a {KINDS} file", ErrorCode.NOT_AN_IMAGE)
+        if brands.startswith(HEIF_BRANDS):
+            return "HEIF"
+    if data.startswith(RAW_SIGNATURES) or data[4:12] == b"ftypcrx ":
+        raise ImageError(RAW)
+    for kind, signatures in _SIGNATURES.items():
+        if data.startswith(signatures):
+            return kind
+    raise ImageError(NOT_AN_IMAGE)
+
+
 def _open(kind: str, data: bytes) -> Image.Image:
     """The picture with its header read, and nothing decoded."""
     try:
         return _READERS[kind](io.BytesIO(data))
     except SyntaxError:  # what Pillow raises for the header of another format
         raise ImageError(NOT_AN_IMAGE) from None
+
+
+def _open_heif(data: bytes, most_pixels: int) -> Image.Image:
+    """The picture, upright and decoded, by libheif."""
+    heif = open_heif(data, convert_hdr_to_8bit=True)
+    width, height = heif.size
+    check_size(width, height, most_pixels)
+    image = heif.to_pillow()
+    for key in ("exif", "xmp"):  # libheif has turned the picture
+        image.info.pop(key, None)
+    return image
 
 
 def _check_cost(image: Image.Image, data: bytes) -> None:
@@ -163,12 +208,18 @@ def _check_cost(image: Image.Image, data: bytes) -> None:
     elif image.format == "WEBP":
         most = MAX_WEBP_PIXELS
     else:
-        bits = data[24] if image.format == "PNG" else max(tags.get(ExifTags.Base.BitsPerSample, (8,)))
-        most = min(MAX_WHOLE_PIXELS, MAX_WHOLE_BYTES // (len(image.getbands()) * max(1, bits // 8)))
+        most = min(MAX_WHOLE_PIXELS, MAX_WHOLE_BYTES // (len(image.getbands()) * max(1, _bits(image, data) // 8)))
     check_size(*image.size, most)
     # The tiles of a TIFF may exceed the picture.
     if int(tags.get(ExifTags.Base.TileWidth, 1)) * int(tags.get(ExifTags.Base.TileLength, 1)) > most:
         raise ImageError(f"the image has tiles of more than {most / 1e6:g} million pixels: save it as JPEG or PNG")
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Bits of each channel, as the file has them."""
+    if image.format == "PNG":
+        return data[24]
+    return int(max(getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (8,))))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -181,10 +232,12 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
+def _to_rgb(image: Image.Image, data: bytes) -> Image.Image:
+    declared = declared_profile(image, data)
+    profile = None if declared else image.info.get("icc_profile")
+    deep = _bits(image, data) > 8
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image, profile = _from_deep_grey(image), None
+        image, profile = from_deep_grey(_shrink(image if image.mode in ("I", "F") else image.convert("I"))), None
     elif image.mode in ("PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
     elif image.mode == "La":
@@ -193,11 +246,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGB")
     image = _shrink(image)
     if image.mode in ("RGBA", "LA"):
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image)
-        image = white
-    image = _to_srgb(image, profile)
-    return image if image.mode == "RGB" else image.convert("RGB")
+        image = on_background(image.convert("RGBA"))
+    if deep and image.mode == "RGB" and np.asarray(image).max() < 64:  # 14 bits or fewer, of which Pillow drops 8
+        raise ImageError(
+            "the image's colours have 16 bits, of which the upper ones are empty, so that it would appear black: "
+            "scale them to the full range, or save it with 8 bits"
+        )
+    image = to_srgb(image, profile)
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    return to_srgb(image, declared)
 
 
 def _shortest(size: tuple[int, int]) -> int:
@@ -211,32 +268,26 @@ def _shrink(image: Image.Image) -> Image.Image:
     return image.reduce(factor) if factor > 1 else image
 
 
-def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """8-bit greyscale from 16-bit, 32-bit and float greyscale, where Pillow's conversion would clip values over 255."""
-    is_float = image.mode == "F"
-    image = _shrink(image if image.mode in ("I", "F") else image.convert("I"))
-    values = np.array(image, np.float32)
-    np.nan_to_num(values, copy=False, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 65535:
-        low, high = 0.0, 1.0 if is_float and high <= 1 else 255.0 if high <= 255 else 65535.0
-    scale = 255 / (high - low) if high > low else 0.0
-    values *= scale  # in place: the array may be large
-    values += 0.5 - low * scale
-    return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8))
+def to_send(content: bytes) -> bytes:
+    """A file as the service takes it: unchanged unless it is too large for a request, or HEIC with too many pixels.
+
+    Otherwise the photograph as :func:`open_photograph` returns it, as a JPEG file.
+
+    Raises:
+        ImageError: it is too large, and cannot be read.
+    """
+    if len(content) <= MAX_SENT_BYTES and not _is_large_heic(content):
+        return content
+    file = io.BytesIO()
+    open_photograph(content, heic_pixels=MAX_PIXELS).save(file, "JPEG", quality=95, subsampling=0)
+    return file.getvalue()
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert colours from the photograph's profile (phones use Display P3) to sRGB; an invalid profile is ignored."""
-    if not profile or len(profile) > MAX_PROFILE:
-        return image
+def _is_large_heic(content: bytes) -> bool:
     try:
-        converted = ImageCms.profileToProfile(
-            image,
-            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-            ImageCms.createProfile("sRGB"),
-            outputMode="RGB",
-        )
-        return image if converted is None else converted
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return image
+        if _format(content) != "HEIF":
+            return False
+        width, height = open_heif(content).size
+    except Exception:  # whatever libheif raises for a damaged file, which the service refuses
+        return False
+    return MAX_WHOLE_PIXELS < width * height <= MAX_PIXELS

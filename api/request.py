@@ -74,8 +74,8 @@ class PredictRequest(Options, frozen=True, forbid_unknown_fields=True, kw_only=T
     image: Annotated[
         str,
         Meta(
-            description="The file of a photograph (JPEG, PNG, WebP, BMP, TIFF or GIF) in base64; line breaks and a "
-            "`data:` prefix are allowed.",
+            description="The file of a photograph (JPEG, HEIC, PNG, WebP, BMP, TIFF or GIF) in base64; line breaks and "
+            "a `data:` prefix are allowed.",
             extra={"must_be": "text, the photograph in base64"},
         ),
     ]

@@ -14,6 +14,7 @@ from api.limits import (
     MAX_PARTS,
     MAX_WEBP_PIXELS,
     NOT_AN_IMAGE,
+    RAW,
     ImageError,
     check_size,
     too_many,
@@ -67,6 +68,9 @@ def check_gif(data: bytes) -> None:
 _POINTERS = (34665, 34853, 40965)
 """Tags of the directories that Pillow reads as well: EXIF, GPS, interoperability."""
 _STRIPS, _TILES, _COMPRESSION = 273, 324, 259
+_SUBFILE, _PHOTOMETRIC, _DNG_VERSION = 254, 262, 50706
+_RAW_PHOTOMETRIC = (32803, 34892)
+"""Colour filter array and linear raw."""
 _BYTES = (1, 2, 6, 7)
 """Types of values that are kept as they are; Pillow makes a Python number of every other."""
 
@@ -75,7 +79,7 @@ def check_tiff(data: bytes) -> None:
     """Refuse directories with too many entries, and too many strips, tiles or other numbers in one entry.
 
     Raises:
-        ImageError: it is refused, or it is no TIFF of the classic kind.
+        ImageError: it is refused, it is a camera's RAW file, or no TIFF of the classic kind.
     """
     order = "<" if data[:2] == b"II" else ">"
     try:
@@ -84,6 +88,8 @@ def check_tiff(data: bytes) -> None:
             raise ImageError("the image is a BigTIFF: save it as an ordinary TIFF, or as JPEG or PNG")
         if magic != 42:
             raise ImageError(NOT_AN_IMAGE)
+        if data[8:10] == b"CR":  # Canon's CR2
+            raise ImageError(RAW)
         entries = _entries(order, data, offset)
         if entries > MAX_ENTRIES:
             raise too_many("entries", MAX_ENTRIES)
@@ -96,8 +102,16 @@ def check_tiff(data: bytes) -> None:
                 raise too_many("entries", MAX_ENTRIES)
             if tag in (_STRIPS, _TILES):
                 pieces = max(pieces, count)
-            elif tag == _COMPRESSION:
-                compression = value if kind == 4 else value >> 16 if order == ">" else value & 0xFFFF
+            number = value if kind == 4 else value >> 16 if order == ">" else value & 0xFFFF
+            if tag == _COMPRESSION:
+                compression = number
+            # The lowest bit: a thumbnail of another picture in the file.
+            if (
+                tag == _DNG_VERSION
+                or (tag == _SUBFILE and number & 1)
+                or (tag == _PHOTOMETRIC and number in _RAW_PHOTOMETRIC)
+            ):
+                raise ImageError(RAW)
     except struct.error:
         raise ImageError(DAMAGED) from None
     # A JPEG in a strip may be progressive; libtiff decodes all of its scans.

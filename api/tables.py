@@ -7,16 +7,17 @@ tables; blank lines and trailing delimiters.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from api.classes import CLASSES, class_code
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "image": ("image_id", "file", "image", "filename", "file_name", "isic_id", "image_name", "path", "photo"),
+    "image": ("file", "path", "image_id", "image", "filename", "file_name", "isic_id", "image_name", "photo"),
     "dx": ("dx", "diagnosis", "label", "class", "truth", "target"),
     "lesion_id": ("lesion_id", "lesion"),
     "age": ("age", "age_approx"),
@@ -32,6 +33,7 @@ MAX_REPORTED = 10
 """Problems that one error message lists."""
 
 _DELIMITERS = ",;\t"
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 
 @dataclass(frozen=True)
@@ -40,17 +42,23 @@ class Problem:
 
     Attributes:
         line: in the file, from 1; None if it concerns the whole file.
-        found: what is there.
-        expected: what should be.
+        found: what is there, with ``{names}`` of values; so that a client can translate it.
+        expected: what should be, likewise.
+        values: by these names.
     """
 
     line: int | None
     found: str
     expected: str
+    values: Mapping[str, object] = field(default_factory=dict)
 
     def __str__(self) -> str:
         place = f"line {self.line}: " if self.line is not None else ""
-        return f"{place}found {self.found}, expected {self.expected}"
+        return f"{place}found {self.with_values(self.found)}, expected {self.with_values(self.expected)}"
+
+    def with_values(self, text: str) -> str:
+        """``found`` or ``expected``, or a translation of it, with the values in it."""
+        return text.format(**self.values) if self.values else text
 
 
 class TableError(ValueError):
@@ -101,11 +109,11 @@ class Table:
     rows: list[Row]
     problems: list[Problem] = field(default_factory=list)
 
-    def refuse(self, row: Row | None, found: str, expected: str) -> None:
-        """Note a problem for :meth:`raise_problems`; of a row, only the first."""
+    def refuse(self, row: Row | None, found: str, expected: str, **values: object) -> None:
+        """Note a problem, as in :class:`Problem`, for :meth:`raise_problems`; of a row, only the first."""
         if row is not None and any(problem.line == row.line for problem in self.problems[-1:]):
             return
-        self.problems.append(Problem(row.line if row else None, found, expected))
+        self.problems.append(Problem(row.line if row else None, found, expected, values))
 
     def raise_problems(self) -> None:
         """Raise the problems that were noted.
@@ -120,7 +128,8 @@ class Table:
         """The class code of a row's ``dx``; None, with a problem noted, if it is no class."""
         code = class_code(row["dx"])
         if code is None:
-            self.refuse(row, f"diagnosis {row['dx']!r}", f"one of {', '.join(CLASSES)}, or the name of one")
+            expected = "one of {codes}, or the name of one"
+            self.refuse(row, "the diagnosis {word}", expected, word=repr(row["dx"]), codes=", ".join(CLASSES))
         return code
 
 
@@ -136,56 +145,80 @@ def read_table(source: Path | bytes, required: Iterable[str], name: str | None =
         TableError: it cannot be read, is not a table, or lacks a column.
     """
     name = name or (str(source) if isinstance(source, Path) else "the table")
-    lines = io.StringIO(decode(_content(source, name)), newline=None)
+    text = _text(source, name)
+    lines = io.StringIO(text, newline=None)
     delimiter, skipped = _delimiter(lines)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     table = Table(name, [], [])
+    header: list[str] = []
+    start = last = skipped  # the lines before and at the end of a row
     try:
         for cells in reader:
+            start, last = last, reader.line_num + skipped
             values = [cell.strip() for cell in cells]
             if not any(values):
                 continue
             if not table.columns:
-                table.columns = _canonical(values)
+                header, table.columns = values, _canonical(values)
                 continue
-            row = Row(reader.line_num + skipped, dict(zip(table.columns, values, strict=False)))
+            row = Row(last, dict(zip(table.columns, values, strict=False)))
             if any(values[len(table.columns) :]):
-                table.refuse(row, f"{len(values)} values", f"{len(table.columns)}, as in the first line")
+                expected = "{columns}, as in the first line"
+                table.refuse(row, "{count} values", expected, count=len(values), columns=len(table.columns))
             table.rows.append(row)
-    except csv.Error as error:
-        raise TableError(name, [Problem(reader.line_num + skipped, str(error), "a table (CSV)")]) from None
+        unclosed = last > start + 1 and text.count('"') % 2 == 1
+    except csv.Error:  # a value of over 128 KiB
+        start, unclosed = last, True
+    if unclosed:
+        raise TableError(name, [Problem(start + 1, "a quotation mark without its pair", "two")])
     _merge_one_hot(table)
-    for column in required:
-        if column not in table.columns:
-            words = " or ".join(SYNONYMS.get(column, (column,))[:3])
-            table.refuse(None, f"the columns {', '.join(filter(None, table.columns)) or '(none)'}", f"a column {words}")
-    if any(problem.line is None for problem in table.problems):  # the other problems follow from this one
-        table.problems = [problem for problem in table.problems if problem.line is None]
+    missing = [column for column in required if column not in table.columns]
+    if missing:  # the other problems follow from this one
+        columns = ", ".join(filter(None, header[:MAX_REPORTED]))
+        found = "the columns {columns}" if columns else "nothing"
+        table.problems = []
+        for column in missing:
+            names = " / ".join(SYNONYMS.get(column, (column,))[:3])
+            table.refuse(None, found, "a column {names}", columns=columns, names=names)
         table.raise_problems()
     return table
 
 
-def read_lines(source: Path | bytes, name: str | None = None) -> list[tuple[int, str]]:
-    """The lines of a text file that are not blank, with their numbers, without surrounding blanks.
+def read_lines(source: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that are not blank, with their numbers from 1, without surrounding blanks.
+
+    The file may be larger than the memory.
 
     Raises:
         TableError: it cannot be read.
     """
-    text = decode(_content(source, name or str(source)))
-    lines = enumerate(io.StringIO(text, newline=None), 1)
-    return [(number, line.strip()) for number, line in lines if line.strip()]
-
-
-def decode(content: bytes) -> str:
-    """The text of a file in UTF-8 or UTF-16, with or without a byte-order mark, or else in Windows-1252."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16", "replace")
-    if b"\0" in content[:64]:  # UTF-16 without a mark: one byte in two of Latin text is zero
-        return content.decode("utf-16-le" if content[1:2] == b"\0" else "utf-16-be", "replace")
     try:
-        return content.decode("utf-8-sig")
+        with source.open("rb") as file:
+            encoding = encoding_of(iter(lambda: file.read(2**20), b""))
+        with source.open(encoding=encoding, errors=_errors(encoding)) as text:
+            for number, line in enumerate(text, 1):
+                if line := line.strip():
+                    yield number, line
+    except OSError as error:
+        raise _unreadable(str(source), error) from None
+
+
+def encoding_of(content: Iterable[bytes]) -> str:
+    """The encoding of a text: UTF-8 or UTF-16, with or without a byte-order mark, or else Windows-1252."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    first = True
+    try:
+        for part in content:
+            if first and part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                return "utf-16"
+            if first and b"\0" in part[:64]:  # UTF-16 without a mark: one byte in two of Latin text is zero
+                return "utf-16-le" if part[1:2] == b"\0" else "utf-16-be"
+            decoder.decode(part)
+            first = False
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")
+        return "cp1252"
+    return "utf-8-sig"
 
 
 def path_of(text: str) -> PurePosixPath:
@@ -199,13 +232,28 @@ def image_id(text: str) -> str:
     return path_of(text).stem
 
 
-def _content(source: Path | bytes, name: str) -> bytes:
-    if isinstance(source, bytes):
-        return source
+def _errors(encoding: str) -> str:
+    """How to decode what is not of this encoding: single bytes are kept, as in the names of files."""
+    return "replace" if encoding.startswith("utf-16") else "surrogateescape"
+
+
+def _text(source: Path | bytes, name: str) -> str:
     try:
-        return source.read_bytes()
+        content = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
-        raise TableError(name, [Problem(None, str(error.strerror).lower(), "a file that can be read")]) from None
+        raise _unreadable(name, error) from None
+    encoding = encoding_of([content])
+    if content.startswith(_WORKBOOKS):
+        raise TableError(name, [Problem(None, "a workbook or an archive", "a table, which spreadsheets save as CSV")])
+    text = content.decode(encoding, _errors(encoding))
+    if "\0" in text:
+        raise TableError(name, [Problem(None, "something else than text", "a table (CSV)")])
+    return text
+
+
+def _unreadable(name: str, error: OSError) -> TableError:
+    reason = str(error.strerror or error).lower()
+    return TableError(name, [Problem(None, "{reason}", "a file that can be read", {"reason": reason})])
 
 
 def _delimiter(lines: io.StringIO) -> tuple[str, int]:
@@ -240,7 +288,7 @@ def _merge_one_hot(table: Table) -> None:
         if len(ones) == 1:
             row.values["dx"] = ones[0]
         else:
-            table.refuse(row, f"{len(ones)} diagnoses marked with 1", "one")
+            table.refuse(row, "{count} diagnoses marked with 1", "one", count=len(ones))
 
 
 def _is_one(text: str) -> bool:

@@ -119,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "image",
         nargs="+",
-        help="JPEG, PNG, WebP, BMP, TIFF or GIF file; a folder, with those in it; a quoted pattern; or - for stdin",
+        help="JPEG, HEIC, PNG, WebP, BMP, TIFF or GIF file; a folder of them; a quoted pattern; or - for stdin",
     ).complete = shtab.FILE  # type: ignore[attr-defined]
     return p
 

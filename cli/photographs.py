@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from api.limits import MAX_FILE_BYTES
 from api.photograph import EXTENSIONS
 from api.pictures import is_explanation
 
 STDIN = "-"
-MAX_BYTES = 32 * 2**20
-"""A larger file is not read: the service takes requests of 32 MiB."""
 
 
 class FileError(Exception):
@@ -48,20 +47,20 @@ class Photograph:
             raise FileError(self.error)
         try:
             if self.name == STDIN:
-                content = sys.stdin.buffer.read(MAX_BYTES + 1)
+                content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
             else:
                 with open(self.name, "rb") as file:
                     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                         size = os.fstat(file.fileno()).st_size
-                        if size > MAX_BYTES:
-                            raise FileError(f"is over {MAX_BYTES // 2**20} MiB: make it smaller")
-                    content = file.read(MAX_BYTES + 1)  # a device may have no end
+                        if size > MAX_FILE_BYTES:
+                            raise FileError(f"is over {MAX_FILE_BYTES // 2**20} MiB: make it smaller")
+                    content = file.read(MAX_FILE_BYTES + 1)  # a device may have no end
         except OSError as error:
             raise FileError(f"cannot be read ({error.strerror})") from None
         if not content:
             raise FileError("is empty (0 bytes): copy or download it again")
-        if len(content) > MAX_BYTES:
-            raise FileError(f"is over {MAX_BYTES // 2**20} MiB: make it smaller")
+        if len(content) > MAX_FILE_BYTES:
+            raise FileError(f"is over {MAX_FILE_BYTES // 2**20} MiB: make it smaller")
         return content
 
 

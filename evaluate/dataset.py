@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import argparse
-import csv
+import hashlib
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from api.classes import CLASSES
+from api.classes import CLASSES, class_code
+from api.folders import UNREADABLE
 from api.photograph import ImageError
+from api.tables import MAX_REPORTED, Row, Table, TableError, image_id, path_of, read_table
+from evaluate.photographs import listed, photographs_of
 from handler.model.images import SIZE, read_square
 
 METADATA = "HAM10000_metadata.csv"
 FOLDERS = {"train": "HAM10000_images_train", "test": "HAM10000_images_test"}
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+_METADATA = re.compile(r"ham10000_metadata(\.(csv|tab|tsv|txt))?", re.IGNORECASE)
+_PART = re.compile(r"(ham10000_)?images_part_?\d+", re.IGNORECASE)
+"""As downloaded: the table may lack its extension, and two folders have all images."""
+
+TEST_SHARE = 0.2
+"""Of the lesions of HAM10000 as downloaded, which has no folders for training and testing."""
 
 
 class DataError(ValueError):
-    """The data folder is not as documented. The message names the file and says what to change."""
+    """The data folder is not as documented. The message says what to change in which file, a line for each fault."""
 
 
 @dataclass(frozen=True)
@@ -57,53 +67,148 @@ class OtherDisease:
     source: str
 
 
+@dataclass
+class FoundExamples:
+    """The examples that were found under a folder.
+
+    Attributes:
+        folder: that their files are below.
+        examples: sorted by image.
+        notes: what was left out or decided, a line each.
+        faults: what has to be corrected, a line each.
+        is_split_here: whether HAM10000 is as downloaded, and was split by :func:`is_for_testing`.
+    """
+
+    folder: Path
+    examples: list[Example] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    is_split_here: bool = False
+
+    def checked(self) -> FoundExamples:
+        """The same.
+
+        Raises:
+            DataError: there are faults.
+        """
+        if self.faults:
+            raise DataError(listed(self.faults))
+        return self
+
+
 def find_examples(root: str | Path, split: str) -> list[Example]:
     """All examples of ``split`` (``"train"`` or ``"test"``) under ``root``, subfolders included, sorted by image.
 
     Raises:
         DataError: a folder, column or row is missing, or an image or class is unknown.
     """
+    return find_ham10000(root, split).checked().examples
+
+
+def find_ham10000(root: str | Path, split: str) -> FoundExamples:
+    """As :func:`find_examples`, with what was left out and what is wrong.
+
+    The images are in a folder for each split, or as downloaded in ``HAM10000_images_part_1`` and ``_part_2``, which
+    may be in subfolders; these are split by lesion.
+
+    Raises:
+        DataError: there are no images, or no table.
+    """
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: give the one that holds {METADATA} and {FOLDERS['train']}/")
-    folder = root / FOLDERS[split]
-    if not folder.is_dir():
-        raise DataError(f"{folder} is missing: it holds the images of the {split} split")
-    rows = _read_metadata(root / METADATA)
-    files = image_files(folder)
-    if not files:
-        raise DataError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))})")
-    examples = []
-    for path in files.values():
-        if path.stem not in rows:
-            raise DataError(f"{path} has no row in {root / METADATA} (image_id {path.stem})")
-        row, image = rows[path.stem], f"{root / METADATA}: image {path.stem}"
-        label, lesion = label_of(row["dx"], image), row["lesion_id"]
-        if not lesion:
-            raise DataError(f"{image} has no lesion_id, so the split cannot keep it to one side")
-        examples.append(Example(path, label, lesion, *patient_fields(row)))
-    return examples
+    parts = [] if any((root / name).is_dir() for name in FOLDERS.values()) else _named(root, _PART)
+    found = FoundExamples(root if parts else root / FOLDERS[split], is_split_here=bool(parts))
+    if not found.folder.is_dir():
+        raise DataError(
+            f"{found.folder} is missing: it holds the images of the {split} split (or leave HAM10000_images_part_1 and "
+            "HAM10000_images_part_2 as downloaded, and they are split by lesion)"
+        )
+    tables = [path for path in _named(root, _METADATA) if path.is_file()]
+    if not tables:
+        raise DataError(f"{root / METADATA} is missing: it holds a row per image (columns image_id, dx, lesion_id)")
+    try:
+        table = read_table(tables[0], ("image", "dx", "lesion_id"))
+    except TableError as error:
+        raise DataError(str(error)) from None
+    rows = _rows_by_image(table)
+    photographs = photographs_of(parts or [found.folder], rows.keys())
+    if not photographs.files and not photographs.unnamed and not photographs.faults:
+        raise DataError(f"{found.folder} holds no image")
+    for image, path in photographs.files.items():
+        example = _example(table, rows[image], path)
+        if example and not example.lesion:
+            table.refuse(rows[image], f"no lesion_id of {image}", "one, as the split keeps each lesion to one side")
+        elif example:
+            found.examples.append(example)
+    found.notes = photographs.notes()
+    unnamed = [f"{path} has no row in {table.name} (image_id {path.stem})" for path in photographs.unnamed]
+    found.faults = _faults(table) + photographs.faults + unnamed
+    if parts:
+        testing = [example for example in found.examples if is_for_testing(example.lesion)]
+        training = [example for example in found.examples if not is_for_testing(example.lesion)]
+        missing = (
+            f"; {len(rows.keys() - photographs.files)} rows have no image" if rows.keys() - photographs.files else ""
+        )
+        found.notes.insert(
+            0,
+            f"HAM10000 as downloaded, split by lesion (SHA-256 of lesion_id): {len(training)} images for training, "
+            f"{len(testing)} for testing{missing}",
+        )
+        found.examples = testing if split == "test" else training
+    return found
 
 
-def image_files(folder: Path) -> dict[str, Path]:
-    """The image files of ``folder``, subfolders included, by ``image_id`` (the name without suffix), sorted by it.
+def is_for_testing(lesion: str) -> bool:
+    """Whether a lesion of HAM10000 as downloaded is for testing: a fifth, whatever else is there."""
+    return int.from_bytes(hashlib.sha256(lesion.encode()).digest()[:8], "big") < TEST_SHARE * 2**64
 
-    Raises:
-        DataError: two of them have the same name.
-    """
-    files: dict[str, Path] = {}
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    for path in sorted(found, key=lambda path: (path.stem, str(path))):
-        if files.setdefault(path.stem, path) != path:
-            raise DataError(f"{path} and {files[path.stem]} are the same image_id: keep one")
-    return files
+
+def _named(root: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """Files and folders below ``root`` with such a name, the ones nearest to it first."""
+    named = [
+        Path(folder, name)
+        for folder, folders, files in os.walk(root)
+        for name in folders + files
+        if pattern.fullmatch(name)
+    ]
+    return sorted(named, key=lambda path: (len(path.parts), path.name))
+
+
+def _rows_by_image(table: Table) -> dict[str, Row]:
+    """The row of each ``image_id``; of several that agree, the first. Problems are noted in ``table``."""
+    rows: dict[str, Row] = {}
+    for row in table.rows:
+        image = image_id(row["image"])
+        if not image:
+            table.refuse(row, "no image", "its image_id or file name")
+            continue
+        first = rows.setdefault(image, row)
+        if (class_code(first["dx"]) or first["dx"], first["lesion_id"]) != (
+            class_code(row["dx"]) or row["dx"],
+            row["lesion_id"],
+        ):
+            table.refuse(row, f"another row of {image} than on line {first.line}", "rows that agree: keep one")
+    return rows
+
+
+def _example(table: Table, row: Row, path: Path) -> Example | None:
+    """The example of a row; None, with a problem noted in ``table``, if its class is none."""
+    code = table.diagnosis(row)
+    if code is None:
+        return None
+    return Example(path, list(CLASSES).index(code), row["lesion_id"], *patient_fields(row.values))
+
+
+def _faults(table: Table) -> list[str]:
+    return [f"{table.name}: {problem}" for problem in sorted(table.problems, key=lambda each: each.line or 0)]
 
 
 def find_labelled(folder: str | Path, labels: str | Path) -> list[Example]:
-    """The images of ``folder`` that the CSV file ``labels`` names, in its order.
+    """The images of ``folder`` that the table ``labels`` names, in its order.
 
-    It has the columns ``file`` (path inside ``folder``) and ``dx``, and optionally ``lesion_id``, ``age``, ``sex`` and
-    ``localization``.
+    It has the columns ``file`` (path inside ``folder``, or the file's name without extension) and ``dx``, and
+    optionally ``lesion_id``, ``age``, ``sex`` and ``localization``.
 
     Raises:
         DataError: the folder, a column or a file is missing, a class is unknown, or a file is named twice or outside.
@@ -112,21 +217,43 @@ def find_labelled(folder: str | Path, labels: str | Path) -> list[Example]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: give the one that holds the images")
     examples: dict[Path, Example] = {}
-    for row in read_rows(labels, ("file", "dx")):
-        name = Path(text_of(row, "file"))
-        if name.is_absolute() or ".." in name.parts or name == Path():
-            raise DataError(
-                f"{labels}: {str(name)!r} is not a file inside {folder}: give its path relative to the folder"
-            )
-        label = label_of(text_of(row, "dx"), f"{labels}: {name}")
-        if not os.path.isfile(folder / name):  # unlike Path.is_file, it accepts any text
-            raise DataError(f"{folder / name} is missing: {labels} names it")
-        if name in examples:
-            raise DataError(f"{labels} has two rows for {name}: keep one")
-        examples[name] = Example(folder / name, label, text_of(row, "lesion_id"), *patient_fields(row))
-    if not examples:
-        raise DataError(f"{labels} has no row: it holds one for each image")
+    try:
+        table = read_table(labels, ("image", "dx"))
+        files = photographs_of([folder], {image_id(row["image"]) for row in table.rows}).files
+        lines: dict[Path, int] = {}
+        for row in table.rows:
+            path = _labelled_file(table, row, folder, files)
+            if path and path in lines:
+                table.refuse(row, f"{path.name} again, which is on line {lines[path]}", "one row for each image")
+            elif path and (example := _example(table, row, path)):
+                examples[path], lines[path] = example, row.line
+        if not table.rows:
+            table.refuse(None, "no row", "one for each image")
+        table.raise_problems()
+    except TableError as error:
+        raise DataError(str(error)) from None
     return list(examples.values())
+
+
+def _labelled_file(table: Table, row: Row, folder: Path, files: Mapping[str, Path]) -> Path | None:
+    """The file that a row names; None, with a problem noted in ``table``, if there is none."""
+    text, inside = row["image"], os.path.abspath(folder)
+    name = Path(text) if os.path.isfile(folder / text) else Path(path_of(text))
+    if os.path.isabs(text) and Path(text).is_relative_to(inside):
+        name = Path(text).relative_to(inside)
+    elif text.startswith(("/", "\\")) or text[1:2] == ":" or ".." in name.parts or name == Path():
+        table.refuse(row, repr(text), f"a file inside {folder}: its path relative to the folder")
+        return None
+    extension = name.suffix.lower().removeprefix(".")
+    if os.path.isfile(folder / name):  # unlike Path.is_file, it accepts any text
+        if extension in UNREADABLE:
+            table.refuse(row, f"{name}, which {UNREADABLE[extension] or 'is not read'}", "a photograph")
+            return None
+        return folder / name
+    if not extension and str(name) in files:
+        return files[str(name)]
+    table.refuse(row, f"{str(name)!r}, which is missing in {folder}", "a file that is there")
+    return None
 
 
 def split_by_lesion(examples: list[Example], fraction: float, seed: int) -> tuple[list[Example], list[Example]]:
@@ -212,22 +339,26 @@ def load_squares(
     """The centre squares of all examples, ``uint8`` (N, side, side, 3), preprocessed as in serving.
 
     Raises:
-        DataError: an image cannot be read.
+        DataError: images cannot be read; the first ten are named.
     """
     squares = np.empty((len(examples), side, side, 3), np.uint8)
 
-    def read(number: int) -> None:
+    def read(number: int) -> str | None:
         example = examples[number]
         try:
             squares[number] = read_square(example.path.read_bytes(), side)
         except (ImageError, OSError) as error:
-            raise DataError(f"{example.path}: {error}") from None
+            return f"{example.path}: {error}"
+        return None
 
     with ThreadPoolExecutor(workers) as pool:
         # disable=None: no progress bar unless on a terminal.
         done = pool.map(read, range(len(examples)))
-        for _ in tqdm(done, total=len(examples), desc=description, unit="img", leave=False, disable=None):
-            pass
+        progress = tqdm(done, total=len(examples), desc=description, unit="img", leave=False, disable=None)
+        faults = list(islice(filter(None, progress), MAX_REPORTED))
+        pool.shutdown(cancel_futures=True)
+    if faults:
+        raise DataError("\n".join(faults))
     return squares
 
 
@@ -249,48 +380,7 @@ def short_sides(examples: list[Example], workers: int) -> np.ndarray:
         return np.array(list(pool.map(side, examples)), int)
 
 
-def _read_metadata(path: Path) -> dict[str | None, dict[str, str | None]]:
-    rows: dict[str | None, dict[str, str | None]] = {}
-    for row in read_rows(path, ("image_id", "dx", "lesion_id")):
-        first = rows.setdefault(row["image_id"], row)
-        if (first["dx"], first["lesion_id"]) != (row["dx"], row["lesion_id"]):
-            raise DataError(f"{path} has two rows for image_id {row['image_id']} that do not agree: keep one")
-    return rows
-
-
-def label_of(dx: str | None, image: str) -> int:
-    """The index of a class; ``image`` says in the error which one it is about.
-
-    Raises:
-        DataError: it is none of the classes.
-    """
-    if dx not in CLASSES:
-        raise DataError(f"{image} has dx {dx!r}; known are {', '.join(CLASSES)}")
-    return list(CLASSES).index(dx)
-
-
-def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str | None]]:
-    """The rows of a CSV file, by column name; a value that a short row lacks is None.
-
-    Raises:
-        DataError: the file is missing or not CSV in UTF-8, or lacks one of ``columns``.
-    """
-    if not path.is_file():
-        raise DataError(f"{path} is missing: it holds a row per image (columns {', '.join(columns)})")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            for column in columns:
-                if column not in (reader.fieldnames or []):
-                    raise DataError(f"{path} has no column {column!r}; it has {', '.join(reader.fieldnames or [])}")
-            return list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8 ({error})") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from None
-
-
-def patient_fields(row: dict[str, str | None]) -> tuple[float | None, str, str]:
+def patient_fields(row: Mapping[str, str | None]) -> tuple[float | None, str, str]:
     """``(age, sex, site)`` of a row, as in :class:`Example`."""
     try:
         age = float(text_of(row, "age"))
@@ -305,6 +395,6 @@ def patient_fields(row: dict[str, str | None]) -> tuple[float | None, str, str]:
     )
 
 
-def text_of(row: dict[str, str | None], column: str) -> str:
+def text_of(row: Mapping[str, str | None], column: str) -> str:
     """A row's value without surrounding blanks, empty if it has none."""
     return (row.get(column) or "").strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,17 @@ from tqdm import tqdm
 
 from api.arguments import UsageError, ensure_writable_folder
 from evaluate import files, report
-from evaluate.dataset import FOLDERS, Example, OtherDisease, find_examples, find_labelled, load_squares
+from evaluate.dataset import (
+    DataError,
+    Example,
+    OtherDisease,
+    find_examples,
+    find_ham10000,
+    find_labelled,
+    load_squares,
+)
 from evaluate.files import read_json, read_measured, write_json
-from evaluate.held_out import split_elsewhere
+from evaluate.held_out import split_again, split_elsewhere
 from evaluate.predictions import OtherDiseasePredictions, Predictions, in_class_order, model_of
 from evaluate.score_card import ArithmeticMetrics, Robustness
 from evaluate.scoring import compare_arithmetic, score_card
@@ -48,7 +57,11 @@ def evaluate_images(arguments: argparse.Namespace, output: Path) -> Iterator[str
     if arguments.images:
         folder, examples = arguments.images, find_labelled(arguments.images, arguments.labels)
     else:
-        folder, examples = arguments.root / FOLDERS["test"], find_examples(arguments.root, "test")
+        found = find_ham10000(arguments.root, "test").checked()
+        folder, examples = found.folder, found.examples
+        print("".join(f"{note}\n" for note in found.notes), end="", file=sys.stderr)
+        if found.is_split_here:
+            warn_of_leakage(arguments.root, Checkpoint.load(arguments.modelname))
     checkpoint = Checkpoint.load(arguments.modelname)
     sources = find_sources(arguments.also)
     test = split_elsewhere(sources, arguments.root, checkpoint).test if arguments.also else []
@@ -63,6 +76,14 @@ def evaluate_images(arguments: argparse.Namespace, output: Path) -> Iterator[str
         predictions, arithmetics = runner.predict(test, [Path(example.path.name) for example in test])
         others = runner.predict_others(sources.others) if sources.others else None
         yield write_card(predictions, arithmetics, others, elsewhere, elsewhere, arguments)
+
+
+def warn_of_leakage(root: Path, checkpoint: Checkpoint) -> None:
+    """Warn if the model was trained on another split, and so perhaps on some of the test images."""
+    try:
+        split_again(find_examples(root, "train"), checkpoint)
+    except DataError as error:
+        print(f"warning: the model may have been trained on some of the test images ({error})", file=sys.stderr)
 
 
 class ModelRunner:

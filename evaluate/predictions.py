@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Self, TypeVar
@@ -13,7 +13,7 @@ from typing import Generic, Self, TypeVar
 import numpy as np
 
 from api.classes import CLASSES, MALIGNANT, class_indices
-from evaluate.dataset import DataError, Example, OtherDisease, label_of, patient_fields, read_rows, text_of
+from evaluate.dataset import DataError, Example, OtherDisease, patient_fields, text_of
 from handler.engines.graphs import sha256
 
 MODEL = ("model", "sha256")
@@ -142,6 +142,38 @@ class OtherDiseasePredictions(BasePredictions[OtherDisease]):
     @classmethod
     def _example(cls, path: Path, row: dict[str, str | None]) -> OtherDisease:
         return OtherDisease(Path(row["file"] or ""), text_of(row, "dx"), text_of(row, "source"))
+
+
+def label_of(dx: str | None, image: str) -> int:
+    """The index of a class; ``image`` says in the error which one it is about.
+
+    Raises:
+        DataError: it is none of the classes.
+    """
+    if dx not in CLASSES:
+        raise DataError(f"{image} has dx {dx!r}; known are {', '.join(CLASSES)}")
+    return list(CLASSES).index(dx)
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str | None]]:
+    """The rows of a CSV file, by column name; a value that a short row lacks is None.
+
+    Raises:
+        DataError: the file is missing or not CSV in UTF-8, or lacks one of ``columns``.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is missing: it holds a row per image (columns {', '.join(columns)})")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            for column in columns:
+                if column not in (reader.fieldnames or []):
+                    raise DataError(f"{path} has no column {column!r}; it has {', '.join(reader.fieldnames or [])}")
+            return list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV file in UTF-8 ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from None
 
 
 def malignant_scores(probabilities: np.ndarray) -> np.ndarray:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from api.classes import CLASSES
-from evaluate.dataset import SUFFIXES, DataError, Example, OtherDisease, image_files, patient_fields, read_rows, text_of
+from api.classes import CLASSES, class_code
+from api.tables import TableError, image_id, read_table
+from evaluate.dataset import DataError, Example, OtherDisease, patient_fields
+from evaluate.photographs import listed, photographs_of
 
 METADATA = "metadata.csv"
 
@@ -28,17 +30,21 @@ SAME_LESIONS = Path(__file__).with_name("same_lesions.csv")
 """Photographs of other sources that show a lesion of HAM10000: image_id, lesion_id (``main_same_lesions.py``)."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sources:
     """Photographs of one or several folders.
 
     Attributes:
         examples: those of the classes.
         others: those of other diseases.
+        notes: what else was left out, a line each.
+        faults: what has to be corrected, a line each.
     """
 
     examples: list[Example] = field(default_factory=list)
     others: list[OtherDisease] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """One line: photographs of each source, and of diseases that are none of the classes."""
@@ -46,9 +52,19 @@ class Sources:
         line = ", ".join(f"{count} of {source}" for source, count in sorted(counts.items()))
         if self.others:
             diseases = Counter(other.dx for other in self.others)
-            listed = ", ".join(f"{dx} {count}" for dx, count in sorted(diseases.items()))
-            line += f"; {len(self.others)} of other diseases are left out ({listed})"
-        return line
+            counted = ", ".join(f"{dx} {count}" for dx, count in sorted(diseases.items()))
+            line += f"; {len(self.others)} of other diseases are left out ({counted})"
+        return "; ".join([line, *self.notes])
+
+    def checked(self) -> Sources:
+        """The same.
+
+        Raises:
+            DataError: there are faults.
+        """
+        if self.faults:
+            raise DataError(listed(self.faults))
+        return self
 
 
 @dataclass(frozen=True)
@@ -83,32 +99,52 @@ def find_sources(folders: Iterable[str | Path]) -> Sources:
     Raises:
         DataError: a folder, its table, a column or an image is missing, or an image has two rows or files.
     """
+    return read_sources(folders).checked()
+
+
+def read_sources(folders: Iterable[str | Path]) -> Sources:
+    """As :func:`find_sources`, with the faults instead of an exception."""
     found = Sources()
-    seen: dict[str, Path] = {}
+    seen: dict[str, str] = {}
     for folder in map(Path, folders):
-        if not folder.is_dir():
-            raise DataError(f"{folder} is not a folder: give one that holds {METADATA} and images")
-        files = image_files(folder)
-        table = folder / METADATA
-        for row in read_rows(table, ("image_id", "dx")):
-            image, dx = text_of(row, "image_id"), text_of(row, "dx").lower()
-            if not image or not dx:
-                raise DataError(f"{table} has a row without image_id or dx (image_id {image!r}, dx {dx!r})")
-            if image in seen:
-                raise DataError(f"{table}: {image} is in {seen[image]} already: keep one row")
-            if image not in files:
-                suffixes = ", ".join(sorted(SUFFIXES))
-                raise DataError(f"{table} names {image}, and {folder} has no such image ({suffixes})")
-            seen[image] = table
-            source = text_of(row, "source") or folder.resolve().name
-            if dx not in CLASSES:
-                found.others.append(OtherDisease(files[image], dx, source))
-                continue
-            lesion = text_of(row, "lesion_id") or image
-            label = list(CLASSES).index(dx)
-            tone = text_of(row, "skin_tone")
-            found.examples.append(Example(files[image], label, lesion, *patient_fields(row), source, tone))
+        if folder.is_dir():
+            _read_source(found, folder, seen)
+        else:
+            found.faults.append(f"{folder} is not a folder: give one that holds {METADATA} and images")
     return found
+
+
+def _read_source(found: Sources, folder: Path, seen: dict[str, str]) -> None:
+    """Add the photographs of a folder; ``seen`` has the place of the row of each ``image_id``."""
+    try:
+        table = read_table(folder / METADATA, ("image", "dx"))
+    except TableError as error:
+        found.faults.append(str(error))
+        return
+    photographs = photographs_of([folder], {image_id(row["image"]) for row in table.rows})
+    for row in table.rows:
+        image, dx = image_id(row["image"]), class_code(row["dx"]) or row["dx"].lower()
+        if not image or not dx:
+            table.refuse(row, f"image_id {image!r} and dx {dx!r}", "both")
+        elif image in seen:
+            table.refuse(row, f"{image} again, which is on {seen[image]}", "one row for each image")
+        elif image in photographs.unreadable:
+            continue
+        elif image not in photographs.files:
+            table.refuse(row, f"{image}, of which {folder} has no image", "an image of this name")
+        else:
+            seen[image] = f"line {row.line} of {table.name}"
+            source = row["source"] or folder.resolve().name
+            path = photographs.files[image]
+            if dx not in CLASSES:
+                found.others.append(OtherDisease(path, dx, source))
+                continue
+            label, lesion = list(CLASSES).index(dx), row["lesion_id"] or image
+            found.examples.append(Example(path, label, lesion, *patient_fields(row.values), source, row["skin_tone"]))
+    found.faults += photographs.faults + [f"{table.name}: {problem}" for problem in table.problems]
+    found.notes += photographs.notes()
+    if photographs.unnamed:
+        found.notes.append(f"{len(photographs.unnamed)} images in {folder} have no row")
 
 
 def split_sources(

@@ -117,7 +117,7 @@ def _ground_truth(entries: Sequence[Entry]) -> None:
     """For teaching: how the diagnoses compare with the true ones."""
     with st.expander(_("Compare with the true diagnoses")):
         st.caption(_("A CSV file with the columns file and dx; dx is one of {codes}.").format(codes=", ".join(CLASSES)))
-        upload = st.file_uploader(_("True diagnoses"), type=["csv"], key="truth")
+        upload = st.file_uploader(_("True diagnoses"), key="truth")
         if upload is None:
             return
         try:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import pillow_heif
-from PIL import Image, ImageOps
+from PIL import Image
 
-from api.limits import MAX_PIXELS
-from api.photograph import ImageError, open_photograph
-
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
+from api.photograph import ImageError, open_photograph, to_send
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -38,10 +35,11 @@ class Photograph:
 
 
 def photograph(name: str, content: bytes) -> Photograph:
-    """An uploaded file. HEIC becomes JPEG; one that cannot be read is left for the service to refuse."""
+    """An uploaded file, made smaller if it is too large to send; one that cannot be read is left for the service."""
     digest = hashlib.sha256(name.encode("utf-8", "replace") + b"\0" + content).hexdigest()[:16]
-    is_heic = content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS
-    return Photograph(digest, name, _to_jpeg(content) if is_heic else content)
+    with contextlib.suppress(ImageError):
+        content = to_send(content)
+    return Photograph(digest, name, content)
 
 
 def examples() -> list[Photograph]:
@@ -64,18 +62,3 @@ def data_url(picture: Image.Image, quality: int = 88) -> str:
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=quality)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _to_jpeg(content: bytes) -> bytes:
-    """A HEIC file as an upright JPEG of the same size; the file itself if it cannot be read or is too large."""
-    try:
-        opened = pillow_heif.open_heif(content, convert_hdr_to_8bit=True)
-        if opened.size[0] * opened.size[1] > MAX_PIXELS:
-            return content
-        picture = ImageOps.exif_transpose(opened.to_pillow())
-        file = io.BytesIO()
-        profile = picture.info.get("icc_profile")
-        picture.convert("RGB").save(file, "JPEG", quality=95, icc_profile=profile)
-    except (Image.DecompressionBombError, MemoryError, ValueError, OSError, RuntimeError, EOFError):
-        return content
-    return file.getvalue()

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from api.classes import CLASSES
+from api.classes import class_code
 from api.client import service_key
 from api.errors import ErrorCode
 from api.flat import flat
@@ -22,6 +22,7 @@ from api.limits import MAX_PIXELS, MAX_SIDE
 from api.photograph import ImageError, open_photograph
 from api.pictures import explanation_png
 from api.service_errors import RequestRefused, ServiceError, ServiceTimeout
+from api.tables import MAX_REPORTED, TableError, image_id, read_table
 from frontend import report
 from frontend.i18n import DEFAULT_LANGUAGE, N_, _, pgettext, use_language
 from frontend.tasks import Entry
@@ -32,7 +33,7 @@ _TOOK_TOO_LONG = N_("The service took too long. Try again in a moment.")
 _PHOTOGRAPH_ERRORS = {
     ErrorCode.EMPTY_IMAGE: N_("This file is empty. Choose another one."),
     ErrorCode.NOT_AN_IMAGE: N_(
-        "This file is not a photograph that can be read. Choose a JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC file."
+        "This file is not a photograph that can be read. Choose a JPEG, HEIC, PNG, WebP, BMP, TIFF or GIF file."
     ),
     ErrorCode.DAMAGED_IMAGE: N_("This photograph is damaged or incomplete. Copy it again, or save it as JPEG or PNG."),
     ErrorCode.IMAGE_TOO_LARGE: N_(
@@ -166,7 +167,23 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
 
 
-_CODE_OF = {name.lower(): code for code, name in CLASSES.items()} | {code: code for code in CLASSES}
+_TABLE_PROBLEMS = (  # of api.tables
+    N_("the diagnosis {word}"),
+    N_("one of {codes}, or the name of one"),
+    N_("{count} diagnoses marked with 1"),
+    N_("one"),
+    N_("{count} values"),
+    N_("{columns}, as in the first line"),
+    N_("the columns {columns}"),
+    N_("nothing"),
+    N_("a column {names}"),
+    N_("a quotation mark without its pair"),
+    N_("two"),
+    N_("something else than text"),
+    N_("a table (CSV)"),
+    N_("a workbook or an archive"),
+    N_("a table, which spreadsheets save as CSV"),
+)
 
 
 class TruthError(ValueError):
@@ -205,47 +222,56 @@ class Comparison:
 
 
 def read_truth(content: bytes) -> dict[str, str]:
-    """The true class of each file name, from a CSV file with commas or semicolons.
+    """The true class of each photograph, by the lower-case name of its file without extension, from a table.
 
     Raises:
-        TruthError: not such a file.
+        TruthError: it is no table, or has other diagnoses, or two of a photograph.
     """
+    truth: dict[str, str] = {}
+    lines: dict[str, int] = {}
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise TruthError(_("This is not a CSV file in UTF-8.")) from None
-    lines = io.StringIO(text, newline=None)  # any line endings, those of Excel for Macintosh included
-    first = lines.readline()
-    lines.seek(0)
-    rows = csv.DictReader(lines, delimiter=";" if first.count(";") > first.count(",") else ",")
-    truth = {}
-    try:
-        if not {"file", "dx"} <= set(rows.fieldnames or ()):
-            raise TruthError(_("The CSV file needs a header with the columns file and dx."))
-        for row in rows:
-            code = _CODE_OF.get((row["dx"] or "").strip().lower())
+        table = read_table(content, ("image", "dx"))
+        for row in table.rows:
+            name, code = _stem(row["image"]), table.diagnosis(row)
             if code is None:
-                raise TruthError(
-                    _("Line {line}: {word} is not one of {codes}.").format(
-                        line=rows.line_num, word=repr(row["dx"] or ""), codes=", ".join(CLASSES)
-                    )
-                )
-            truth[_stem(row["file"] or "")] = code
-    except csv.Error:
-        raise TruthError(_("This is not a CSV file in UTF-8.")) from None
+                continue
+            if truth.setdefault(name, code) != code:
+                found = N_("{name} again, with another diagnosis than on line {first}")
+                table.refuse(row, found, N_("one diagnosis"), name=row["image"], first=lines[name])
+            lines.setdefault(name, row.line)
+        table.raise_problems()
+    except TableError as error:
+        raise TruthError("\n\n".join(_described(error))) from None
     return truth
+
+
+def _described(error: TableError) -> list[str]:
+    """The problems of a table in the language of the page."""
+    described = []
+    for problem in error.problems[:MAX_REPORTED]:
+        found, expected = (problem.with_values(_(text)) for text in (problem.found, problem.expected))
+        if problem.line is None:
+            described.append(_("Found {found}, expected {expected}.").format(found=found, expected=expected))
+        else:
+            text = _("Line {line}: found {found}, expected {expected}.")
+            described.append(text.format(line=problem.line, found=found, expected=expected))
+    if len(error.problems) > MAX_REPORTED:
+        described.append(_("… and {count} more.").format(count=len(error.problems) - MAX_REPORTED))
+    return described
 
 
 def compare(entries: Iterable[Entry], truth: Mapping[str, str]) -> Comparison | None:
     """The photographs that have a diagnosis and a truth; None if there are none."""
     counts = Counter(
-        (truth[stem], _CODE_OF[entry.answer.prediction.lower()])
+        (truth[stem], code)
         for entry in entries
-        if entry.answer is not None and (stem := _stem(entry.photograph.name)) in truth
+        if entry.answer is not None
+        and (stem := _stem(entry.photograph.name)) in truth
+        and (code := class_code(entry.answer.prediction))
     )
     return Comparison(counts) if counts else None
 
 
 def _stem(name: str) -> str:
     """A file's name without folder and extension, which HAM10000's metadata leave out."""
-    return PurePath(name.strip()).stem.lower()
+    return image_id(name).lower()

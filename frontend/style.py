@@ -56,7 +56,7 @@ WIDGET_TEXTS = (
 
 def style() -> str:
     """The page's style sheets."""
-    accepted = json.dumps(_("JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC, at most 24\u00a0MB each"), ensure_ascii=False)
+    accepted = json.dumps(_("JPEG, HEIC, PNG, WebP, BMP, TIFF or GIF, at most 100\u00a0MB each"), ensure_ascii=False)
     return f"<style>:root {{ --mlbio-accepted: {accepted}; }}{_PAGE_STYLE}</style>{VIEW_STYLE}"
 
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import ipaddress
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 from starlette.requests import Request
 
 from api.errors import ErrorCode
 from api.request import ContractError
-from gateway.settings import MAX_BODY
+from gateway.settings import MAX_BODY, Settings
 
 DRAIN_BODY = 8 * MAX_BODY
 """Bytes of a body over the limit that are read and discarded, so that its sender receives the answer."""
 
 BODY_SECONDS, BODY_RATE = 20.0, 32 * 1024
-"""Seconds that a body may take, and bytes for which it may take another: enough for a slow line, not for an attack."""
+"""Seconds that a body may take or pause, and bytes for which it may take another: enough for a slow line, not for an
+attack."""
+
+BUFFERED = 64 * 1024
+"""Bytes reserved beyond those read: uvicorn receives as many in advance."""
 
 
 class Limiter:
@@ -55,6 +62,11 @@ class Limiter:
             self.used_slots -= 1
             self.used_bytes -= slot.size
 
+    @property
+    def full(self) -> bool:
+        """Whether another request would be refused."""
+        return self.used_slots >= self.slots or self.used_bytes > max(0, self.capacity - BUFFERED)
+
     def refusal(self) -> ContractError:
         """The error for a request that is not admitted."""
         code = ErrorCode.BUSY if self.status == 503 else ErrorCode.RATE_LIMITED
@@ -81,30 +93,65 @@ class Slot:
         self.size += more
 
 
-async def read_body(request: Request, slot: Slot) -> bytes:
-    """The whole body; ``slot`` reserves the announced bytes at once, so that a body that was begun can be completed.
+class Addresses:
+    """Limits for each client address, so that one client cannot use up what all share.
+
+    Trusted proxies and this machine are exempt: they act for many clients.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._exempt = settings.proxies
+        self.requests = settings.address_requests or sys.maxsize
+        self._bytes = max(settings.queue_bytes // 2, MAX_BODY)
+        self._limiters: WeakValueDictionary[str, Limiter] = WeakValueDictionary()
+
+    def group(self, host: str) -> str:
+        """What is limited together: an IPv4 address, an IPv6 network, or nothing, which is empty."""
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:  # a Unix socket
+            return ""
+        if any(address in network for network in self._exempt):
+            return ""
+        return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else host
+
+    def limiter(self, host: str) -> Limiter:
+        """Of the requests from ``host`` and those with which it is limited together."""
+        group = self.group(host)
+        if not group:
+            return Limiter("requests", sys.maxsize, sys.maxsize)
+        limiter = Limiter("requests from your address", self.requests, self._bytes, status=429)
+        return self._limiters.setdefault(group, limiter)
+
+
+TOO_LARGE = f"the request is over {MAX_BODY // 2**20} MiB: send a smaller photograph"
+
+
+async def read_body(request: Request, slots: Sequence[Slot]) -> bytes:
+    """The whole body; ``slots`` reserve its bytes as they arrive, since announcing them costs a client nothing.
 
     Raises:
-        ContractError: over :data:`gateway.settings.MAX_BODY` bytes (status 413), too many bytes at once (503), or too
-            slow (408).
+        ContractError: over :data:`gateway.settings.MAX_BODY` bytes (status 413), too many bytes at once (503, or 429
+            with a client's own limit), or too slow (408).
         starlette.requests.ClientDisconnect: the client left before it was complete.
     """
-    too_large = ContractError(f"the request is over {MAX_BODY // 2**20} MiB: send a smaller photograph", status=413)
+    too_large = ContractError(TOO_LARGE, status=413)
     announced = request.headers.get("content-length", "")
-    expected = int(announced) if announced.isdigit() else 0
+    expected = int(announced) if announced.isdigit() else MAX_BODY
     if expected > DRAIN_BODY:
         raise too_large
-    slot.reserve(min(expected, MAX_BODY))
     parts: list[bytes] = []
     size = 0
-    started = asyncio.get_running_loop().time()
+    clock = asyncio.get_running_loop().time
+    started = clock()
     try:
         async with asyncio.timeout_at(started + BODY_SECONDS) as limit:
             async for part in request.stream():
                 size += len(part)
-                limit.reschedule(started + BODY_SECONDS + size / BODY_RATE)
+                limit.reschedule(min(started + size / BODY_RATE, clock()) + BODY_SECONDS)
                 if size <= MAX_BODY:
-                    slot.reserve(size)
+                    for slot in slots:
+                        slot.reserve(min(size + BUFFERED, expected))
                     parts.append(part)
                 else:
                     parts.clear()

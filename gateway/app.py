@@ -63,7 +63,7 @@ def create_app(settings: Settings, backend: Backend) -> Starlette:
 
     async def readyz(request: Request) -> Response:
         """A prediction works."""
-        if await readiness.check():
+        if await readiness.check() and not predict.bodies.full:
             return JSONResponse({"status": "ready"})
         return respond(refuse(503, "no prediction can be made at present", ErrorCode.UNAVAILABLE))
 
@@ -72,15 +72,16 @@ def create_app(settings: Settings, backend: Backend) -> Starlette:
         return Response(metrics.text() + await backend.metrics(), media_type=CONTENT_TYPE)
 
     app = Gateway(
+        settings,
         metrics,
         routes=[
-            Route("/predict", predict, methods=["POST"]),
+            Route("/predict", predict, methods=["POST", "PUT"]),  # PUT as `curl -T` sends a file
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", prometheus),
             Route("/openapi.json", lambda request: JSONResponse(openapi)),
             Route("/docs", lambda request: HTMLResponse(DOCS_PAGE)),
-            Route("/", lambda request: RedirectResponse("/docs")),
+            Route("/", lambda request: RedirectResponse("docs")),  # relative, as a proxy may add a prefix
             Mount("/docs/assets", StaticFiles(directory=swagger_ui_path), name="assets"),
         ],
         middleware=middleware(settings),
@@ -93,36 +94,40 @@ def create_app(settings: Settings, backend: Backend) -> Starlette:
 
 
 class Gateway(Starlette):
-    """Starlette within :class:`gateway.middleware.RequestMiddleware`, which thus sees the response to a fault, too."""
+    """Starlette within :class:`gateway.middleware.RequestMiddleware` and CORS, which thus see the response to a fault,
+    too."""
 
-    def __init__(self, metrics: Metrics, **options: object) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
-        self._metrics = metrics
+        self._settings, self._metrics = settings, metrics
 
     def build_middleware_stack(self) -> ASGIApp:
-        return RequestMiddleware(instrument_app(super().build_middleware_stack()), self._metrics)
+        app = with_cors(instrument_app(super().build_middleware_stack()), self._settings)
+        return RequestMiddleware(app, self._metrics)
+
+
+def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """``app`` for pages of the settings' origins. A browser's preflight request has no key, so this is outside of the
+    keys."""
+    if not settings.origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=settings.origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-encoding", "content-type", "prefer", REQUEST_ID_HEADER],
+        expose_headers=["retry-after", REQUEST_ID_HEADER, ERROR_HEADER],
+    )
 
 
 def middleware(settings: Settings) -> list[Middleware]:
-    """From outside to inside: CORS and API keys if the settings name them, and compression.
+    """From outside to inside: API keys if the settings name them, and compression.
 
     Raises:
         gateway.keys.KeysError: the file of API keys cannot be used.
     """
-    chain = []
-    if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
-        # A browser's preflight request has no key, so this comes before the keys.
-        chain.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=origins,
-                allow_methods=["GET", "POST"],
-                allow_headers=["authorization", "content-type", "prefer", REQUEST_ID_HEADER],
-                expose_headers=["retry-after", REQUEST_ID_HEADER, ERROR_HEADER],
-            )
-        )
-    if keys := load_keys(settings):
-        chain.append(Middleware(RequireKey, keys=keys))
+    keys = load_keys(settings)
+    chain = [Middleware(RequireKey, keys=keys)] if keys else []
     return [*chain, Middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from api.answer import Answer, refuse
-from api.openapi import PIXEL
+from api.openapi import SAMPLE
 from api.request import Request
 
 GRACE_SECONDS = 10.0
@@ -44,8 +44,8 @@ def out_of_time(seconds: float) -> Answer:
 FULL = "the service is full or its model is still loading: try again in a moment"
 LOST = "the model stopped while it worked on this and is being restarted: try again"
 
-PROBE = Request(base64.b64decode(PIXEL))
-"""A photograph of one pixel."""
+PROBE = Request(base64.b64decode(SAMPLE))
+"""A small grey photograph."""
 
 PROBE_SECONDS = 10.0
 """Time limit of a probe."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 import h11
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api.answer import refuse
+from gateway.admission import Addresses
 from gateway.responses import SECURITY_HEADERS, answer_headers, respond
 
 HEAD_SECONDS = 20.0
@@ -40,16 +42,26 @@ class Connection(H11Protocol):
     """uvicorn's HTTP/1.1 connection, closed when its client is too slow.
 
     uvicorn's own keep-alive limit restarts with every byte that arrives.
+
+    Args:
+        addresses: limit the connections from each.
+        refusals: ASGI applications by status, which answer when there are too many connections: 429 from one address,
+            503 from all.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, addresses: Addresses, refusals: Mapping[int, ASGIApp], **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._addresses, self._refusals = addresses, refusals
         self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._group = self._addresses.group(self.client[0]) if self.client else ""
+        same = [each for each in self.connections if isinstance(each, Connection) and each._group == self._group]
         if len(self.connections) > MAX_CONNECTIONS:
-            self.app = refuse_connection
+            self.app = self._refusals[503]
+        elif self._group and len(same) > self._addresses.requests:
+            self.app = self._refusals[429]
         self._waiting_since = self._unread_since = self.loop.time()
         self._unread = 0
         self._check_client()
@@ -99,7 +111,8 @@ class Connection(H11Protocol):
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
-async def refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse_connection(scope: Scope, receive: Receive, send: Send, status: int = 503) -> None:
     """An ASGI application that refuses every request, and closes the connection."""
-    answer = refuse(503, "too many connections at once: try again in a moment")
+    whose = " from your address" if status == 429 else ""
+    answer = refuse(status, f"too many connections{whose} at once: try again in a moment")
     await respond(answer, SECURITY_HEADERS | {"connection": "close"})(scope, receive, send)

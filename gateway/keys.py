@@ -1,6 +1,7 @@
 """API keys: who may use the service, and how much.
 
-A file has a line ``NAME:KEY`` for each key; empty lines and lines that begin with ``#`` are ignored. Keys are not given
+A file has a line ``NAME:KEY`` for each key; empty lines and lines that begin with ``#`` are ignored. Any usual encoding
+and any line endings will do. Keys are not given
 in the environment, which every child process inherits and ``docker inspect`` shows.
 """
 
@@ -18,6 +19,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.answer import refuse
+from api.tables import MAX_REPORTED, TableError, read_lines
 from gateway.admission import Limiter
 from gateway.middleware import current
 from gateway.responses import respond
@@ -86,25 +88,29 @@ def load_keys(settings: Settings) -> list[Key]:
     """
     if not settings.api_keys_file:
         return []
-    try:
-        lines = Path(settings.api_keys_file).read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise KeysError("MLBIO_API_KEYS_FILE cannot be read: it names a text file that we may read") from None
     keys: dict[str, Key] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        match = _LINE.fullmatch(line.strip())
-        if match is None or match[1] in keys:
-            raise KeysError(
-                f"MLBIO_API_KEYS_FILE, line {number}: NAME:KEY is needed, with a name of its own (letters, digits, "
-                f"'.', '_' and '-') and a key of at least {SHORTEST_KEY} characters"
-            )
-        limiter = None
-        if settings.key_explanations:
-            label = "explanations with this API key"
-            limiter = Limiter(label, settings.key_explanations, settings.queue_bytes, status=429)
-        keys[match[1]] = Key(match[1], digest(match[2]), Bucket(settings.key_requests_per_minute), limiter)
+    wrong: list[int] = []
+    try:
+        for number, line in read_lines(Path(settings.api_keys_file)):
+            if line.startswith("#"):
+                continue
+            match = _LINE.fullmatch(line)
+            if match is None or match[1] in keys:
+                wrong.append(number)
+                continue
+            limiter = None
+            if settings.key_explanations:
+                label = "explanations with this API key"
+                limiter = Limiter(label, settings.key_explanations, settings.queue_bytes, status=429)
+            keys[match[1]] = Key(match[1], digest(match[2]), Bucket(settings.key_requests_per_minute), limiter)
+    except TableError:
+        raise KeysError("MLBIO_API_KEYS_FILE cannot be read: it names a text file that we may read") from None
+    if wrong:
+        numbers = ", ".join(map(str, wrong[:MAX_REPORTED])) + (", …" if len(wrong) > MAX_REPORTED else "")
+        raise KeysError(
+            f"MLBIO_API_KEYS_FILE, line {numbers}: NAME:KEY is needed, with a name of its own (letters, digits, '.', "
+            f"'_' and '-') and a key of at least {SHORTEST_KEY} characters"
+        )
     if not keys:
         raise KeysError("MLBIO_API_KEYS_FILE has no keys: a line NAME:KEY is needed for each")
     return list(keys.values())

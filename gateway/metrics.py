@@ -11,7 +11,7 @@ from gateway.admission import Limiter
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-METHODS = ("GET", "HEAD", "POST", "OPTIONS")
+METHODS = ("GET", "HEAD", "POST", "PUT", "OPTIONS")
 PATHS = ("/predict", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/")
 OTHER = "other"
 """Label of unknown methods and paths, of which a client could make up any number."""

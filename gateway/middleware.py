@@ -114,6 +114,8 @@ class RequestMiddleware:
             if record.explanation is not None:
                 fields |= {"samples": record.explanation.samples, "explanation_seconds": record.explanation.seconds}
             self._metrics.count_request(scope["method"], scope["path"], status)
-            if scope["method"] == "POST" and scope["path"] == "/predict":  # and not a browser's preflight request
+            if (
+                scope["method"] in ("POST", "PUT") and scope["path"] == "/predict"
+            ):  # and not a browser's preflight request
                 self._metrics.count_prediction(record.pool, result, seconds, record.explanation)
             logger.info("request", extra={EXTRA: fields})

@@ -22,9 +22,10 @@ import api.request
 from api.answer import Answer, Details, refuse
 from api.errors import ErrorCode
 from api.headers import EXPLAIN_POOL, POOL, STREAM_TYPE
-from api.request import ContractError, parse_json
-from gateway.admission import Limiter, read_body
+from api.request import ContractError
+from gateway.admission import Addresses, Limiter, read_body
 from gateway.backend import Backend
+from gateway.formats import decompress, parse
 from gateway.hold import Hold
 from gateway.middleware import current
 from gateway.responses import respond
@@ -51,6 +52,7 @@ class Predict:
         self._hold = hold
         # Connections are counted before they get here, so arriving bodies are bounded by their bytes alone.
         self.bodies = Limiter("photographs", sys.maxsize, settings.queue_bytes)
+        self._addresses = Addresses(settings)
         self.limiters = {
             POOL: Limiter("classifications", settings.predict_queue, settings.queue_bytes),
             EXPLAIN_POOL: Limiter("explanations", settings.explain_queue, settings.queue_bytes),
@@ -79,8 +81,12 @@ class Predict:
             starlette.requests.ClientDisconnect: nobody waits for the answer.
         """
         with contextlib.ExitStack() as slots:  # free again before the answer is sent, which a client may read slowly
+            limiter = self._addresses.limiter(request.client.host if request.client else "")
+            of_address = slots.enter_context(limiter.slot())
             with self.bodies.slot() as slot:
-                wanted = await run_in_threadpool(parse_json, await read_body(request, slot))
+                body = await read_body(request, (slot, of_address))
+                body = await decompress(body, request.headers.get("content-encoding", ""), (slot, of_address))
+                wanted = await run_in_threadpool(parse, request, body)
                 # From here on the photograph is held, and its base64 is not.
                 size, record = len(wanted.image), current()
                 record.pool = EXPLAIN_POOL if wanted.explain else POOL
@@ -117,8 +123,12 @@ class Reply:
         """Send the share of the work that is done, 0 to 1."""
         if not self.started:
             self.started = True
-            # A compressed stream would arrive in lumps.
-            headers = [(b"content-type", STREAM_TYPE.encode()), (b"content-encoding", b"identity")]
+            # Compressed, or buffered by nginx, the lines would arrive together.
+            headers = [
+                (b"content-type", STREAM_TYPE.encode()),
+                (b"content-encoding", b"identity"),
+                (b"x-accel-buffering", b"no"),
+            ]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         line = json.dumps({"progress": round(share, 3)}).encode() + b"\n"
         await self._send({"type": "http.response.body", "body": line, "more_body": True})

@@ -9,10 +9,6 @@ from starlette.responses import Response
 from api.answer import Answer
 from api.headers import ERROR_HEADER, STREAM_TYPE
 
-RETRY_SECONDS = 5
-"""Value of ``Retry-After``: a worker that died is back in about that time."""
-
-
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -32,17 +28,18 @@ DOCS_PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8"><title>MLBIO</title>
-<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
-<link rel="icon" href="/docs/assets/favicon-32x32.png">
+<link rel="stylesheet" href="docs/assets/swagger-ui.css">
+<link rel="icon" href="docs/assets/favicon-32x32.png">
 </head>
 <body>
 <div id="swagger"></div>
-<script src="/docs/assets/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger", validatorUrl: null})</script>
+<script src="docs/assets/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger", validatorUrl: null})</script>
 </body>
 </html>
 """
-"""Swagger UI, whose files the gateway serves, so that no other host is contacted."""
+"""Swagger UI, whose files the gateway serves, so that no other host is contacted. Addresses are relative, as a
+proxy may add a prefix to the path."""
 
 
 def respond(answer: Answer, headers: Mapping[str, str] | None = None, stream: bool = False) -> Response:
@@ -58,8 +55,8 @@ def answer_headers(answer: Answer) -> dict[str, str]:
     headers = {}
     if answer.code is not None:
         headers[ERROR_HEADER] = answer.code.value
-    if answer.retry:
-        headers["retry-after"] = str(RETRY_SECONDS)
+    if answer.retry_after is not None:
+        headers["retry-after"] = str(answer.retry_after)
     if answer.status == 408:
         headers["connection"] = "close"  # the rest of the request is not wanted
     return headers

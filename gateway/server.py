@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvicorn
 
 from api.logs import JsonLines
 from gateway import traces
-from gateway.app import create_app
+from gateway.admission import Addresses
+from gateway.app import create_app, with_cors
 from gateway.backend import Backend
-from gateway.connection import Connection
+from gateway.connection import Connection, refuse_connection
 from gateway.keys import KeysError
 from gateway.middleware import ACCESS_LOGGER
 from gateway.settings import Settings
@@ -34,12 +36,14 @@ def make_server(settings: Settings, make_backend: Callable[[Settings], Backend] 
         app = create_app(settings, make_backend(settings))
     except (KeysError, TracesError) as error:
         raise SystemExit(f"gateway: error: {error}") from None
+    refusals = {status: with_cors(partial(refuse_connection, status=status), settings) for status in (429, 503)}
     return uvicorn.Server(
         uvicorn.Config(
             app,
             host=settings.host,
             port=settings.port,
-            http=Connection,
+            http=partial(Connection, addresses=Addresses(settings), refusals=refusals),  # type: ignore[arg-type]
+            forwarded_allow_ips=[str(network) for network in settings.proxies],
             loop="asyncio",  # whether or not uvloop happens to be installed
             ws="none",
             log_config=log_config(settings),

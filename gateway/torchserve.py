@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 
-from api.answer import Answer, refuse
+from api.answer import Answer, Failure, refuse
 from api.deadline import Deadline
 from api.errors import ErrorCode, code_of
 from api.headers import (
@@ -226,7 +227,12 @@ def _answer(response: httpx.Response, body: bytes) -> Answer:
         return translate_error(response.status_code)
     if not body:  # the worker died after reporting progress
         return refuse(503, LOST, ErrorCode.UNAVAILABLE)
-    return Answer(response.status_code, body, _error_code(response) if response.status_code != 200 else None)
+    if response.status_code != 200:
+        return Answer(response.status_code, body, _error_code(response))
+    if body.startswith(b'{"success":false'):  # after progress; its status and code are in it
+        failure = msgspec.json.decode(body, type=Failure)
+        return refuse(failure.status or 500, failure.error, failure.code or None)
+    return Answer(200, body)
 
 
 def _error_code(response: httpx.Response) -> ErrorCode:

@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 from api.answer import refuse
+from api.limits import MAX_FILE_BYTES
 from api.photograph import ImageError
 from api.request import DEFAULT_PRECISION, Precision, Request
 from handler.model.images import read_square
@@ -32,9 +33,6 @@ PREFETCH = 2
 """Batches that are decoded in separate processes while one is classified; decoding takes 5 % of the time."""
 
 CRASHES = "every process that read it crashed"
-
-MAX_BYTES = 64 * 2**20
-"""Maximum size of a file."""
 
 RETRIES = 5
 """Retries of a shard whose worker crashed or whose machine was lost, before the run fails."""
@@ -157,8 +155,8 @@ def decode(paths: list[str]) -> list[np.ndarray | str]:
     results: list[np.ndarray | str] = []
     for path in paths:
         try:
-            if os.stat(path).st_size > MAX_BYTES:
-                raise OSError(None, f"over {MAX_BYTES // 2**20} MiB: make it smaller")
+            if os.stat(path).st_size > MAX_FILE_BYTES:
+                raise OSError(None, f"over {MAX_FILE_BYTES // 2**20} MiB: make it smaller")
             results.append(read_square(Path(path).read_bytes()))
         except ImageError as error:
             results.append(str(error))

@@ -7,10 +7,12 @@ metadata. Each shard that is done has a Parquet file, and ``errors.csv`` lists t
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import hashlib
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,14 +25,14 @@ import pyarrow.parquet as pq
 from api.answer import Answer, Failure, Prediction
 from api.files import write_atomically
 from api.flat import COLUMNS, EXPLANATION_COLUMNS, flat
+from api.folders import Kind, find_photographs
 from api.photograph import EXTENSIONS
 from api.pictures import explanation_png
 from api.request import Precision
+from api.tables import TableError, path_of, read_lines, read_table
 
 LISTING = "_photographs.parquet"
 """Readers of a folder of Parquet files skip names with an underscore."""
-
-COLUMN = "file"
 
 _PATHS = pa.schema([("path", pa.binary())])  # names of files need not be UTF-8
 _OPTIONS = {"photographs": "the photographs", "model": "the model", "explain": "--explain", "shard": "--shard"}
@@ -97,8 +99,9 @@ def paths_of(output: Path, shard: int) -> list[str]:
 def write_listing(source: Path, target: Path, shard: int, metadata: dict[str, str]) -> None:
     """Write the paths of ``source`` to ``target``, each absolute, with ``metadata`` and a checksum of them.
 
-    ``source`` is a folder, which is searched with all folders in it in the order of their names, or a file: a CSV with
-    a column ``file``, or a path a line. Its paths are relative to its own folder.
+    ``source`` is a folder, which is searched with all folders in it in the order of their names, or a file: a table
+    with a column ``file``, or a path a line. Its paths are relative to its own folder. Photographs that cannot be read
+    are listed too, so that each has a row with the reason.
 
     Raises:
         BatchError: it is neither, has no photograph, or a path with a line break in it.
@@ -133,29 +136,52 @@ def _differences(before: Path, now: Path) -> list[str]:
 
 
 def _found(folder: Path) -> Iterator[str]:
-    for where, folders, files in os.walk(folder.resolve()):
-        folders.sort()
-        for name in sorted(files):
-            if os.path.splitext(name)[1].lower().lstrip(".") in EXTENSIONS and not name.startswith("."):
-                yield os.path.join(where, name)
+    explanations = 0
+    for found in find_photographs(folder.resolve()):
+        if found.kind is Kind.EXPLANATION:
+            explanations += 1
+        else:
+            yield str(found.path)
+    if explanations:
+        print(f"{explanations} pictures of explanations are left out", file=sys.stderr)
 
 
 def _listed(source: Path) -> Iterator[str]:
-    folder = str(source.resolve().parent)
+    folder = source.resolve().parent
     try:
-        with source.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            if source.suffix.lower() == ".csv":
-                rows = csv.DictReader(file)
-                if COLUMN not in (rows.fieldnames or []):
-                    raise BatchError(f"{source} has no column {COLUMN}")
-                names: Iterator[str] = (row[COLUMN] or "" for row in rows)
-            else:
-                names = (line.rstrip("\r\n") for line in file)
-            for name in names:
-                if name.strip():
-                    yield os.path.join(folder, name)
-    except csv.Error as error:
-        raise BatchError(f"{source} is not a CSV file ({error})") from None
+        if source.suffix.lower() in (".csv", ".tsv") or _has_header(source):
+            names: Iterator[str] = (row["image"] for row in read_table(source, ("image",)).rows)
+        else:
+            names = (line for _, line in read_lines(source))
+        for name in names:
+            if name:
+                yield _path_named(folder, name)
+    except TableError as error:
+        raise BatchError(str(error)) from None
+
+
+def _has_header(source: Path) -> bool:
+    """Whether the first line of a file names a column of paths."""
+    first = next((line for _, line in read_lines(source)), "")
+    try:
+        return first.lower().startswith("sep=") or bool(read_table(os.fsencode(first), ("image",)))
+    except TableError:
+        return False
+
+
+def _path_named(folder: Path, name: str) -> str:
+    """The path of a photograph that a list names: as it is there, or as other systems and programs write it."""
+    unquoted = name.strip('"')  # Explorer copies paths in quotation marks
+    usual = str(path_of(unquoted)) if "\\" in unquoted else unquoted
+    spellings = [name, usual]
+    if not name.isascii():
+        with contextlib.suppress(UnicodeEncodeError):  # names of files need not be UTF-8
+            spellings.append(os.fsdecode(name.encode("cp1252", "surrogateescape")))
+    elif not os.path.splitext(usual)[1]:  # image_id of HAM10000
+        spellings += [f"{usual}.{extension}" for extension in EXTENSIONS]
+    elif name == usual:
+        return os.path.join(folder, name)
+    return next((path for each in spellings if os.path.exists(path := os.path.join(folder, each))), str(folder / usual))
 
 
 def part(output: Path, shard: int) -> Path:

@@ -98,6 +98,10 @@ def start_page(settings: Settings, logs: Path) -> subprocess.Popen[bytes]:
     """Start the page for the service at ``settings.url``, in its own process group. It ends with this process."""
     environment = os.environ | {"MLBIO_URL": settings.url}
     streamlit = ["-m", "streamlit", "run", "frontend/app.py", "--server.port", str(settings.page_port)]
+    if settings.page_host:  # of requests and of WebSockets' origins
+        streamlit += ["--browser.serverAddress", settings.page_host]
+        for host in ("localhost", "127.0.0.1", settings.page_host):
+            streamlit += ["--server.allowedHosts", host]
     command = exits_with_parent([sys.executable, *streamlit], signal.SIGTERM)
     return start(command, environment, ROOT, logs / "page.out")  # it looks for .streamlit/ in its working folder
 

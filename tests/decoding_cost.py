@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from PIL import Image, ImageCms
+from pillow_heif import register_heif_opener
 
 from api.photograph import ImageError, open_photograph
 
@@ -56,10 +57,11 @@ def peak(process: int | str = "self") -> int:
 
 
 if __name__ == "__main__":
+    register_heif_opener()
     # All of Pillow is loaded first, as in a server.
-    for kind in ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"):
+    for kind in ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "HEIF"):
         file = io.BytesIO()
-        Image.new("RGB", (8, 8)).save(file, kind)
+        Image.new("RGB", (64, 64)).save(file, kind)
         open_photograph(file.getvalue())
     ImageCms.createProfile("sRGB")
     print(json.dumps([measure(path) for path in sorted(Path(sys.argv[1]).iterdir())]))

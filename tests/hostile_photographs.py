@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image, ImageCms
 
-from tests.pictures import encoded, noise, picture
+from tests.pictures import encoded, heic, noise, picture
 
 
 def png_of(
@@ -91,6 +91,28 @@ def within(data: bytes, at: int, inserted: bytes) -> bytes:
     return data[:at] + inserted + data[at:]
 
 
+def heic_claiming(width: int, height: int, data: bytes = b"") -> bytes:
+    """As :func:`jpeg_claiming`."""
+    changed = bytearray(data or heic(picture()))
+    size = changed.index(b"ispe") + 8
+    changed[size : size + 8] = struct.pack(">II", width, height)
+    return bytes(changed)
+
+
+def heic_of_items(count: int) -> bytes:
+    """A HEIC file whose list of items is that long, most of them not there."""
+    data = heic(picture())
+    start = data.index(b"iinf") - 4
+    size = int.from_bytes(data[start : start + 4])
+    entry = struct.pack(">I4sIHH4s", 21, b"infe", 2 << 24, 9, 0, b"hvc1") + b"\0"
+    items = data[start + 14 : start + size] + entry * count
+    whole = struct.pack(">I4sIH", 14 + len(items), b"iinf", 0, min(count + 1, 65535)) + items
+    meta = data.index(b"meta") - 4
+    length = int.from_bytes(data[meta : meta + 4]) + len(whole) - size
+    changed = data[:meta] + struct.pack(">I", length) + data[meta + 4 : start] + whole + data[start + size :]
+    return changed
+
+
 def bmp_claiming(width: int, height: int) -> bytes:
     """As :func:`jpeg_claiming`."""
     data = bytearray(encoded(picture(), "BMP"))
@@ -132,6 +154,7 @@ BOMBS = {
     "GIF by its screen": lambda: gif_claiming(65_000, 65_000, in_frame=False),
     "GIF by its first frame": lambda: gif_claiming(65_000, 65_000, in_frame=True),
     "WebP": lambda: webp_claiming(16_000, 16_000),
+    "HEIC": lambda: heic_claiming(16_000, 16_000),
     "TIFF": lambda: tiff_of(
         b"\0", t256=60_000, t257=60_000, t258=8, t259=1, t262=1, t273=0, t277=1, t278=60_000, t279=1
     ),
@@ -150,6 +173,10 @@ GIF = encoded(Image.new("P", (64, 64)), "GIF")
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 ORIENTATION = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 GREY_TIFF = {256: 64, 257: 64, 258: 8, 259: 1, 262: 1, 273: 400, 277: 1, 278: 64, 279: 4096}
+
+
+GAMMA = (b"gAMA", struct.pack(">I", 60_000))
+P3 = (b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000))
 
 
 def paeth(width: int, height: int, colour: int, bits: int) -> bytes:
@@ -212,6 +239,11 @@ LARGEST: dict[str, Callable[[], bytes]] = {
     "read: lossless WebP": lambda: flat("RGBA", 4000, 3125, "WEBP", lossless=True, method=0),
     "read: turned TIFF": lambda: flat("RGBA", 5000, 3750, "TIFF", compression="tiff_adobe_deflate", exif=ORIENTATION),
     "read: TIFF of numbers": lambda: flat("F", 5000, 3750, "TIFF", compression="tiff_lzw"),
+    "read: PNG with gamma and chromaticities": lambda: png_of(
+        12_000, 1791, GAMMA, P3, rows=(b"\0" + bytes(36_000)) * 1791, colour=2
+    ),
+    "read: HEIC": lambda: heic(Image.new("RGB", (5000, 5000), (200, 150, 140)), quality=50),
+    "read: HEIC of noise": lambda: heic(noise(2000, 2000, 2)),
     "read: GIF": lambda: flat("P", 5000, 5000, "GIF"),
     "read: WebP of a million chunks": lambda: webp_with_chunks(1_000_000),
     "read: compressed text of 60 MB": lambda: png_of(
@@ -254,6 +286,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         GIF, GIF.rindex(b","), b"!\xfe" + b"\1a" * 10_000_000 + b"\0"
     ),
     "BMP of run lengths": rle_bmp,
+    "HEIC that claims too little": lambda: heic_claiming(64, 64, heic(Image.new("RGB", (4000, 3000)), quality=50)),
+    "HEIC cut in half": lambda: heic(noise(500, 500, 2))[:30_000],
+    "HEIC of a million items": lambda: heic_of_items(1_000_000),
     "TIFF of three million strips": lambda: tiff_with(3_000_000, GREY_TIFF | {257: 3000, 273: -1, 278: 1, 279: -1}),
     "TIFF of three million tiles": lambda: tiff_with(
         3_000_000, {256: 1500, 257: 2000, 258: 8, 259: 1, 262: 1, 277: 1, 322: 1, 323: 1, 324: -1, 325: -1}

@@ -5,12 +5,14 @@
     torchrun --nproc_per_node=2 train/main_train.py DATA
     python train/main_train.py DATA --fold 2/5 --modelname folds/fold_2.pth
     python train/main_train.py ../shared/ham10000 --also ../shared/elsewhere
+    python train/main_train.py DATA --check
 
-``root`` holds HAM10000_metadata.csv, HAM10000_images_train/ and HAM10000_images_test/ (subfolders are searched). Only
-the train folder is read: a tenth of its lesions is held out to select the epoch and to fit bias, temperature and
-thresholds. The test folder is for evaluate/main_evaluate.py alone. ``--also`` adds photographs of other sources
-(``evaluate/sources.py``), of which parts are held out as well. An interrupted run continues after its last complete
-epoch when the same command is given again.
+``root`` holds HAM10000_metadata.csv, HAM10000_images_train/ and HAM10000_images_test/ (subfolders are searched), or
+HAM10000 as downloaded, of which a fifth of the lesions is for testing. ``--check`` lists everything that is wrong with
+it. Only the training images are read: a tenth of their lesions is held out to select the epoch and to fit bias,
+temperature and thresholds. The test images are for evaluate/main_evaluate.py alone. ``--also`` adds photographs of
+other sources (``evaluate/sources.py``), of which parts are held out as well. An interrupted run continues after its
+last complete epoch when the same command is given again.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 from api.arguments import UsageError, not_negative, positive
 from evaluate.arguments import add_also_option
 from evaluate.dataset import FOLDERS, METADATA, DataError, Fold
+from train.check import check
 
 if TYPE_CHECKING:
     from train.recipe import Recipe
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None, recipe: Recipe | None = None) -> int:
     """Run the command line with the default recipe or another one; returns the exit code."""
     arguments = parser().parse_args(argv)
+    if arguments.check:
+        return check(arguments.root, arguments.also)
     # Not before the options are read: importing torch takes seconds.
     from train.hardware import Processes
     from train.training import recipe_for, train
@@ -54,8 +59,13 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         description="Train the skin-lesion classifier on a folder laid out like HAM10000; the best epoch is kept."
     )
-    p.add_argument("root", help=f"folder with {METADATA}, {FOLDERS['train']}/ and {FOLDERS['test']}/")
+    p.add_argument(
+        "root", help=f"folder with {METADATA}, {FOLDERS['train']}/ and {FOLDERS['test']}/, or HAM10000 as downloaded"
+    )
     add_also_option(p)
+    p.add_argument(
+        "--check", action="store_true", help="list what is wrong with the data and the classes; train nothing"
+    )
     p.add_argument("--epochs", type=positive, default=15, help="passes over the training images (default: 15)")
     p.add_argument(
         "--modelname",
@@ -78,6 +88,8 @@ def parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     code = main()
+    if "torch" not in sys.modules:  # --check
+        sys.exit(code)
     from train.hardware import Processes
 
     Processes.from_environment().exit(code)

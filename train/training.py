@@ -16,10 +16,9 @@ from tqdm import tqdm
 from api.arguments import UsageError, ensure_writable
 from api.classes import CLASSES
 from evaluate.dataset import (
-    FOLDERS,
     Example,
     class_counts,
-    find_examples,
+    find_ham10000,
     load_squares,
     short_sides,
     split_by_lesion,
@@ -57,7 +56,10 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         UsageError: starting weights, device or output cannot be used, or the weights were trained on held-out images.
     """
     # All checks precede the decoding of images, the cheapest first.
-    examples = find_examples(arguments.root, "train")
+    found = find_ham10000(arguments.root, "train").checked()
+    examples = found.examples
+    if processes.is_main:
+        print("".join(f"{note}\n" for note in found.notes), end="")
     if arguments.fold:
         ham10000, held_out = split_fold(examples, arguments.fold, recipe.split_seed)
     else:
@@ -124,8 +126,7 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         return None
     checkpoint = validation.complete(train_examples)
     if arguments.fold:
-        folder = Path(arguments.root) / FOLDERS["train"]
-        validation.write_predictions(checkpoint, checkpoint_path.with_suffix(".csv"), folder)
+        validation.write_predictions(checkpoint, checkpoint_path.with_suffix(".csv"), found.folder)
     resume_path.unlink(missing_ok=True)
     return checkpoint
 

@@ -14,7 +14,7 @@ from api.errors import ErrorCode
 @pytest.mark.parametrize("name", CLASSES.values())
 def test_a_success_has_exactly_the_four_documented_keys(name):
     answer = succeed(Prediction(prediction=name, probability=0.95))
-    assert answer.status == 200 and not answer.retry
+    assert answer.status == 200 and answer.retry_after is None
     expected = {"success": True, "prediction": name, "probability": 0.95, "explain": None}
     assert json.loads(answer.body) == expected and list(json.loads(answer.body)) == list(expected)
 
@@ -29,10 +29,13 @@ def test_a_failure_has_exactly_the_two_documented_keys():
     assert list(json.loads(refuse(400, "why").body)) == ["success", "error"]
 
 
-def test_a_failure_has_a_code_and_a_stream_names_it_in_its_last_line():
+def test_a_stream_has_status_code_and_delay_of_a_failure_in_its_last_line():
     answer = refuse(400, "why", ErrorCode.NOT_AN_IMAGE)
     assert answer.code == ErrorCode.NOT_AN_IMAGE
-    assert json.loads(answer.line()) == {"success": False, "error": "why", "code": "not_an_image"}
+    failure = {"success": False, "error": "why"}
+    assert json.loads(answer.line()) == failure | {"code": "not_an_image", "status": 400}
+    lost = refuse(503, "why", ErrorCode.UNAVAILABLE)
+    assert json.loads(lost.line()) == failure | {"code": "unavailable", "status": 503, "retry_after": lost.retry_after}
     assert [refuse(status, "why").code for status in (400, 413, 418, 429, 500, 503, 504)] == [
         "invalid_request", "too_large", "invalid_request", "rate_limited", "internal", "busy", "timeout",
     ]  # fmt: skip
@@ -45,5 +48,5 @@ def test_answers_are_compact_utf8():
 
 
 def test_only_a_full_service_and_a_limit_are_worth_a_retry():
-    worth = {status: refuse(status, "why").retry for status in (400, 401, 413, 429, 500, 502, 503, 504)}
+    worth = {status: refuse(status, "why").retry_after for status in (400, 401, 413, 429, 500, 502, 503, 504)}
     assert [status for status, retry in worth.items() if retry] == [429, 503]

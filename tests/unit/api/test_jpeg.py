@@ -106,8 +106,8 @@ def test_segments_are_limited(count, allowed):
         within(JPEG, 2, b"\xff\xe1\0\1"),
         within(JPEG, 2, JPEG[JPEG.index(b"\xff\xda") :]),
         within(JPEG, 2, segment(0xC0, b"")),
-        within(JPEG, 2, segment(0xC0, b"\x08\0\1\0\1\1\1\0\0")),
-        within(JPEG, JPEG.index(b"\xff\xc0"), segment(0xC0, b"\x08\0\1\0\1\1\1\x11\0")),
+        within(JPEG, 2, segment(0xC0, b"\x08\0\x40\0\x40\1\1\0\0")),
+        within(JPEG, JPEG.index(b"\xff\xc0"), segment(0xC0, b"\x08\0\x40\0\x40\1\1\x11\0")),
     ],
     ids=["no scan", "end first", "length of 1", "scan first", "no frame", "no sampling", "two frames"],
 )

@@ -54,7 +54,7 @@ def test_all_problems_come_at_once_with_their_lines():
         diagnoses(content)
     lines = str(raised.value).splitlines()
     assert len(lines) == 11
-    assert "line 2: found diagnosis 'wart', expected one of akiec, bcc" in lines[0]
+    assert "line 2: found the diagnosis 'wart', expected one of akiec, bcc" in lines[0]
     assert lines[-1] == "… and 3 more problems in the table"
     assert [problem.line for problem in raised.value.problems] == list(range(2, 15))
 
@@ -67,9 +67,11 @@ def test_an_ambiguous_one_hot_row_is_a_problem():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"found the columns \(none\), expected a column"),
-        (b"a,b\n1,2\n", "found the columns a, b, expected a column dx or diagnosis"),
+        (b"", "found nothing, expected a column"),
+        (b"a,b\n1,2\n", "found the columns a, b, expected a column dx / diagnosis"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "expected a"),
+        (b"PK\x03\x04\x14", "found a workbook or an archive"),
+        (b'file,dx\na,nv\n"b,mel\nc,nv\n', "line 3: found a quotation mark without its pair"),
     ],
 )
 def test_what_is_no_table_is_refused(content: bytes, message: str):
@@ -82,5 +84,6 @@ def test_a_missing_file_is_named(tmp_path: Path):
         read_table(tmp_path / "labels.csv", ("image",))
 
 
-def test_lines_of_a_list_written_by_powershell():
-    assert read_lines("C:\\a b.jpg\r\n\r\n  é,1.jpg\r\n".encode("utf-16")) == [(1, "C:\\a b.jpg"), (3, "é,1.jpg")]
+def test_lines_of_a_list_written_by_powershell(tmp_path: Path):
+    (tmp_path / "list.txt").write_bytes("C:\\a b.jpg\r\n\r\n  é,1.jpg\r\n".encode("utf-16"))
+    assert list(read_lines(tmp_path / "list.txt")) == [(1, "C:\\a b.jpg"), (3, "é,1.jpg")]

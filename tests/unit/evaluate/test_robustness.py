@@ -87,7 +87,7 @@ def test_a_change_is_paired(tmp_path: Path, two_shifts: None):
     examples = []
     for i in range(40):
         level = (60, 110, 60, 200)[i % 4]
-        Image.new("RGB", (20, 20), (level,) * 3).save(tmp_path / f"{i}.png")
+        Image.new("RGB", (40, 40), (level,) * 3).save(tmp_path / f"{i}.png")
         examples.append(Example(tmp_path / f"{i}.png", NV if level > 100 else MEL, f"L{i // 2}"))
     predictions = predict(examples, Brightness(), "test")
     assert predictions[UNCHANGED].argmax(1).tolist() == [e.label for e in examples]

@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "clinic"
     (made / "deep").mkdir(parents=True)
     for name in ("a.jpg", "deep/b.PNG", "c.webp"):
-        Image.new("RGB", (8, 8)).save(made / name)
+        Image.new("RGB", (40, 40)).save(made / name)
     return write(made, "image_id,dx", "a,nv", "b,mel", "c,scc")
 
 
@@ -60,7 +60,7 @@ def test_columns_and_folders(folder: Path, tmp_path: Path):
         Example(folder / "deep/b.PNG", NV, "L1", 45.0, "female", "back", "milk10k", "3"),
         Example(folder / "a.jpg", BCC, "L1", source="clinic"),
     ]
-    assert find_sources([folder]).summary() == "1 of clinic, 1 of milk10k"
+    assert find_sources([folder]).summary() == f"1 of clinic, 1 of milk10k; 1 images in {folder} have no row"
 
 
 def test_other_diseases_are_counted(tmp_path: Path):
@@ -78,24 +78,16 @@ def copy_an_image(folder: Path) -> None:
 
 
 FAULTS = {
-    "no table": (
-        lambda folder: (folder / METADATA).unlink(),
-        "metadata.csv is missing: it holds a row per image (columns image_id, dx)",
+    "no table": (lambda folder: (folder / METADATA).unlink(), "metadata.csv: found no such file or directory"),
+    "no column": (lambda folder: write(folder, "name,dx", "a,nv"), "metadata.csv: found the columns name, dx"),
+    "an empty image_id": (lambda folder: write(folder, "image_id,dx", " ,nv"), "line 2: found image_id '' and dx 'nv'"),
+    "an empty dx": (lambda folder: write(folder, "image_id,dx", "a"), "line 2: found image_id 'a' and dx ''"),
+    "two rows": (
+        lambda folder: write(folder, "image_id,dx", "a,nv", "a,nv"),
+        "found a again, which is on line 2",
     ),
-    "no column": (lambda folder: write(folder, "image,dx", "a,nv"), "metadata.csv has no column 'image_id'"),
-    "an empty image_id": (
-        lambda folder: write(folder, "image_id,dx", " ,nv"),
-        "metadata.csv has a row without image_id or dx (image_id '', dx 'nv')",
-    ),
-    "an empty dx": (
-        lambda folder: write(folder, "image_id,dx", "a"),
-        "metadata.csv has a row without image_id or dx (image_id 'a', dx '')",
-    ),
-    "two rows": (lambda folder: write(folder, "image_id,dx", "a,nv", "a,nv"), "metadata.csv already: keep one row"),
-    "no such image": (
-        lambda folder: write(folder, "image_id,dx", "d,scc"),
-        "clinic has no such image (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp)",
-    ),
+    "no such image": (lambda folder: write(folder, "image_id,dx", "d,scc"), "clinic has no image, expected an image"),
+    "an empty image": (lambda folder: (folder / "a.jpg").write_bytes(b""), "a.jpg is empty"),
     "two files": (copy_an_image, "a.jpg are the same image_id: keep one"),
 }
 
@@ -113,11 +105,11 @@ def test_a_fault_of_the_folder_is_named(folder: Path, fault: str):
 def test_an_image_of_two_folders_is_named(folder: Path, tmp_path: Path):
     other = tmp_path / "other"
     other.mkdir()
-    Image.new("RGB", (8, 8)).save(other / "b.jpg")
+    Image.new("RGB", (40, 40)).save(other / "b.jpg")
     write(other, "image_id,dx", "b,nv")
     with pytest.raises(DataError) as raised:
         find_sources([folder, other])
-    assert str(raised.value) == f"{other / METADATA}: b is in {folder / METADATA} already: keep one row"
+    assert f"{other / METADATA}: line 2: found b again, which is on line 3 of {folder / METADATA}" in str(raised.value)
     with pytest.raises(DataError, match=r"nowhere is not a folder: give one that holds metadata\.csv and images"):
         find_sources([tmp_path / "nowhere"])
 

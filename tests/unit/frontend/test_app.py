@@ -46,7 +46,7 @@ def test_a_wrong_address_of_the_service_is_explained_in_both_languages(monkeypat
 
 
 def test_styles_and_scripts_are_translated_too():
-    assert '"JPEG, PNG, WebP, BMP, TIFF, GIF or HEIC, at most 24\u00a0MB each"' in style()
+    assert '"JPEG, HEIC, PNG, WebP, BMP, TIFF or GIF, at most 100\u00a0MB each"' in style()
     assert language_script().endswith("mlbioLanguage('en', {})</script>")
     with use_language("fr"):
         assert "24\u00a0Mo au plus par fichier" in style()

@@ -114,22 +114,54 @@ def test_the_truth_is_compared_with_the_diagnoses():
     assert compare([failed("a.jpg")], truth) is None
 
 
-def test_a_spreadsheets_csv_is_read_too():
-    assert read_truth("\ufefffile;dx\na.jpg;Melanoma\n".encode()) == {"a": "mel"}
-    assert read_truth(b"file;dx\ra;mel\rb;nv\r") == {"a": "mel", "b": "nv"}  # Excel's for the Macintosh
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("\ufefffile;dx\nA.jpg;Melanoma\nb;nv\n".encode(), id="Excel"),
+        pytest.param(b"file;dx\ra;mel\rb;nv\r", id="Excel for the Macintosh"),
+        pytest.param(
+            b"lesion_id,image_id,dx,dx_type,age\nH1,a,mel,histo,80.0\nH2,b,nv,histo,\n", id="HAM10000_metadata"
+        ),
+        pytest.param(
+            "sep=;\r\nFile ;DX\r\na.jpg; Mélanome\r\n\r\nb.jpg;Nævus mélanocytaires\r\n".encode("cp1252"), id="French"
+        ),
+        pytest.param("file\tdx\na.jpg\tMEL\nb.png\tNV\n".encode("utf-16"), id="tabs"),
+        pytest.param(b"file,dx\nC:\\photos\\a.jpg,mel\nb.jpg,nv\na.jpg,MEL\n", id="a row twice"),
+    ],
+)
+def test_true_diagnoses_are_read_as_programs_write_them(content: bytes):
+    assert read_truth(content) == {"a": "mel", "b": "nv"}
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "words", "french"),
     [
-        (b"name,dx\na,mel\n", "columns file and dx"),
-        (b"", "columns file and dx"),
-        (b"file,dx\na,cat\n", "Line 2: 'cat'"),
-        (b"file,dx\na\n", "Line 2: ''"),
-        (b"\xff\xfe\x00", "UTF-8"),
-        (b'file,dx\n"a,mel\n' + b"b,mel\n" * 30_000, "not a CSV file"),
+        (
+            b"name,dx\na,mel\n",
+            "columns name, dx, expected a column file",
+            "name, dx ; attendu : une colonne",
+        ),
+        (b"", "Found nothing", "Trouvé : rien"),
+        (b"file,dx\na,cat\n", "Line 2: found the diagnosis 'cat'", "Ligne 2 ; trouvé : le diagnostic 'cat'"),
+        (b"file,dx\na\n", "Line 2: found the diagnosis ''", "le diagnostic ''"),
+        (b"file,dx\na,nv\nb,nv\nA.jpg,mel\n", "Line 4: found A.jpg again, with .* line 2", "Ligne 4 ; .* la ligne 2"),
+        (b"file,dx\na,nv,x\n", "found 3 values, expected 2", "trouvé : 3 valeurs"),
+        (b"file,NV,MEL\na,1,1\n", "found 2 diagnoses", "2 diagnostics"),
+        (b"\x00\x01\x02\x00\x00", "Found", "Trouvé"),
+        (b"PK\x03\x04", "a workbook or an archive", "un classeur ou une archive"),
+        (b'file,dx\n"a,mel\n' + b"b,mel\n" * 30_000, "Line 2: found a quotation mark", "un guillemet"),
     ],
 )
-def test_a_file_that_is_no_table_of_truths_is_refused_with_a_reason(content: bytes, words: str):
+def test_a_file_that_is_no_table_of_truths_is_refused_with_a_reason(content: bytes, words: str, french: str):
+    with use_language("fr"), pytest.raises(TruthError, match=french) as refused:
+        read_truth(content)
+    assert "expected" not in str(refused.value)
     with pytest.raises(TruthError, match=words):
         read_truth(content)
+
+
+def test_many_wrong_rows_are_named_at_once():
+    with pytest.raises(TruthError) as refused:
+        read_truth(b"file,dx\n" + b"a,cat\n" * 12)
+    lines = str(refused.value).split("\n\n")
+    assert len(lines) == 11 and lines[-1] == "… and 2 more."

@@ -7,6 +7,8 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from msgspec import UNSET
@@ -103,14 +105,16 @@ def test_a_refusal_of_a_streaming_client_is_one_line_with_its_code():
     with gateway(Engine(refuse(400, "no", ErrorCode.NOT_AN_IMAGE), progress=())) as client:
         response = client.post("/predict", json=EXPLAIN, headers=LINES)
     assert response.status_code == 400 and response.headers["x-mlbio-error"] == "not_an_image"
-    assert response.content == b'{"success":false,"error":"no","code":"not_an_image"}\n'
+    assert response.content == b'{"success":false,"error":"no","code":"not_an_image","status":400}\n'
 
 
 def test_the_outcome_of_a_stream_is_that_of_its_last_line(logged: Logged):
     with gateway(Engine(refuse(503, "lost"))) as client:
         response = client.post("/predict", json=EXPLAIN, headers=LINES)
     assert response.status_code == 200
-    assert response.content.endswith(b'\n{"success":false,"error":"lost","code":"busy"}\n')
+    last = json.loads(response.content.splitlines()[-1])
+    assert last == {"success": False, "error": "lost", "code": "busy", "status": 503, "retry_after": 5}
+    assert response.headers["x-accel-buffering"] == "no"  # nginx would hold the lines back
     (line,) = logged()
     assert line["status"] == 200 and line["outcome"] == "busy"
 
@@ -258,3 +262,54 @@ def test_only_origins_of_the_settings_are_allowed():
         assert client.options("/predict", headers=asks).status_code == 200
         foreign = client.post("/predict", json=BODY, headers={"origin": "https://evil.example"})
         assert "access-control-allow-origin" not in foreign.headers
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("https://page.example/", "https://page.example"),
+        ("HTTPS://Page.Example", "https://page.example"),
+        ("https://page.example:443", "https://page.example"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("https://b\u00fccher.example", "https://xn--bcher-kva.example"),
+        ("http://[::1]:3000/", "http://[::1]:3000"),
+        ("*", "https://page.example"),
+    ],
+)
+def test_an_origin_is_recognised_however_it_was_written(written: str, sent: str):
+    with gateway(cors_origins=written) as client:
+        response = client.post("/predict", json=BODY, headers={"origin": sent})
+    assert response.headers["access-control-allow-origin"] in (sent, "*")
+
+
+def test_a_page_of_another_origin_can_read_every_refusal(tmp_path: Path):
+    (tmp_path / "keys").write_text("one:a-key-of-the-tests-0123456789\n")
+    origin = {"origin": "https://page.example"}
+    key = {"authorization": "Bearer a-key-of-the-tests-0123456789"}
+    settings = {"cors_origins": "https://page.example", "api_keys_file": str(tmp_path / "keys")}
+    with gateway(**settings) as client:
+        responses = [
+            client.post("/predict", json=BODY, headers=origin),
+            client.post("/predict", content=b" " * (MAX_BODY + 1), headers=origin | key),
+            client.get("/nothing", headers=origin | key),
+        ]
+    with gateway(Engine(refuse(503, "full")), **settings) as client:
+        responses.append(client.post("/predict", json=BODY, headers=origin | key))
+    with gateway(Engine(RuntimeError("planted")), **settings) as client:
+        responses.append(client.post("/predict", json=BODY, headers=origin | key))
+    assert [response.status_code for response in responses] == [401, 413, 404, 503, 500]
+    for response in responses:
+        assert response.headers["access-control-allow-origin"] == "https://page.example"
+        assert "x-request-id" in response.headers
+
+
+def test_the_documentation_works_below_a_prefix():
+    """Which a proxy adds, and removes from what it passes on."""
+    with gateway() as client:
+        addresses = re.findall(r'(?:href|src)="([^"]*)"|url: "([^"]*)"', client.get("/docs").text)
+        addresses = ["".join(pair) for pair in addresses]
+        addresses.append(client.get("/", follow_redirects=False).headers["location"])
+        servers = client.get("/openapi.json").json()["servers"]
+    assert len(addresses) == 5 and servers
+    for address in [*addresses, *(server["url"] for server in servers)]:
+        assert urljoin("https://a.example/prefix/docs", address).startswith("https://a.example/prefix/")

@@ -18,13 +18,13 @@ from msgspec.structs import replace
 
 from api.answer import succeed
 from api.headers import STREAM_TYPE
-from gateway import connection
+from gateway import admission, connection
 from gateway.server import make_server
-from gateway.settings import Settings
+from gateway.settings import MAX_BODY, Settings
 from supervisor.processes import free_port
 from tests import hostile_requests
 from tests.answers import EXPLAINED
-from tests.hostile_requests import Case, exchange, post, problem
+from tests.hostile_requests import Case, exchange, head, post, problem
 from tests.unit.gateway.engine import BODY, Decoder, Engine
 
 
@@ -158,3 +158,82 @@ def test_a_connection_whose_client_does_not_read_is_closed(monkeypatch: pytest.M
         stalled.sendall(post(json.dumps(BODY | {"explain": True}).encode()))
         wait_for(lambda: server.server_state.connections)
         wait_for(lambda: not server.server_state.connections)
+
+
+ANNOUNCES = head(
+    "POST /predict HTTP/1.1", "host: test", f"content-length: {MAX_BODY}", "content-type: application/json"
+)
+
+
+@contextlib.contextmanager
+def silent_clients(server: uvicorn.Server, number: int, sent: bytes = ANNOUNCES) -> Iterator[list[socket.socket]]:
+    """Connections that send ``sent`` and then nothing."""
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", server.config.port)
+        clients = [stack.enter_context(socket.create_connection(address)) for _ in range(number)]
+        for client in clients:
+            client.sendall(sent)
+        wait_for(lambda: len(server.server_state.connections) >= number)
+        yield clients
+
+
+@pytest.mark.parametrize("number", [8, 100])
+def test_clients_that_announce_32_mib_and_send_nothing_keep_nobody_out(number: int):
+    with running(Engine()) as server, silent_clients(server, number):
+        wait_for(lambda: server.config.app.state.predict.bodies.used_slots == number)
+        for _ in range(5):
+            assert requests.post(f"{url_of(server)}/predict", json=BODY, timeout=20).status_code == 200
+            assert requests.get(f"{url_of(server)}/readyz", timeout=20).status_code == 200
+
+
+def test_the_service_is_not_ready_while_bodies_hold_all_memory():
+    with running(Engine(), queue_bytes=2**20) as server:
+        with silent_clients(server, 1, ANNOUNCES + bytes(2**20 - 2**16)):
+            wait_for(lambda: server.config.app.state.predict.bodies.full)
+            refused = requests.post(f"{url_of(server)}/predict", json=BODY, timeout=20)
+            assert refused.status_code == 503 and int(refused.headers["retry-after"]) > 0
+            assert requests.get(f"{url_of(server)}/readyz", timeout=20).status_code == 503
+        wait_for(lambda: requests.get(f"{url_of(server)}/readyz", timeout=20).ok)
+        assert requests.post(f"{url_of(server)}/predict", json=BODY, timeout=20).ok
+
+
+def test_a_client_that_pauses_in_its_body_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch):
+    """However much it has sent before."""
+    monkeypatch.setattr(admission, "BODY_SECONDS", 1.0)
+    sent = ANNOUNCES + bytes(2**22)  # at the lowest rate, this takes two minutes
+    with running(Engine()) as server, silent_clients(server, 1, sent) as (client,):
+        bodies = server.config.app.state.predict.bodies
+        wait_for(lambda: bodies.used_bytes >= 2**22)
+        client.settimeout(10)
+        assert client.recv(100).startswith(b"HTTP/1.1 408")
+        assert bodies.used_bytes == 0
+
+
+@pytest.mark.parametrize("trusted", [True, False], ids=["proxy", "client"])
+def test_one_address_cannot_use_up_what_all_share(monkeypatch: pytest.MonkeyPatch, trusted: bool):
+    """Behind a proxy, requests are counted by the address that it forwards; a client's own header is not believed."""
+    if not trusted:
+        monkeypatch.setattr(Settings, "proxies", [])
+    engine = Engine()
+    engine.answers.clear()
+    with (
+        running(engine, address_requests=2, cors_origins="https://page.example") as server,
+        ThreadPoolExecutor(2) as pool,
+    ):
+
+        def ask(address: str) -> requests.Response:
+            headers = {"x-forwarded-for": address, "origin": "https://page.example"}
+            return requests.post(f"{url_of(server)}/predict", json=BODY, headers=headers, timeout=20)
+
+        waiting = [pool.submit(ask, "192.0.2.1") for _ in range(2)]
+        wait_for(lambda: len(engine.asked) == 2)
+        refused = ask("192.0.2.1" if trusted else "192.0.2.2")
+        assert refused.status_code == 429 and refused.headers["x-mlbio-error"] == "rate_limited"
+        assert int(refused.headers["retry-after"]) > 0 and "your address" in refused.json()["error"]
+        assert refused.headers["access-control-allow-origin"] == "https://page.example"
+        if trusted:
+            other = ThreadPoolExecutor(1).submit(ask, "192.0.2.2")
+            wait_for(lambda: len(engine.asked) == 3)
+            waiting.append(other)
+        engine.answers.set()
+        assert [each.result(20).status_code for each in waiting] == [200] * len(waiting)

@@ -11,7 +11,7 @@ import pytest
 
 from gateway import keys
 from gateway.app import create_app
-from gateway.keys import Bucket, KeysError, find_key, load_keys
+from gateway.keys import Bucket, KeysError, digest, find_key, load_keys
 from gateway.settings import Settings
 from tests.unit.gateway.engine import BODY, Engine, gateway
 
@@ -115,6 +115,19 @@ def test_a_wrong_file_is_refused_without_repeating_it(file: Path, text: str):
     with pytest.raises(KeysError, match="MLBIO_API_KEYS_FILE") as refused:
         load_keys(Settings(api_keys_file=str(file)))
     assert FIRST not in str(refused.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_a_file_of_keys_is_as_windows_writes_it(file: Path, encoding: str):
+    file.write_bytes(f"# clés\r\n first:{FIRST} \r\n\r\nsecond:{SECOND}\r\n".encode(encoding))
+    assert [key.digest for key in load_keys(Settings(api_keys_file=str(file)))] == [digest(FIRST), digest(SECOND)]
+
+
+def test_all_wrong_lines_are_named_at_once(file: Path):
+    file.write_text(f"a:{FIRST}\n{SECOND}\n\nb:short\na:{SECOND}\n")
+    with pytest.raises(KeysError, match="line 2, 4, 5: NAME:KEY is needed") as refused:
+        load_keys(Settings(api_keys_file=str(file)))
+    assert SECOND not in str(refused.value)
 
 
 def test_a_file_that_is_missing_is_refused(tmp_path: Path):

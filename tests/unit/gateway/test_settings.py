@@ -38,3 +38,26 @@ def test_what_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, name: str
 
 def test_an_ipv6_host_is_in_brackets():
     assert Settings(host="::1").url == "http://[::1]:8089"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "advice"),
+    [
+        *(
+            ("CORS_ORIGINS", text, "https://page.example")
+            for text in (
+                "page.example", "localhost:3000", "https://page.example/app", "https://*.example", "null", "https://",
+                "ftp://page.example", "https://page.example:x", "https://a.example https://b.example",
+            )
+        ),
+        ("TRUSTED_PROXIES", "proxy.example", "10.0.0.0/8"),
+        ("TRUSTED_PROXIES", "10.0.0.0/99", "10.0.0.0/8"),
+    ],
+)  # fmt: skip
+def test_what_is_not_an_origin_or_an_address_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, advice: str
+):
+    monkeypatch.setenv(f"MLBIO_{name}", text)
+    with pytest.raises(SystemExit) as exit:
+        Settings.from_environment()
+    assert f"MLBIO_{name}" in str(exit.value) and text in str(exit.value) and advice in str(exit.value)

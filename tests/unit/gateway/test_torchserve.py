@@ -9,7 +9,7 @@ from email import message_from_bytes
 import httpx
 import pytest
 
-from api.answer import Answer
+from api.answer import Answer, refuse
 from api.deadline import Deadline
 from api.errors import ErrorCode
 from api.headers import (
@@ -118,7 +118,7 @@ def test_an_answer_with_our_header_is_passed_on_unread(value: str, code: ErrorCo
 )
 def test_every_status_of_torchserve_itself_has_an_answer(theirs: int, ours: int):
     assert predict(lambda r: httpx.Response(theirs, content=DONE)).status == ours
-    assert translate_error(theirs).retry == (ours == 503)
+    assert (translate_error(theirs).retry_after is not None) == (ours == 503)
 
 
 @pytest.mark.parametrize(
@@ -230,9 +230,17 @@ def test_a_stream_that_breaks_ends_with_an_answer(end: tuple):
 
 
 def test_a_stream_that_fails_before_any_progress_has_the_handlers_code_once():
-    body = b'{"success":false,"error":"no","code":"damaged_image"}\n'
+    body = b'{"success":false,"error":"no","code":"damaged_image","status":400}\n'
     answer, _ = explain(lambda r: httpx.Response(400, headers={ANSWER_HEADER: "damaged_image"}, content=body))
     assert answer.code == "damaged_image" and answer.line() == body
+
+
+def test_a_stream_that_fails_after_progress_has_the_handlers_status_and_code():
+    """TorchServe has sent 200 by then."""
+    body = refuse(500, "no", ErrorCode.INTERNAL).line()
+    stream = Parts(b'{"progress": 0.1}\n', body)
+    answer, _ = explain(lambda r: httpx.Response(200, headers=OURS, stream=stream))
+    assert answer.status == 500 and answer.line() == body
 
 
 def test_torchserves_counters_are_passed_on_without_its_host_and_nothing_else():

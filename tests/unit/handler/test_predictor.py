@@ -69,7 +69,7 @@ def photograph(example_images: list[Path]) -> bytes:
 @pytest.fixture(scope="module")
 def black(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("black") / "black.png"
-    Image.new("RGB", (30, 30)).save(path)
+    Image.new("RGB", (64, 64)).save(path)
     return path.read_bytes()
 
 

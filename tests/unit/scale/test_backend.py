@@ -34,7 +34,7 @@ FULL, NONE_LEFT = BackPressureError(5, 4), DeploymentUnavailableError(None)
 def test_only_what_was_lost_with_its_replica_is_sent_to_another(error: Exception, lost: bool, status: int):
     assert isinstance(error, RAY_ERRORS) and is_lost(error) == lost
     answer = answer_to(error)
-    assert answer.status == status and answer.retry == (status == 503)
+    assert answer.status == status and (answer.retry_after is not None) == (status == 503)
     assert "planted" not in json.loads(answer.body)["error"]
 
 

@@ -102,7 +102,7 @@ def test_names_that_are_no_text_and_files_that_are_too_large(
     made = worker(files[:1], tmp_path)
     strange = tmp_path / os.fsdecode(b"na\xefve.jpg")
     shutil.copy(files[0], strange)
-    monkeypatch.setattr(batch, "MAX_BYTES", strange.stat().st_size)
+    monkeypatch.setattr(batch, "MAX_FILE_BYTES", strange.stat().st_size)
     (large := tmp_path / "large.jpg").write_bytes(strange.read_bytes() + b" ")
     write_part(tmp_path / "p.parquet", list(made.rows([str(strange), "nul\0.jpg", str(large)])), explained=False)
     first, second, third = pq.read_table(tmp_path / "p.parquet").to_pylist()

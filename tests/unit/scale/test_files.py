@@ -50,16 +50,45 @@ def test_a_folder_is_searched_in_the_order_of_names(folder: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("list.txt", b"b/2.JPG\n\n/elsewhere/caf\xe9.jpg\r\nno-such.jpg"),
-        ("list.csv", b"dx,file\nnv,b/2.JPG\nmel,\nmel,/elsewhere/caf\xe9.jpg\nnv,no-such.jpg\n"),
-        ("list.csv", b"\xef\xbb\xbffile\nb/2.JPG\n/elsewhere/caf\xe9.jpg\nno-such.jpg\n"),
+        pytest.param("list.txt", "b/2.JPG\n\nc d/é 1.tif\r\nno-such.jpg".encode(), id="a path a line"),
+        pytest.param(
+            "list.txt", "b\\2.JPG\r\nc d\\é 1.tif\r\nno-such.jpg\r\n".encode("utf-16"), id="PowerShell's list"
+        ),
+        pytest.param(
+            "list.txt", 'b/2.JPG\n"c d\\é 1.tif"\nno-such.jpg\n'.encode("cp1252"), id="Explorer's Copy as path"
+        ),
+        pytest.param("list.txt", "dx;File\nnv;b/2.JPG\nmel;\nmel;c d/é 1.tif\nnv;no-such.jpg".encode(), id="a header"),
+        pytest.param("list.csv", "dx,file\nnv,b/2.JPG\nmel,\nmel,c d/é 1.tif\nnv,no-such.jpg\n".encode(), id="file"),
+        pytest.param("list.csv", "File,dx\nb/2.JPG,nv\nc d/é 1.tif,\nno-such.jpg,\n".encode("cp1252"), id="File,dx"),
+        pytest.param("list.csv", "sep=;\nfile;dx\nb/2.JPG\nc d/é 1.tif\nno-such.jpg".encode("utf-8-sig"), id="Excel"),
+        pytest.param(
+            "list.csv", "image_id,dx\nb/2,nv\nc d/é 1.tif,nv\nno-such.jpg,nv".encode(), id="without extension"
+        ),
     ],
 )
-def test_the_paths_of_a_file_are_relative_to_its_folder(folder: Path, tmp_path: Path, name: str, text: bytes):
-    """Names need not be UTF-8."""
+def test_the_paths_of_a_list_are_relative_to_its_folder(folder: Path, tmp_path: Path, name: str, text: bytes):
+    (folder / "b/2.JPG").rename(folder / "b/2.jpg") if b"b/2," in text else None
     (folder / name).write_bytes(text)
-    expected = [str(folder / "b/2.JPG"), "/elsewhere/caf\udce9.jpg", str(folder / "no-such.jpg")]
-    assert begin(folder / name, tmp_path / "out") == expected
+    second = "b/2.jpg" if b"b/2," in text else "b/2.JPG"
+    assert begin(folder / name, tmp_path / "out") == [
+        str(folder / file) for file in (second, "c d/é 1.tif", "no-such.jpg")
+    ]
+
+
+def test_a_list_names_files_whose_names_are_not_utf_8(folder: Path, tmp_path: Path):
+    strange = folder / os.fsdecode(b"caf\xe9.jpg")
+    strange.touch()
+    (folder / "list.txt").write_bytes(os.fsencode(strange) + b"\n/elsewhere/a.jpg\n")
+    assert begin(folder / "list.txt", tmp_path / "out") == [str(strange), "/elsewhere/a.jpg"]
+
+
+def test_what_cannot_be_read_has_a_row_too_and_companion_files_have_none(folder: Path, tmp_path: Path):
+    for name in ("IMG_1.HEIC", "._a.jpg", "Thumbs.db", "__MACOSX/a.jpg", "@eaDir/a.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (folder / "z").symlink_to(folder / "b")
+    names = ["IMG_1.HEIC", "a.jpeg", "b/10.png", "b/2.JPG", "c d/é 1.tif"]
+    assert begin(folder, tmp_path / "out") == [str(folder / name) for name in names]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +96,7 @@ def test_the_paths_of_a_file_are_relative_to_its_folder(folder: Path, tmp_path: 
     [
         ("empty", None, "no photographs"),
         ("list.txt", "\n\n", "no photographs"),
-        ("list.csv", "path\na.jpg\n", "no column file"),
+        ("list.csv", "name\na.jpg\n", "list.csv: found the columns name, expected a column file"),
         ("list.csv", 'file\n"a\nb.jpg"\n', "line break"),
         ("missing", None, "neither a folder nor a file"),
     ],
