@@ -69,10 +69,10 @@ docs: .venv/test.stamp ## build the documents in docs/ into build/docs/index.htm
 evaluate: setup ## the shipped model's score card on the test images under ROOT, and that of ALSO
 	@if [ -d "$(ALSO)" ]; then set -- --also "$(ALSO)"; fi; $(PY) evaluate/main_evaluate.py "$(ROOT)" "$$@"
 
-bench: .venv/test.stamp ## speed of inference and explanation, next to the plain way, in one run
+bench: .venv/test.stamp ## speed of inference and explanation, compared with torch and the lime package
 	@$(PY) benchmarks/speed.py
 
-lint: .venv/test.stamp ## check style, types and the directions of imports
+lint: .venv/test.stamp ## check style, types and import rules
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy

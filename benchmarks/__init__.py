@@ -1,1 +1,1 @@
-"""Commands that print the figures of speed and of explanations in ``docs/``."""
+"""Benchmarks: commands that print the figures on speed and explanations in ``docs/``."""

@@ -1,9 +1,9 @@
-"""Many photographs: scale/main_batch.py next to the engine alone, and two machines next to one.
+"""Throughput of scale/main_batch.py compared with the engine alone, and of two machines compared with one.
 
     python benchmarks/batch.py ../shared/ham10000/HAM10000_images_test [--images 1000]
 
-The two machines are Ray nodes with one core each on this one, so it needs two cores that do nothing else. Rates are
-those between the first and the last file that is written, without start and end.
+The two machines are simulated by Ray nodes with one core each, so this needs two idle cores. Rates are measured between
+the first and the last file written, and so exclude start and end.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     files = files[: arguments.images]
     cores = os.cpu_count() or 1
     engine = engine_rate(files[: 4 * BATCH])
-    with tempfile.TemporaryDirectory(prefix="mlbio-b-") as folder:
+    with tempfile.TemporaryDirectory(prefix="mlbio-batch-") as folder:
         listing = Path(folder, "photographs.txt")
         listing.write_text("".join(f"{f.resolve()}\n" for f in files))
         rates = {"engine alone": engine, f"main_batch.py, {cores} cores": batch_rate(listing, Path(folder, "local"))}
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def engine_rate(files: list[Path]) -> float:
-    """Images a second of the network by itself, on all cores, in the batches of :mod:`scale.batch`."""
+    """Images per second of the network alone, on all cores, in the batches of :mod:`scale.batch`."""
     from handler.model.images import read_square
     from handler.predictor import Predictor
 
@@ -69,7 +69,7 @@ def engine_rate(files: list[Path]) -> float:
 
 
 def batch_rate(listing: Path, output: Path, *options: str, environment: dict[str, str] | None = None) -> float:
-    """Images a second of a run, from the first file that it writes to the last."""
+    """Images per second of a run, from the first file written to the last."""
     command = [
         sys.executable,
         ROOT / "scale/main_batch.py",

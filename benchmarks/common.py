@@ -1,4 +1,4 @@
-"""What several benchmarks need: the shipped model, photographs, timing, Markdown tables, and the running service."""
+"""Shared by several benchmarks: the shipped model, photographs, timing, Markdown tables, and the running service."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class RunningService:
     Attributes:
         url: of the gateway.
         start_seconds: until a prediction worked.
-        supervisor: the process that started all others.
+        supervisor: parent of all other processes.
     """
 
     url: str
@@ -89,7 +89,7 @@ def running_service() -> Iterator[RunningService]:
 
 
 def processes_by_name(supervisor: psutil.Process) -> dict[str, psutil.Process]:
-    """The supervisor and what it started: ``gateway``, ``TorchServe``, ``worker 1`` and ``worker 2``."""
+    """The supervisor and its descendants: ``gateway``, ``TorchServe``, ``worker 1`` and ``worker 2``."""
     found = {"supervisor": supervisor}
     for child in supervisor.children(recursive=True):
         command = " ".join(child.cmdline())

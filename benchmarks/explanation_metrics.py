@@ -12,10 +12,10 @@ from torch import nn
 from benchmarks.explanations import Explained, Probabilities
 
 STEPS = 21
-"""In which all pixels of a photograph are replaced."""
+"""Number of steps in which all pixels of a photograph are replaced."""
 
 BLUR = 16
-"""Standard deviation, in pixels, of the blur that stands in for removed pixels."""
+"""Standard deviation, in pixels, of the blur that replaces removed pixels."""
 
 
 def jaccard(first: Explained, second: Explained) -> float:
@@ -31,9 +31,9 @@ def distance(explained: Explained, reference: Explained) -> float:
 
 
 def distance_to_converged(first: Explained, second: Explained) -> float:
-    """Estimated :func:`distance` of either of two independent explanations to what their method converges to.
+    """Estimated :func:`distance` of either of two independent explanations to the converged one.
 
-    Half of the squared difference of two independent results is the variance of either.
+    The variance of each is half of their squared difference.
     """
     length = float(np.linalg.norm(first.weights + second.weights)) / 2
     return float(np.linalg.norm(first.weights - second.weights)) / np.sqrt(2) / max(length, 1e-12)
@@ -49,7 +49,7 @@ def overlap(explained: Explained, lesion: np.ndarray) -> float:
 
 
 def blurred(square: np.ndarray) -> np.ndarray:
-    """A blurred photograph, ``uint8`` (H, W, 3): what Petsiuk et al. insert pixels into."""
+    """A blurred photograph, ``uint8`` (H, W, 3), the baseline of Petsiuk et al. for insertion."""
     return (gaussian(square / 255.0, BLUR, channel_axis=2) * 255).astype(np.uint8)
 
 
@@ -72,7 +72,7 @@ def deletion_and_insertion(
 def _mean_probability(
     probabilities: Probabilities, start: np.ndarray, end: np.ndarray, label: int, ranking: np.ndarray
 ) -> float:
-    """Of class ``label``, while the pixels of ``start`` become those of ``end`` in the order of ``ranking``."""
+    """Mean probability of ``label`` while pixels of ``start`` are replaced by those of ``end``, by ``ranking``."""
     images = np.empty((STEPS, *start.shape), np.uint8)
     current = start.copy()
     for image, pixels in zip(images, np.array_split(ranking, STEPS), strict=True):

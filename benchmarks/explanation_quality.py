@@ -1,4 +1,4 @@
-"""What :mod:`benchmarks.explain` measures and prints."""
+"""Measurements and tables of :mod:`benchmarks.explain`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ TITLES = {
 }
 
 FAITHFULNESS = ["deletion", "insertion", "deletion_to_skin", "insertion_into_skin", "overlap"]
-"""Figures that are compared with lime's photograph by photograph."""
+"""Metrics that are compared with lime's for each photograph."""
 
 
 def measure_and_print(root: Path, count: int) -> None:
@@ -86,7 +86,7 @@ def measure_and_print(root: Path, count: int) -> None:
 
 
 def load_photographs(root: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Squares (N, 224, 224, 3) of test photographs, classes in turn, and the masks of their lesions (N, 224, 224)."""
+    """Squares (N, 224, 224, 3) of test photographs, cycling through the classes, and lesion masks (N, 224, 224)."""
     examples = find_examples(root, "test")
     order = np.random.default_rng(0).permutation(len(examples))
     by_class = [[examples[i] for i in order if examples[i].label == label] for label in range(len(CLASSES))]
@@ -104,7 +104,7 @@ def lesion_of(root: Path, example: Example) -> np.ndarray:
 def measure_quality(
     classifier: Classifier, photographs: np.ndarray, lesions: np.ndarray, labels: list[int]
 ) -> tuple[dict[str, pd.DataFrame], dict[int, pd.DataFrame]]:
-    """The figures of every photograph, by method, and ours by number of samples."""
+    """Metrics of every photograph, by method, and of our method by number of samples."""
     found: dict[str, list[dict]] = {name: [] for name in ["lime", *BUDGETS, "random weights"]}
     by_budget: dict[int, list[dict]] = {samples: [] for samples in SAMPLE_COUNTS}
     for i, (square, lesion, label) in enumerate(zip(photographs, lesions, labels, strict=True)):
@@ -127,7 +127,7 @@ def measure_quality(
 
 
 def agreement(runs: list[Explained]) -> dict[str, float]:
-    """Figures of one explanation or two; those of two are NaN for one."""
+    """Metrics of one or two explanations; those that compare two are NaN for one."""
     row = {
         key: float(np.mean([getattr(run, key) for run in runs]))
         for key in ("samples", "reached", "r2", "r2_with_pairs", "stability")
@@ -146,7 +146,7 @@ def agreement(runs: list[Explained]) -> dict[str, float]:
 def faithfulness(
     classifier: Classifier, square: np.ndarray, label: int, lesion: np.ndarray, run: Explained
 ) -> dict[str, float]:
-    """The :data:`FAITHFULNESS`. lime hides a region by its mean colour, and we by plain skin: hence two backgrounds."""
+    """The :data:`FAITHFULNESS`, with two backgrounds: neither method's own way of hiding regions is favoured."""
     scores = [
         score
         for removed in (blurred(square), skin_surface(square))
@@ -201,7 +201,7 @@ def print_by_budget(by_budget: dict[int, pd.DataFrame]) -> None:
 
 
 def print_engines(classifier: Classifier, network: nn.Module, examples: list[tuple[np.ndarray, int]]) -> None:
-    """Explanations by 8-bit integers compared with float32, and by the network with one of random weights."""
+    """Compare explanations in 8 bits with float32, and those of the network with those of random weights."""
     exact, randomised = (
         painting(torch_probabilities(network)),
         painting(torch_probabilities(with_random_weights(network))),
@@ -228,11 +228,11 @@ def print_engines(classifier: Classifier, network: nn.Module, examples: list[tup
 def print_speed(
     classifier: Classifier, network: nn.Module, examples: list[tuple[np.ndarray, int]], enough: int
 ) -> None:
-    """Seconds of an explanation; ``enough`` samples take us as near to the converged explanation as lime."""
+    """Seconds of an explanation; with ``enough`` samples, ours is as near to the converged one as lime's."""
 
     def median(samples: int) -> float:
-        precision = Budget(samples, UNREACHABLE)
-        runs = [ours(classifier.sampler, square, label, precision, s) for square, label in examples for s in range(3)]
+        budget = Budget(samples, UNREACHABLE)
+        runs = [ours(classifier.sampler, square, label, budget, s) for square, label in examples for s in range(3)]
         return float(np.median([run.seconds for run in runs]))
 
     theirs = float(

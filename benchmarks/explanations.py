@@ -1,4 +1,4 @@
-"""Explanations by this project and by the lime package, in one form."""
+"""Explanations by this project and by the lime package, in a common format."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ UNREACHABLE = 2.0
 """A stability that never stops the sampling."""
 
 Probabilities = Callable[[np.ndarray], np.ndarray]
-"""``uint8`` (N, H, W, 3) in, (N, classes) out."""
+"""Maps ``uint8`` images (N, H, W, 3) to probabilities (N, classes)."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """One explanation; figures that a method does not report are NaN.
+    """One explanation; values that a method does not provide are NaN.
 
     Attributes:
         weights: (regions,).
@@ -60,9 +60,9 @@ class Explained:
         return frozenset(int(region) for region in ranked if self.weights[region] > 0)
 
 
-def ours(sampler: MakeSampler, square: np.ndarray, label: int, precision: Budget, seed: int) -> Explained:
+def ours(sampler: MakeSampler, square: np.ndarray, label: int, budget: Budget, seed: int) -> Explained:
     """An explanation by :mod:`handler.explain.lime`."""
-    result = LimeExplainer(sampler).explain(square, label, precision, seed=seed)
+    result = LimeExplainer(sampler).explain(square, label, budget, seed=seed)
     return Explained(
         weights=result.weights,
         segments=result.segments,

@@ -1,4 +1,4 @@
-"""Load on an HTTP server, by wrk."""
+"""Load tests of an HTTP server with wrk."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Target:
 
 
 def wrk(target: Target, clients: int, seconds: int) -> Load:
-    """Load by ``clients`` that send the next request as soon as they have an answer."""
+    """Run wrk with ``clients`` connections, each of which sends its next request after the answer."""
     with tempfile.TemporaryDirectory() as folder:
         script, body = Path(folder, "post.lua"), Path(folder, "body")
         script.write_text(WRK_SCRIPT)
@@ -58,5 +58,5 @@ def wrk(target: Target, clients: int, seconds: int) -> Load:
 
 
 def as_json(photo: bytes) -> bytes:
-    """The documented body."""
+    """The JSON body of a request for ``photo``."""
     return json.dumps({"image": base64.b64encode(photo).decode()}).encode()

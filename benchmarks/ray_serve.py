@@ -1,9 +1,9 @@
-"""Requests per second and latency of classifications on Ray Serve with one node and two, next to TorchServe.
+"""Throughput and latency of classifications on Ray Serve with one and two nodes, compared with TorchServe.
 
     .venv/bin/python benchmarks/ray_serve.py                  a drawn example of 600 x 450 pixels
 
-It needs wrk (`apt-get install wrk`) and the extra `ray`. All nodes are on this machine and share its cores: more nodes
-cannot make it faster here, and the table shows what Ray costs. Each has a gateway in front.
+It needs wrk (`apt-get install wrk`) and the extra `ray`. All nodes share this machine's cores, so the table shows Ray's
+overhead, not how it scales. Each system has a gateway in front.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def main() -> None:
     if shutil.which("wrk") is None:
         raise SystemExit("ray_serve.py: wrk is not installed: apt-get install wrk")
     photo = drawn_photograph()
-    contestants: dict[str, Callable[[], contextlib.AbstractContextManager[Target]]] = {
+    systems: dict[str, Callable[[], contextlib.AbstractContextManager[Target]]] = {
         "TorchServe": lambda: ours(photo),
         "Ray Serve, 1 node": lambda: on_ray(photo, 1),
         "Ray Serve, 2 nodes": lambda: on_ray(photo, 2),
     }
     print_header("", "clients", "requests/s", "median ms", "99 %", "failed")
-    for name, start in contestants.items():
+    for name, start in systems.items():
         with start() as target:
             wrk(target, 8, WARM_UP_SECONDS)
             for clients in CLIENTS:
@@ -71,7 +71,7 @@ def on_ray(photo: bytes, nodes: int) -> Iterator[Target]:
 
 @dataclass(frozen=True)
 class RayCluster:
-    """Ray nodes on this machine, which let in nobody without their token.
+    """Ray nodes on this machine, which require a token.
 
     Attributes:
         address: of the head, HOST:PORT.
@@ -107,17 +107,17 @@ class RayCluster:
             file.flush()
             self.serve("deploy", file.name)
         url = f"http://127.0.0.1:{config['http_options']['port']}"
-        until = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + START_SECONDS
         while True:
             with contextlib.suppress(requests.RequestException):
                 if requests.get(f"{url}/readyz", timeout=20).ok:
                     return url
             status = self.serve("status")
-            if "DEPLOY_FAILED" in status or time.monotonic() > until:
+            if "DEPLOY_FAILED" in status or time.monotonic() > deadline:
                 raise RuntimeError(status)
 
-    def lose(self, node: subprocess.Popen[bytes]) -> None:
-        """End a node as a power cut does: all of its processes at once, none of which can say anything."""
+    def kill_node(self, node: subprocess.Popen[bytes]) -> None:
+        """Simulate a power cut: suspend all processes of a node, and then kill them."""
         family = []
         with contextlib.suppress(psutil.NoSuchProcess):
             parent = psutil.Process(node.pid)
@@ -132,10 +132,10 @@ class RayCluster:
 
 @contextlib.contextmanager
 def ray_cluster(nodes: int, cpus: int = 2) -> Iterator[RayCluster]:
-    """So many Ray nodes on this machine, with so many of Ray's logical CPUs each.
+    """Start ``nodes`` Ray nodes on this machine, with ``cpus`` logical CPUs each.
 
     Raises:
-        RuntimeError: one does not start; the message has its last words.
+        RuntimeError: a node does not start; the message has the end of its log.
     """
     port, dashboard = free_port(), free_port()
     environment = os.environ | {
@@ -155,16 +155,16 @@ def ray_cluster(nodes: int, cpus: int = 2) -> Iterator[RayCluster]:
                 with log.open("wb") as file:
                     node = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
                 made.nodes.append(node)
-                until = time.monotonic() + START_SECONDS
+                deadline = time.monotonic() + START_SECONDS
                 while "Ray runtime started" not in (text := log.read_text(errors="replace")):
-                    if node.poll() is not None or time.monotonic() > until:
+                    if node.poll() is not None or time.monotonic() > deadline:
                         raise RuntimeError(f"a Ray node did not start: {text[-3000:]}")
                     time.sleep(0.2)
                 options = [f"--address={made.address}"]
             yield made
         finally:
             for node in reversed(made.nodes[:]):
-                made.lose(node)
+                made.kill_node(node)
 
 
 def _script(name: str) -> str:

@@ -3,9 +3,8 @@
     .venv/bin/python benchmarks/service.py              on the drawn examples
     .venv/bin/python benchmarks/service.py PHOTO …      on other photographs
 
-Latencies are those of one client. The reference of a classification's latency while explanations run is its latency
-alone. Processor time is that of all processes of the service; the cores for a million requests a month are for hours
-with three times the average load.
+Latencies are those of one client. Processor time is that of all processes of the service. The cores for a million
+requests a month allow for peaks of three times the average load.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from api.request import PRECISIONS
 from benchmarks.common import add_photo_argument, print_header, print_row, processes_by_name, running_service, seconds
 
 CLIENTS = 8
-"""That send classifications at once, for their rate and processor time."""
+"""Concurrent clients, for the rate and processor time of classifications."""
 
 SETTLE_SECONDS = 2.0
-"""Until an explanation that has just been requested is running."""
+"""Time for a requested explanation to start."""
 
 PEAK_LOAD = 3.0
 HOURS_PER_MONTH = 30 * 24
@@ -113,7 +112,7 @@ def explanations_running(url: str, photo: bytes) -> Iterator[None]:
 
 
 def classify(client: Client, supervisor: psutil.Process, photos: list[bytes], count: int) -> tuple[float, float]:
-    """Core seconds of a classification, and classifications a second, with all clients at once."""
+    """Core seconds of a classification, and classifications per second, with concurrent clients."""
     used = cpu_seconds(supervisor)
     with ThreadPoolExecutor(CLIENTS) as pool:
         elapsed = seconds(lambda: list(pool.map(client.predict, cycle(photos, count))))
@@ -123,7 +122,7 @@ def classify(client: Client, supervisor: psutil.Process, photos: list[bytes], co
 def explain(
     client: Client, supervisor: psutil.Process, photos: list[bytes], precision: str, count: int
 ) -> tuple[float, float]:
-    """Print a row of figures; returns core seconds of an explanation, and explanations a second."""
+    """Print a row; returns core seconds of an explanation, and explanations per second."""
     times, samples, reached = [], [], 0
     used = cpu_seconds(supervisor)
     for photo in cycle(photos, count):

@@ -1,12 +1,12 @@
-"""Requests per second and latency of the service next to the same weights behind plain servers, in one run.
+"""Throughput and latency of the service, compared with other servers of the same weights, in one run.
 
     .venv/bin/python benchmarks/serving.py                  a drawn example of 600 x 450 pixels
     .venv/bin/python benchmarks/serving.py --photo PHOTO
 
-The references are FastAPI, LitServe and BentoML (both in batches of eight) and TorchServe's `image_classifier`, all in
-float32 with torch, and the bound that decoding and the inference engine alone set.
+The others are FastAPI, LitServe and BentoML (the latter two in batches of eight) and TorchServe's `image_classifier`,
+all in float32 with torch. Decoding and the inference engine alone give an upper bound.
 
-It needs wrk (`apt-get install wrk`), which makes the load, and installs the Python packages into build/peers.
+It needs wrk (`apt-get install wrk`), and installs the Python packages into build/peers.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def ours(photo: bytes) -> Iterator[Target]:
 
 
 def print_bound(photo: bytes) -> tuple[float, float]:
-    """What decoding and engine alone allow: requests/s of all cores, and milliseconds of one photograph."""
+    """Upper bound by decoding and engine alone: requests/s on all cores, and milliseconds per photograph."""
     from handler.model.images import read_square
     from handler.predictor import Predictor
 

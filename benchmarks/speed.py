@@ -1,11 +1,11 @@
-"""Speed of the network and of an explanation next to torch in float32 and the lime package, in one run.
+"""Speed of the network and of an explanation, compared with torch in float32 and the lime package, in one run.
 
     make bench                                          on the drawn examples
     .venv/bin/python benchmarks/speed.py PHOTO …        on other photographs
     .venv/bin/python benchmarks/speed.py --device cuda  on a GPU
 
-lime explains with its default settings, around torch. Times are medians; on a noisy machine the ratios are more
-reliable than the speeds.
+lime uses its default settings, with torch. Times are medians; on a noisy machine the ratios are more reliable than the
+speeds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     add_photo_argument(p)
     p.add_argument("--device", default="cpu", help="cpu, or a CUDA device (default: %(default)s)")
     arguments = p.parse_args()
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     import torch
     from lime.lime_image import LimeImageExplainer
 
@@ -59,7 +59,7 @@ def main() -> None:
         print_row(f"batch {batch}", f"{base:.1f}", f"{answers:.1f}", ratios[0], f"{samples:.1f}", ratios[1])
 
     count = BUDGETS["Faible"].samples
-    all_samples = Budget(count, stability=2)  # which no explanation has
+    all_samples = Budget(count, stability=2)  # unreachable
     label = int(ours.probabilities(squares[:1]).argmax())
     rng = np.random.default_rng(0)
     explain = LimeExplainer(ours.sampler, ours.batch).explain

@@ -1,11 +1,10 @@
-"""Speed of training next to the usual plain loop, in one run.
+"""Speed of training compared with a plain PyTorch loop, in one run.
 
     .venv/bin/python benchmarks/training.py DATA
 
 The plain loop decodes and augments file by file (torchvision's transforms in a DataLoader with a worker per core) and
-computes in float32. Ours is the epoch of `train/main_train.py`. Images, size, batch and optimizer are the same. Each is
-timed for an epoch of a few hundred images, after one to warm up; our decoding is not counted, as it happens once in a
-training.
+computes in float32. Ours is an epoch of `train/main_train.py`, with the same images, size, batch and optimizer. An
+epoch of a few hundred images is timed after a warm-up epoch. Our decoding is not counted, as it happens once per run.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def main() -> None:
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     p.add_argument("--images", type=int, default=256, help="of an epoch (default: %(default)s)")
     arguments = p.parse_args()
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     from evaluate.dataset import find_examples
     from train.hardware import Processes
     from train.recipe import Recipe
@@ -123,7 +122,7 @@ def our_speed(examples: list[Example], recipe: Recipe, device: torch.device) -> 
 
 
 def images_per_second(epoch: Callable[[], int]) -> float:
-    """Speed of an epoch after one to warm up; ``epoch()`` returns its number of images."""
+    """Speed of an epoch after a warm-up epoch; ``epoch()`` returns its number of images."""
     epoch()
     started = time.perf_counter()
     return epoch() / (time.perf_counter() - started)

@@ -3,7 +3,7 @@
     python deploy/healthcheck.py URL              GET answers 200
     python deploy/healthcheck.py --predict URL    a photograph sent to URL gets a prediction
 
-TorchServe's /ping says "healthy" for minutes while its workers die, so a prediction is requested instead.
+TorchServe's /ping reports "healthy" for minutes while its workers die, so a prediction is requested instead.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ def check(url: str, photo: bytes | None = None) -> None:
             raise ValueError(f"no prediction: {content[:200]!r}")
 
 
-def photograph(side: int = 16) -> bytes:
-    """A skin-coloured square as PNG, written by hand because this script uses no packages."""
+def photograph() -> bytes:
+    """A skin-coloured square as PNG, encoded here because this script uses only the standard library."""
+    side = 16
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

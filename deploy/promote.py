@@ -22,19 +22,17 @@ import time
 import zipfile
 from pathlib import Path
 
-from api.archive import ARCHIVE, verify
-from api.archive import ArchiveError as ChecksumError
-from evaluate.comparison import objections
+from api.archive import ARCHIVE, ArchiveError, verify
+from evaluate.comparison import regressions
 from gateway.settings import Settings
 from handler.engines.graphs import GraphsError, packed_version
 from supervisor.processes import ROOT, print_message
-from supervisor.promotion import PREVIOUS, PromotionError, locked, replaced
-from supervisor.promotion import promote as restart_with
+from supervisor.promotion import PREVIOUS, PromotionError, promote, promotion_lock, replace_archive
 from supervisor.runtime import find_service
-from train.archive import ArchiveError, build, packed_card, score_card_of
+from train.archive import PackError, build, packed_card, score_card_of
 
 NEXT = "next"
-"""Folder in the model store for the archive that is to be served."""
+"""Folder in the model store for the new archive."""
 
 LOAD_SECONDS = 240.0
 """Time limit of loading an archive, on the slowest machine."""
@@ -59,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # so that the previous archive is restored
     try:
-        with locked(store):
+        with promotion_lock(store):
             try:
                 if arguments.rollback:
                     archive = store / PREVIOUS / ARCHIVE
@@ -74,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     except PromotionError as error:
         print(f"promote: error: {error}", file=sys.stderr)
         return 1
-    except (ArchiveError, CheckpointError, ChecksumError, GraphsError, OSError) as error:
+    except (PackError, CheckpointError, ArchiveError, GraphsError, OSError) as error:
         print(f"promote: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -88,7 +86,7 @@ def pack(model: Path, store: Path, force: bool) -> Path:
 
     Raises:
         PromotionError: it has no score card, or a worse one than the model that is served.
-        CheckpointError, ArchiveError, OSError: it cannot be packed.
+        CheckpointError, PackError, OSError: it cannot be packed.
     """
     if not model.is_file():
         raise FileNotFoundError(f"{model} does not exist")
@@ -100,7 +98,7 @@ def pack(model: Path, store: Path, force: bool) -> Path:
                 f"{model} has no score card of its own in {model.parent / 'score_card'}: make one with "
                 f"`python evaluate/main_evaluate.py DATA --modelname {model} --output {model.parent / 'score_card'}`"
             )
-        if served and (found := objections(card, served)):
+        if served and (found := regressions(card, served)):
             raise PromotionError("\n".join([f"{model} is not promoted (--force overrides this):", *found]))
     if card:
         figures = card.metrics
@@ -111,11 +109,11 @@ def pack(model: Path, store: Path, force: bool) -> Path:
     return archive
 
 
-def refuse_unloadable(archive: Path) -> None:
-    """Load ``archive`` and classify a picture in a process of its own, as a worker would (``deploy/try_archive.py``).
+def require_loadable(archive: Path) -> None:
+    """Load ``archive`` and classify a picture in a separate process, as a worker would (``deploy/try_archive.py``).
 
     Raises:
-        PromotionError: that fails.
+        PromotionError: this failed.
     """
     print_message("trying the new archive ...")
     with tempfile.TemporaryDirectory() as folder:
@@ -139,21 +137,21 @@ def refuse_unloadable(archive: Path) -> None:
 
 
 def serve(archive: Path, store: Path) -> None:
-    """Serve ``archive``: at once where a service runs, else from its next start.
+    """Serve ``archive``: at once if a service is running, otherwise from its next start.
 
     Raises:
-        PromotionError: it does not work.
-        OSError: it cannot be put in place.
+        PromotionError: the archive is not served.
+        OSError: the archive cannot be replaced.
     """
     version = packed_version(archive)
     settings = Settings.from_environment()
-    refuse_unloadable(archive)
+    require_loadable(archive)
     if service := find_service(settings):
         started = time.monotonic()
-        restart_with(archive, service, settings, lambda text: print_message(f"{text} ..."))
+        promote(archive, service, settings, lambda text: print_message(f"{text} ..."))
         print_message(f"the service answers with {version} after {time.monotonic() - started:.0f} s")
     else:
-        with replaced(archive, store):
+        with replace_archive(archive, store):
             pass
         print_message(
             f"no service of yours runs at {settings.url} (MLBIO_PORT): {version} is in place for the next start"

@@ -2,7 +2,7 @@
 
     PYTHONPATH=FOLDER python deploy/try_archive.py FOLDER
 
-``deploy/promote.py`` runs it in a process of its own before it interrupts the service.
+``deploy/promote.py`` runs it in a separate process before it interrupts the service.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ts.context import Context, RequestProcessor
 from api.headers import POOL
 
 NICENESS = 10
-"""The service keeps the processor."""
+"""Lower priority than the running service."""
 
 
 def main(folder: Path) -> int:

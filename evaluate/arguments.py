@@ -1,4 +1,4 @@
-"""Options that several commands of ``evaluate`` and ``train`` have."""
+"""Options shared by commands of ``evaluate`` and ``train``."""
 
 from __future__ import annotations
 

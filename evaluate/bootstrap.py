@@ -1,8 +1,8 @@
 """Intervals by the percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13).
 
 Photographs of one lesion look alike, so whole lesions are resampled with all their photographs (the cluster bootstrap:
-Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8). A resample is represented by how
-often each image counts, so that all resamples form one matrix.
+Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8). A resample is represented by the
+weight of each image, so that all resamples form one matrix.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ LEVEL = 0.95
 """Coverage of the intervals."""
 
 CHUNK_CELLS = 200_000
-"""Resamples times images that are computed at once, so that they fit the processor's cache."""
+"""Resamples times images per chunk, which should fit the processor's cache."""
 
 
 class Estimate(Struct, frozen=True):
-    """A value and the ends of its interval; None where it is not defined."""
+    """A value and its interval; None if not defined."""
 
     value: float | None
     low: float | None
@@ -34,19 +34,19 @@ class Estimate(Struct, frozen=True):
 
 
 class Estimates(NamedTuple):
-    """Values and the ends of their intervals, arrays of the same shape; NaN where a value is not defined."""
+    """Values and their intervals, arrays of the same shape; NaN where a value is not defined."""
 
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
 
     def at(self, index: int | tuple[int, ...]) -> Estimate:
-        """The one at ``index``."""
+        """The estimate at ``index``."""
         return Estimate(*(rounded(values[index]) for values in self))
 
 
 def rounded(value: float) -> float | None:
-    """Six decimals: more than any set of images can resolve, fewer than two processors may differ in. None for NaN."""
+    """``value`` rounded to six decimals, so that it does not depend on the processor; None for NaN."""
     return None if math.isnan(value) else round(float(value), 6)
 
 
@@ -57,7 +57,7 @@ def clusters_of(names: Sequence[str]) -> np.ndarray:
 
 
 def draw_weights(clusters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One resample of the clusters, with replacement: how often each image counts, float (N,)."""
+    """Image weights, float (N,), of one resample of the clusters with replacement."""
     count = clusters.max() + 1
     return np.bincount(rng.integers(count, size=count), minlength=count)[clusters].astype(float)
 
@@ -65,12 +65,11 @@ def draw_weights(clusters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 class Bootstrap:
     """Resamples of a set of images, drawn once for all metrics.
 
-    A metric maps weights (R, N) to an array (R, ...). A resample in which it is not defined (NaN) is left out of the
-    interval.
+    A metric maps weights (R, N) to an array (R, ...). Intervals ignore resamples in which it is not defined (NaN).
 
     Args:
         clusters: (N,), see :func:`clusters_of`.
-        resamples: how many, at least 1.
+        resamples: their number, at least 1.
         seed: of the generator; the same seed gives the same intervals.
     """
 

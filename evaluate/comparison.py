@@ -1,4 +1,4 @@
-"""Two models compared: by their predictions for the same images, and by their score cards."""
+"""Comparison of two models, by their predictions for the same images or by their score cards."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Difference(Struct, frozen=True):
     change: Estimate
 
 
-class Pair(Struct, frozen=True):
+class PairedPredictions(Struct, frozen=True):
     """Both models' probabilities (N, classes) of the same images."""
 
     examples: list[Example]
@@ -57,13 +57,13 @@ COMPARED: dict[str, Callable] = {
 }
 
 
-def pair_predictions(first: Sequence[Predictions], second: Sequence[Predictions]) -> Pair:
-    """The predictions of two models, file by file: each file of ``second`` has the images of the same of ``first``.
+def pair_predictions(first: Sequence[Predictions], second: Sequence[Predictions]) -> PairedPredictions:
+    """Match the predictions of two models by image: the k-th files of both must have the same images, in any order.
 
-    Images may come in any order, and again in another file, as of other shifts.
+    Images may occur in several files, for example under different shifts.
 
     Raises:
-        DataError: there are not as many files, or a file has other images or other labels.
+        DataError: the numbers of files differ, or a file has other images or other labels.
     """
     if len(first) != len(second):
         raise DataError(f"{len(first)} files of predictions and {len(second)} to compare with: give as many of each")
@@ -79,11 +79,11 @@ def pair_predictions(first: Sequence[Predictions], second: Sequence[Predictions]
         examples += one.examples
         columns[0].append(one.probabilities)
         columns[1].append(other.probabilities[[row[key] for key in keys]])
-    return Pair(examples, *(np.concatenate(column) for column in columns))
+    return PairedPredictions(examples, *(np.concatenate(column) for column in columns))
 
 
-def compare(pair: Pair, resamples: int, seed: int) -> list[Difference]:
-    """Each of :data:`COMPARED` of both models. Whole lesions are resampled, the same ones for both."""
+def compare(pair: PairedPredictions, resamples: int, seed: int) -> list[Difference]:
+    """Compare both models in the metrics of :data:`COMPARED`. Both have the same resamples, of whole lesions."""
     labels = np.array([example.label for example in pair.examples])
     bootstrap = Bootstrap(clusters_of([example.lesion for example in pair.examples]), resamples, seed)
 
@@ -101,10 +101,10 @@ def compare(pair: Pair, resamples: int, seed: int) -> list[Difference]:
     ]
 
 
-def objections(new: ScoreCard, served: ScoreCard) -> list[str]:
-    """Why a new model may not replace the served one, a line for each metric that is worse than the served interval.
+def regressions(new: ScoreCard, served: ScoreCard) -> list[str]:
+    """A line for each metric of the new model that is worse than the interval of the served model's.
 
-    Two models of which neither is better differ by chance, and so may replace each other.
+    Differences within the interval may be due to chance and do not prevent a promotion.
     """
     if (new.images, new.lesions) != (served.images, served.lesions):
         return [

@@ -1,4 +1,4 @@
-"""A model's predictions for labelled images, new or stored by an earlier run, and their score card."""
+"""Score cards from a model's predictions, either new or stored by an earlier run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BATCH = 32
 
 
 def evaluate_stored(arguments: argparse.Namespace, output: Path) -> Iterator[str]:
-    """Write the card of the predictions in a file, with what is next to it; yields its Markdown."""
+    """Write the score card of the predictions in a file and the measurements next to it; yields its Markdown."""
     predictions, folder = Predictions.read(arguments.probabilities), arguments.probabilities.parent
     ensure_writable_folder(output, "--output")
     arithmetics = read_json(folder / files.ARITHMETIC, list[ArithmeticMetrics]) or []
@@ -50,9 +50,9 @@ def evaluate_stored(arguments: argparse.Namespace, output: Path) -> Iterator[str
 
 
 def evaluate_images(arguments: argparse.Namespace, output: Path) -> Iterator[str]:
-    """Write the card of the model's predictions for all images, and then that of other sources; yields their Markdown.
+    """Predict and write the score card of all images, then that of other sources; yields their Markdown.
 
-    This takes minutes, so everything that can be refused is tried first.
+    Predicting takes minutes, so all checks come first.
     """
     if arguments.images:
         folder, examples = arguments.images, find_labelled(arguments.images, arguments.labels)
@@ -61,37 +61,37 @@ def evaluate_images(arguments: argparse.Namespace, output: Path) -> Iterator[str
         folder, examples = found.folder, found.examples
         print("".join(f"{note}\n" for note in found.notes), end="", file=sys.stderr)
         if found.is_split_here:
-            warn_of_seen_images(arguments.root, Checkpoint.load(arguments.modelname))
+            warn_of_leakage(arguments.root, Checkpoint.load(arguments.modelname))
     checkpoint = Checkpoint.load(arguments.modelname)
     sources = find_sources(arguments.also)
     test = split_elsewhere(sources, arguments.root, checkpoint).test if arguments.also else []
-    network = Network(arguments.modelname, checkpoint)
+    runner = ModelRunner(arguments.modelname, checkpoint)
     elsewhere = output / files.ELSEWHERE
     for path in [output, elsewhere] if test else [output]:
         ensure_writable_folder(path, "--output")
-    predictions, arithmetics = network.predict(examples, [example.path.relative_to(folder) for example in examples])
+    predictions, arithmetics = runner.predict(examples, [example.path.relative_to(folder) for example in examples])
     yield write_card(predictions, arithmetics, None, output, output, arguments)
     if test:
-        # Their names alone: no two folders have an image of the same name.
-        predictions, arithmetics = network.predict(test, [Path(example.path.name) for example in test])
-        others = network.predict_others(sources.others) if sources.others else None
+        # File names suffice: they are unique across folders.
+        predictions, arithmetics = runner.predict(test, [Path(example.path.name) for example in test])
+        others = runner.predict_others(sources.others) if sources.others else None
         yield write_card(predictions, arithmetics, others, elsewhere, elsewhere, arguments)
 
 
-def warn_of_seen_images(root: Path, checkpoint: Checkpoint) -> None:
-    """Say so if the model was trained on another split of the images, and may have seen those for testing."""
+def warn_of_leakage(root: Path, checkpoint: Checkpoint) -> None:
+    """Warn if the model was trained on another split, and so perhaps on some of the test images."""
     try:
         split_again(find_examples(root, "train"), checkpoint)
     except DataError as error:
         print(f"warning: the model may have been trained on some of the test images ({error})", file=sys.stderr)
 
 
-class Network:
-    """A checkpoint's network in float32, and in the faster arithmetics that this machine has.
+class ModelRunner:
+    """Runs a checkpoint's network in float32 and in the faster arithmetics that this machine supports.
 
     Args:
         path: the checkpoint's file.
-        checkpoint: its content.
+        checkpoint: the file's content.
     """
 
     def __init__(self, path: Path, checkpoint: Checkpoint) -> None:
@@ -108,7 +108,7 @@ class Network:
     def predict(
         self, examples: Sequence[Example], names: Sequence[Path]
     ) -> tuple[Predictions, list[ArithmeticMetrics]]:
-        """The predictions in float32 for ``examples``, named ``names``, and how those in faster arithmetic compare."""
+        """Predictions in float32 for ``examples``, stored under ``names``, and metrics of every arithmetic."""
         squares = _squares(examples)
         probabilities, novelty = self._assess(squares)
         named = [replace(example, path=name) for example, name in zip(examples, names, strict=True)]
@@ -151,9 +151,9 @@ def write_card(
     output: Path,
     arguments: argparse.Namespace,
 ) -> str:
-    """Write the card, its pictures and what it is made of into the folder ``output``; returns the Markdown.
+    """Write the card, its pictures and its inputs into the folder ``output``; returns the Markdown.
 
-    ``measured`` is the folder with what other commands measured of the same model.
+    ``measured`` is the folder with the results of other commands for the same model.
 
     Raises:
         DataError: a file in ``measured`` holds something else.

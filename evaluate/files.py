@@ -11,23 +11,23 @@ from evaluate.dataset import DataError
 
 CARD, TEXT, PREDICTIONS, ARITHMETIC = "score_card.json", "score_card.md", "probabilities.csv", "arithmetic.json"
 ROBUSTNESS, TRADE_OFF = "robustness.json", "trade_off.json"
-"""Written by evaluate/main_robustness.py and train/main_trade_off.py; the card shows them."""
+"""Written by evaluate/main_robustness.py and train/main_trade_off.py, and shown in the card."""
 ELSEWHERE, OTHER_DISEASES = "elsewhere", "other_diseases.csv"
-"""Folder of the card of other sources, inside that of HAM10000's, and a file in it."""
+"""Subfolder for the card of other sources, and a file in it."""
 
 T = TypeVar("T")
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Write a value of msgspec's types: the same bytes for the same value."""
+    """Write a value of msgspec's types, deterministically."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
 
 
 def read_json(path: Path, kind: type[T]) -> T | None:
-    """What :func:`write_json` wrote of ``kind``; None if there is no such file.
+    """Read a value of the type ``kind``; None if the file does not exist.
 
     Raises:
-        DataError: the file holds something else.
+        DataError: the file has other content.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
@@ -38,6 +38,6 @@ def read_json(path: Path, kind: type[T]) -> T | None:
 
 
 def read_measured(path: Path, kind: type[T], sha256: str) -> T | None:
-    """As :func:`read_json`, and None if the file is of another model than that with this digest."""
+    """As :func:`read_json`, but None if the file belongs to a model with another digest."""
     value: Any = read_json(path, kind)
     return value if value and value.sha256 == sha256 else None

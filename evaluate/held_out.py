@@ -11,14 +11,14 @@ from evaluate.sources import HAM10000, HELD_OUT_SOURCES, Sources, Split, by_sour
 from handler.model.checkpoint import Checkpoint
 
 FRACTION = 0.1
-"""Of each class's lesions, in checkpoints that do not say."""
+"""Held-out share of each class's lesions, for checkpoints that do not record it."""
 
 
 def split_again(examples: list[Example], checkpoint: Checkpoint) -> tuple[list[Example], list[Example]]:
     """``(train, validation)`` of the training images ``examples``, as in the run that made ``checkpoint``.
 
     Raises:
-        DataError: the run had other images, or the checkpoint does not say how many it was trained on.
+        DataError: the run had other images, or the checkpoint does not record their number.
     """
     recipe = checkpoint.training.get("recipe", {})
     seed = recipe.get("split_seed", 0)
@@ -40,8 +40,8 @@ def split_sources_again(others: Sequence[Example], validation: Sequence[Example]
     """The split of ``others``, photographs of other sources, as in the run that made ``checkpoint``.
 
     Args:
-        others: of the classes, from :func:`evaluate.sources.find_sources`.
-        validation: HAM10000's.
+        others: the examples of :func:`evaluate.sources.find_sources`.
+        validation: HAM10000's validation images.
         checkpoint: if it was not trained on other sources, any photographs are accepted.
 
     Raises:

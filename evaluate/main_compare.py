@@ -3,8 +3,8 @@
     python evaluate/main_compare.py --answers gentle/fold_*.csv --with strong/fold_*.csv
     python evaluate/main_compare.py --answers old/validation_*.csv --with new/validation_*.csv
 
-The files are those that main_train.py --fold, main_robustness.py --answers and main_evaluate.py write; the first of one
-side has the images of the first of the other, and so on. A difference whose interval holds 0 may be chance.
+The files are written by main_train.py --fold, main_robustness.py --answers and main_evaluate.py. The k-th files of both
+models must have the same images. A difference whose interval contains 0 may be due to chance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from evaluate.dataset import DataError
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     from evaluate.comparison import compare, pair_predictions
     from evaluate.predictions import Predictions
     from evaluate.report import comparison_table

@@ -23,7 +23,7 @@ from evaluate.dataset import FOLDERS, METADATA, DataError
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parse(argv)
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     from evaluate.evaluation import evaluate_images, evaluate_stored
     from handler.model.checkpoint import CheckpointError
 

@@ -26,7 +26,7 @@ SETS = ("validation", "test")
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     from evaluate.report import robustness_table
     from evaluate.robustness import measure
     from handler.model.checkpoint import CheckpointError

@@ -1,10 +1,10 @@
-"""Find photographs of other sources that show a lesion of HAM10000, photographed or cropped otherwise.
+"""Find photographs of other sources that show a lesion of HAM10000, taken or cropped differently.
 
 python evaluate/main_same_lesions.py ../shared/ham10000 --also ../shared/elsewhere
 
-The pairs go into ``evaluate/same_lesions.csv``, which decides what is held out of these sources. It takes minutes, and
-needs OpenCV (``requirements-dev.txt``). The committed table was made when the candidates for a pair were the nearest
-neighbours by features of ImageNet weights, not by those of ``--modelname``: a new one may lack or add a few pairs.
+The pairs go into ``evaluate/same_lesions.csv``, which determines what is held out of these sources. The command takes
+minutes, and needs OpenCV (``requirements-dev.txt``). The candidates of the committed table were the nearest neighbours
+in features of ImageNet weights instead of ``--modelname``'s, so a new table may differ in a few pairs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from evaluate.sources import HELD_OUT_SOURCES, SAME_LESIONS, find_sources
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     from evaluate.same_lesions import same_lesions
     from handler.model.checkpoint import Checkpoint, CheckpointError
 

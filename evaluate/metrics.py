@@ -1,8 +1,8 @@
 """Metrics of a classifier, from its probabilities and the true labels.
 
-Most functions take ``probabilities`` (N, C), ``labels`` (N,), and ``weights`` (..., N), how often each image counts.
-Their results have the leading axes of the weights, one value for each resample of a bootstrap. Without weights, each
-image counts once. A value that is not defined (of a class without images) is NaN.
+Most functions take ``probabilities`` (N, C), ``labels`` (N,), and image weights ``weights`` (..., N), 1 by default.
+Their results have the leading axes of the weights: one value for each resample of a bootstrap. Undefined values (of
+classes without images) are NaN.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray 
 
 
 def rates(called: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Sensitivity and specificity, (..., 2), of the decision ``called`` for the truth ``positive``, boolean (N,)."""
+    """Sensitivity and specificity, (..., 2), of the predictions ``called`` for the truth ``positive``, boolean (N,)."""
     weights = np.ones(len(positive)) if weights is None else weights
     return np.stack([mean(called, weights * positive), mean(~called, weights * ~positive)], -1)
 
@@ -219,5 +219,5 @@ def _diagonal(matrix: np.ndarray) -> np.ndarray:
 
 
 def _plain(values: np.ndarray) -> Scalars:
-    """A Python number for a single value: checkpoints store metrics and hold no numpy."""
+    """Convert single values to Python numbers, because checkpoints cannot store numpy's."""
     return float(values) if np.ndim(values) == 0 else values

@@ -1,4 +1,4 @@
-"""A model's predictions for a set of images, stored as a CSV file: all that a score card is computed from."""
+"""A model's predictions for a set of images, stored as a CSV file; score cards are computed from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from handler.engines.graphs import sha256
 MODEL = ("model", "sha256")
 THRESHOLDS = ("malignant_threshold", "plausible_threshold")
 OPTIONAL = ("source", "skin_tone")
-"""Columns that are written only if a value is known."""
+"""Columns that are omitted if no value is known."""
 
 NOVELTY_LIMIT = 1.0
 """An image with a higher novelty is flagged as unlike the training images."""
@@ -51,7 +51,7 @@ class BasePredictions(ABC, Generic[Image]):
     plausible_threshold: float | None = None
 
     def write(self, path: Path) -> None:
-        """Write a row per image, with digits enough for :meth:`read` to restore every number exactly.
+        """Write a row per image, with enough digits for :meth:`read` to restore every number exactly.
 
         No byte-order mark: the files are committed and read by programs.
         """
@@ -97,12 +97,12 @@ class BasePredictions(ABC, Generic[Image]):
 
     @abstractmethod
     def _columns(self) -> dict[str, Iterable[object]]:
-        """What is known of the images, by the name of the column."""
+        """The images' columns, by name."""
 
     @classmethod
     @abstractmethod
     def _example(cls, path: Path, row: dict[str, str | None]) -> Image:
-        """The image of a row of the file ``path``."""
+        """The image in a row of the file ``path``."""
 
 
 class Predictions(BasePredictions[Example]):
@@ -203,7 +203,7 @@ def model_of(checkpoint: Path) -> tuple[str, str]:
 
 
 def _digits(value: float) -> str:
-    """Nine digits tell every float32 from its neighbours."""
+    """``value`` with nine digits, which identify any float32."""
     return f"{np.float32(value):.9g}"
 
 

@@ -77,7 +77,7 @@ def markdown(card: ScoreCard) -> str:
 def draw(predictions: Predictions, card: ScoreCard, folder: Path) -> None:
     """Write :data:`PICTURES` into ``folder``."""
     for name, figure in ((RELIABILITY, _reliability(card)), (ROC, _roc(predictions, card))):
-        # Without matplotlib's version in it, the file depends on the values alone.
+        # Omitting matplotlib's version makes the file depend only on the values.
         figure.savefig(folder / name, dpi=100, metadata={"Software": None})
 
 
@@ -267,7 +267,7 @@ def robustness_table(robustness: Robustness) -> str:
 
 
 def comparison_table(differences: list[Difference], images: int) -> str:
-    """Two models side by side as Markdown."""
+    """The comparison of two models as Markdown."""
     rows = (
         [NAMES.get(d.name, d.name.replace("_", " ")), _value(d.first), _value(d.second), _signed(d.change)]
         for d in differences

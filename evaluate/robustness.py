@@ -1,7 +1,6 @@
-"""How much of a model's accuracy survives shifts: changes that another camera or program makes to a photograph.
+"""Robustness to distribution shifts between cameras and software.
 
-A classifier meets them without warning: another white balance, another display curve, a lens out of focus, a stronger
-compression, another way of resizing. None of them changes the diagnosis.
+The shifts change white balance, gamma, focus, compression or resizing, none of which changes the diagnosis.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from handler.model.images import SIZE, network_square
 BATCH = 32
 
 Shift = Callable[[Image.Image], Image.Image]
-"""An RGB photograph of any size in, the changed photograph out; it may have another size."""
+"""Maps an RGB photograph of any size to the changed photograph, which may have another size."""
 
 JPEG_QUALITY = 40
 
@@ -46,7 +45,7 @@ BLUR = 1.5 / SIZE
 
 
 def measure(arguments: argparse.Namespace) -> Robustness:
-    """Classify the images as the command line says, and write the table and the predictions.
+    """Run the command: classify the images, and write the table and the predictions.
 
     Raises:
         UsageError: a folder cannot be written.
@@ -90,7 +89,7 @@ def examples_of(root: Path, name: str, checkpoint: Checkpoint) -> list[Example]:
 
 
 def predict(examples: Sequence[Example], classifier: Classifier, description: str) -> dict[str, np.ndarray]:
-    """Probabilities (N, classes) of ``examples`` under each of :data:`SHIFTS`; an image is decoded once.
+    """Probabilities (N, classes) of ``examples`` under each of :data:`SHIFTS`; each image is decoded once.
 
     Raises:
         DataError: an image cannot be read.
@@ -160,20 +159,20 @@ def blur(photograph: Image.Image) -> Image.Image:
 
 
 def jpeg(photograph: Image.Image) -> Image.Image:
-    """Compressed once more, at :data:`JPEG_QUALITY`, at the photograph's own size."""
+    """Compressed again, with :data:`JPEG_QUALITY`, at the original size."""
     buffer = io.BytesIO()
     photograph.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return Image.open(buffer).convert("RGB")
 
 
 def half_resolution(photograph: Image.Image) -> Image.Image:
-    """Reduced until the shorter side has half of the network's pixels; what serves it enlarges it again."""
+    """Reduced to half of the network's pixels on the shorter side; preprocessing enlarges it again."""
     return ImageOps.cover(photograph, (SIZE // 2, SIZE // 2))
 
 
 def without_antialiasing(photograph: Image.Image) -> Image.Image:
-    """The centre square, bilinear without a low-pass filter, as OpenCV's and older versions of torch's resizing."""
-    import torch  # takes seconds, and nothing else here needs it
+    """The centre square, resized bilinearly without a low-pass filter, as by OpenCV and older versions of torch."""
+    import torch
     from torch.nn.functional import interpolate
 
     square = photograph.crop(Square.of(photograph.size).box)
@@ -183,7 +182,7 @@ def without_antialiasing(photograph: Image.Image) -> Image.Image:
 
 
 def squeezed(photograph: Image.Image) -> Image.Image:
-    """The whole photograph, squeezed into a square without regard to its proportions."""
+    """The whole photograph, resized to a square without preserving the aspect ratio."""
     return photograph.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
 
 

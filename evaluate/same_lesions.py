@@ -1,7 +1,7 @@
-"""Photographs that show the same lesion, photographed or cropped otherwise.
+"""Finding photographs of the same lesion, taken or cropped differently.
 
-Each photograph's nearest neighbours by the network's features are compared with it by SIFT (Lowe, IJCV 2004) and
-RANSAC: the keypoints of two photographs of one lesion agree on a similarity transform.
+Each photograph is compared with its nearest neighbours in the network's features, by SIFT (Lowe, IJCV 2004) and RANSAC:
+the keypoints of two photographs of one lesion agree on a similarity transform.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from handler.model.checkpoint import Checkpoint
 from handler.model.network import Normalise
 
 FEATURE_SIDE, BATCH = 160, 64
-"""Side in pixels of the squares that the network sees, and how many form a batch."""
+"""Side in pixels of the network's input, and batch size."""
 
 NEIGHBOURS = 20
-"""Photographs that each one is compared with."""
+"""Number of candidates for each photograph."""
 
 SIDE = 256
-"""Shorter side in pixels of what SIFT sees."""
+"""Shorter side in pixels for SIFT."""
 
 KEYPOINTS, RATIO, TOLERANCE = 400, 0.8, 4.0
 """Most keypoints of a photograph, Lowe's ratio of the nearest two distances, and RANSAC's tolerance in pixels."""
 
 MIN_INLIERS = 6
-"""Distinct keypoints that agree. milk10k's 18 pairs with the fewest, 6 to 12, were checked by eye: all are right."""
+"""Minimum number of agreeing keypoints. Of milk10k's pairs, the 18 with the fewest (6 to 12) are correct by eye."""
 
 
 class Keypoints(NamedTuple):
@@ -79,7 +79,7 @@ def features_of(examples: Sequence[Example], checkpoint: Checkpoint) -> np.ndarr
 
 
 def nearest_neighbours(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Indices (N, :data:`NEIGHBOURS`) of the features in ``ours`` that are most like each of ``theirs``, by cosine."""
+    """Indices (N, :data:`NEIGHBOURS`) of the features in ``ours`` with the largest cosine similarity to ``theirs``."""
     mean = np.concatenate([ours, theirs]).mean(0)
     own, other = (f / np.linalg.norm(f, axis=1, keepdims=True) for f in (ours - mean, theirs - mean))
     return np.argsort(-other @ own.T, axis=1)[:, :NEIGHBOURS]

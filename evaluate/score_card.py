@@ -12,7 +12,7 @@ from evaluate.bootstrap import Estimate
 from evaluate.trade_off import TradeOff
 
 MIN_GROUP_IMAGES = 30
-"""A smaller group is marked as too small to judge."""
+"""Smaller groups are marked as too small to judge."""
 
 UNKNOWN = "unknown"
 
@@ -21,14 +21,14 @@ UNCHANGED, MEAN_CHANGE = "none", "mean of all changes"
 
 
 class ModelFile(Struct, frozen=True):
-    """The checkpoint that was evaluated: its name and the first 12 digits of its SHA-256."""
+    """The evaluated checkpoint: file name and first 12 digits of its SHA-256."""
 
     file: str
     sha256: str
 
 
 class Intervals(Struct, frozen=True):
-    """How the intervals were computed."""
+    """Method of the intervals."""
 
     level: float
     method: str
@@ -38,7 +38,7 @@ class Intervals(Struct, frozen=True):
 
 
 class Reference(Struct, frozen=True):
-    """Always answering the most frequent class."""
+    """Metrics of the trivial classifier that always predicts the most frequent class."""
 
     dx: str = msgspec.field(name="class")
     accuracy: float | None = None
@@ -77,7 +77,7 @@ class Bin(Struct, frozen=True):
 
 
 class OperatingPoint(Struct, frozen=True):
-    """Sensitivity and specificity of a rule, and the threshold that it has on this set."""
+    """Sensitivity and specificity of a decision rule, and its threshold on this set."""
 
     rule: str
     threshold: float | None
@@ -104,7 +104,7 @@ class Group(Struct, frozen=True):
     balanced_accuracy: Estimate
 
 
-class Novelty(Struct, frozen=True):
+class NoveltyMetrics(Struct, frozen=True):
     """The share of images flagged as unlike the training images."""
 
     limit: float
@@ -212,7 +212,7 @@ class DiseaseMetrics(Struct, frozen=True):
 
 
 class ScoreCard(Struct, frozen=True):
-    """Everything that is known of a model on a set of images, in float32 but for ``arithmetics`` and ``robustness``.
+    """All metrics of a model on a set of images, in float32 except for ``arithmetics`` and ``robustness``.
 
     ``confusion`` holds counts, rows true classes and columns predicted ones, both in the order of
     :data:`api.classes.CLASSES`; ``groups`` are by kind (age, sex, site, and if known source and skin tone) and name.
@@ -233,7 +233,7 @@ class ScoreCard(Struct, frozen=True):
     melanoma: Detection
     malignant: Detection
     groups: dict[str, dict[str, Group]]
-    novelty: Novelty | None
+    novelty: NoveltyMetrics | None
     arithmetics: list[ArithmeticMetrics]
     robustness: Robustness | None = None
     trade_off: TradeOff | None = None

@@ -30,7 +30,7 @@ from evaluate.score_card import (
     Intervals,
     Metrics,
     ModelFile,
-    Novelty,
+    NoveltyMetrics,
     OperatingPoint,
     PlausibleSets,
     Reference,
@@ -65,7 +65,7 @@ def score_card(
 ) -> ScoreCard:
     """Compute the card, with intervals over ``resamples`` resamples of the lesions.
 
-    ``arithmetics``, ``robustness`` and the held-out part of ``trade_off`` need the network and come from elsewhere.
+    ``arithmetics``, ``robustness`` and the held-out part of ``trade_off`` need the network and are computed separately.
     ``others`` are predictions for photographs of other diseases.
     """
     lesions = [example.lesion for example in predictions.examples]
@@ -93,7 +93,7 @@ def score_card(
             kind: {name: _group(predictions, member, bootstrap) for name, member in members.items()}
             for kind, members in group_members(predictions.examples).items()
         },
-        novelty=None if novelty is None else Novelty(NOVELTY_LIMIT, bootstrap.mean(novelty > NOVELTY_LIMIT)),
+        novelty=None if novelty is None else NoveltyMetrics(NOVELTY_LIMIT, bootstrap.mean(novelty > NOVELTY_LIMIT)),
         arithmetics=list(arithmetics),
         robustness=robustness,
         trade_off=trade_off and evaluate(trade_off, predictions.probabilities, predictions.examples, resamples, seed),
@@ -120,9 +120,9 @@ def compare_arithmetic(
 
 
 def disease_metrics(predictions: OtherDiseasePredictions, resamples: int, seed: int) -> dict[str, DiseaseMetrics]:
-    """Metrics of each disease by its ``dx``, that with the most images first.
+    """Metrics of each disease by its ``dx``, in descending order of the number of images.
 
-    The images of each disease are resampled alone: how common it is elsewhere does not matter.
+    The images of each disease are resampled separately.
     """
     dx = np.array([e.dx for e in predictions.examples])
     source = np.array([e.source for e in predictions.examples])
@@ -216,7 +216,7 @@ def _detection(
         return OperatingPoint(rule, _threshold(threshold), rates.at(0), rates.at(1))
 
     def reading(rule: str, read: Callable[..., Point], rate: float) -> OperatingPoint:
-        """A point of the curve; each resample has a threshold of its own."""
+        """A point of the curve; the threshold is chosen anew in each resample."""
         rates = bootstrap.estimates(lambda weights: read(curve(weights), rate).rates)
         threshold = _threshold(read(curve(), rate).threshold)
         return OperatingPoint(f"{rule} {rate:.2f}", threshold, rates.at(0), rates.at(1))
@@ -271,7 +271,7 @@ def _plausible(predictions: Predictions, bootstrap: Bootstrap) -> PlausibleSets 
 
 
 def _threshold(value: float | np.ndarray | None) -> float | None:
-    """Nine digits, which tell every float32 from its neighbours; None for a rule without a finite threshold."""
+    """``value`` with nine digits, which identify any float32; None for a rule without a finite threshold."""
     return None if value is None or not math.isfinite(value) else float(f"{float(value):.9g}")
 
 

@@ -1,4 +1,4 @@
-"""The trade-off between accuracy and balanced accuracy that the bias of rare classes makes."""
+"""The trade-off between accuracy and balanced accuracy, controlled by the bias of rare classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evaluate.predictions import malignant_scores
 from handler.model.calibration import BiasSetting
 
 MIN_ACCURACY = 0.80
-"""That :func:`best_index` keeps."""
+"""Constraint of :func:`best_index`."""
 
 
 class BiasMetrics(Struct, frozen=True):
@@ -39,11 +39,11 @@ class BiasPoint(Struct, frozen=True):
     """A point of the curve.
 
     Attributes:
-        setting: what gives these metrics in serving.
-        temperature: fitted for it on the held-out images.
-        held_out: metrics on the images of HAM10000 that it was fitted to.
-        evaluated: metrics on the images of the score card; None before they are known.
-        elsewhere: metrics on the images of other sources that it was fitted to; None if there are none.
+        setting: the parameters for serving.
+        temperature: fitted to the held-out images.
+        held_out: metrics on HAM10000's held-out images.
+        evaluated: metrics on the images of the score card; None until it is computed.
+        elsewhere: metrics on the held-out images of other sources; None if there are none.
     """
 
     setting: BiasSetting
@@ -57,12 +57,12 @@ class TradeOff(Struct, frozen=True):
     """The curve.
 
     Attributes:
-        sha256: first 12 digits of the checkpoint's that the settings are for.
+        sha256: first 12 digits of the checkpoint's SHA-256.
         answers: describes the held-out predictions.
-        images: how many there are.
+        images: number of held-out predictions.
         own: strength of the checkpoint's own bias.
-        best: strength of the point that :func:`best` finds.
-        points: by rising strength.
+        best: strength of the point that :func:`best` selects.
+        points: in ascending order of strength.
     """
 
     sha256: str
@@ -104,7 +104,7 @@ def evaluate(
 
 
 def best(points: Sequence[BiasPoint]) -> BiasPoint:
-    """The one of :func:`best_index` on held-out images; the weakest bias of equals.
+    """The point that :func:`best_index` selects on held-out images; of equal points, the one with the weakest bias.
 
     As in :func:`train.calibrate.fit_bias`, the accuracy is HAM10000's, and the balanced accuracy is the mean of that on
     HAM10000's images and that on the images of other sources.
@@ -118,9 +118,9 @@ def best(points: Sequence[BiasPoint]) -> BiasPoint:
 
 
 def best_index(accuracies: Sequence[float], balanced_accuracies: Sequence[float]) -> int:
-    """Where balanced accuracy is highest while accuracy is at least :data:`MIN_ACCURACY`; the first of equals.
+    """The index of the highest balanced accuracy with an accuracy of at least :data:`MIN_ACCURACY`; the first of ties.
 
-    If no accuracy is, where the mean of both is highest.
+    If no accuracy is high enough, the index of the highest mean of both.
     """
     accurate = [i for i, accuracy in enumerate(accuracies) if accuracy >= MIN_ACCURACY]
     if accurate:

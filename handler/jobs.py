@@ -1,7 +1,7 @@
 """Deadlines, progress reports and cancellation of requests.
 
-The gateway sends deadlines and ids in headers. A cancellation is a request of its own and may reach another worker
-process, so it is marked by an empty file in the temporary folder that the workers of a machine share.
+The gateway sends deadlines and ids in headers. A cancellation is a separate request, which may reach another worker
+process. It is therefore recorded as an empty file in the temporary folder that all workers of a machine share.
 """
 
 from __future__ import annotations
@@ -15,16 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.deadline import Deadline
-from api.headers import (
-    DEADLINE_HEADER,
-    EXPIRY_HEADER,
-    JOB_HEADER,
-    REQUEST_ID_HEADER,
-    STREAM_TYPE,
-)
+from api.headers import DEADLINE_HEADER, EXPIRY_HEADER, JOB_HEADER, REQUEST_ID_HEADER, STREAM_TYPE
 
-MAX_MARK_AGE = 3600.0
-"""Seconds after which a mark is deleted: its job has long ended."""
+MAX_MARKER_AGE = 3600.0
+"""Seconds after which a marker is deleted, long after its job has ended."""
 
 MAX_ID_LENGTH = 64
 """Characters of a request's id that are logged."""
@@ -33,7 +27,7 @@ _JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Cancelled(Exception):
-    """The job was cancelled, or its answer is no longer awaited."""
+    """The job was cancelled, or the client no longer waits for its answer."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +38,8 @@ class Job:
         id: see :data:`api.headers.JOB_HEADER`; None if the request cannot be cancelled.
         deadline: when an explanation ends with the best result so far; None for no limit.
         expiry: when the client stops waiting for the answer; None if it never does.
-        request_id: names the request in logs; empty unless the gateway sent one.
-        on_progress: called with the share of the work that is done, 0 to 1; None if the client wants no reports.
+        request_id: identifies the request in logs; empty unless the gateway sent one.
+        on_progress: called with the completed fraction of the work, 0 to 1; None if the client wants no reports.
     """
 
     id: str | None = None
@@ -56,7 +50,7 @@ class Job:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str], on_progress: Callable[[float], None]) -> Job:
-        """Read headers whose names are in lower case; invalid values are ignored."""
+        """Parse headers with lower-case names; invalid values are ignored."""
         job_id = headers.get(JOB_HEADER, "")
         return cls(
             id=job_id if _JOB_ID.fullmatch(job_id) else None,
@@ -72,14 +66,14 @@ class Job:
             raise Cancelled(self.id)
         if self.id is not None:
             try:
-                _mark(self.id).unlink()
+                _marker(self.id).unlink()
             except FileNotFoundError:
                 pass
             else:
                 raise Cancelled(self.id)
 
     def progress(self, share: float) -> None:
-        """Report the share of the work that is done, 0 to 1.
+        """Report the completed fraction of the work, 0 to 1.
 
         Raises:
             Cancelled: as :meth:`raise_if_cancelled`.
@@ -94,19 +88,19 @@ class Job:
 
 
 def cancel(job_id: str) -> None:
-    """Mark a job as cancelled, and delete old marks. Invalid ids are ignored.
+    """Mark a job as cancelled, and delete old markers. Invalid ids are ignored.
 
-    If the mark cannot be written, as on a full disk, the job runs to its end.
+    If the marker cannot be written, for example on a full disk, the job runs to completion.
     """
     if not _JOB_ID.fullmatch(job_id):
         return
-    for mark in _mark("*").parent.glob(_mark("*").name):
-        with contextlib.suppress(OSError):  # gone by now, or another user's
-            if time.time() - mark.stat().st_mtime > MAX_MARK_AGE:
-                mark.unlink()
+    for marker in _marker("*").parent.glob(_marker("*").name):
+        with contextlib.suppress(OSError):  # just deleted, or another user's
+            if time.time() - marker.stat().st_mtime > MAX_MARKER_AGE:
+                marker.unlink()
     with contextlib.suppress(OSError):
-        _mark(job_id).touch()
+        _marker(job_id).touch()
 
 
-def _mark(job_id: str) -> Path:
+def _marker(job_id: str) -> Path:
     return Path(tempfile.gettempdir()) / f"mlbio_cancelled_{job_id}"

@@ -1,4 +1,4 @@
-"""From requests to answers: one forward pass for a batch, and an independent outcome for each request."""
+"""Answers to batches of requests: one forward pass per batch, and an independent outcome for each request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from api.logs import EXTRA
 from api.photograph import ImageError
 from api.request import ContractError, Precision, Request
 from handler.engines.classifier import Classifier
-from handler.engines.graphs import Graphs, ModelFacts
+from handler.engines.graphs import Graphs, ModelInfo
 from handler.jobs import Cancelled, Job
 from handler.model.calibration import BiasSetting, chosen_bias, plausible
 from handler.model.images import SIZE, read_square
@@ -57,15 +57,15 @@ class Predictor:
 
     Args:
         classifier: the network.
-        model: facts of its checkpoint.
-        bias: what the classifier has instead of the model's own bias; its thresholds and figures replace the model's.
-        explainer: explains predictions; LIME unless given.
+        model: its checkpoint's metadata.
+        bias: the classifier's, if it is not the model's own; its thresholds and flag rates replace the model's.
+        explainer: of predictions (default: LIME).
     """
 
     def __init__(
         self,
         classifier: Classifier,
-        model: ModelFacts,
+        model: ModelInfo,
         bias: BiasSetting | None = None,
         explainer: Explainer | None = None,
     ) -> None:
@@ -90,20 +90,20 @@ class Predictor:
             handler.model.checkpoint.CheckpointError: ``path`` is not such a checkpoint.
             handler.model.calibration.BiasError: ``MLBIO_BIAS_STRENGTH`` is not on its curve.
         """
-        from handler.engines.convert import facts
+        from handler.engines.convert import model_info
         from handler.model.checkpoint import Checkpoint
 
         checkpoint = Checkpoint.load(path)
-        model = facts(path, checkpoint)
+        model = model_info(path, checkpoint)
         bias = chosen_bias(model.biases)
         return cls(Classifier(checkpoint, device, threads, bias=bias), model, bias)
 
     @classmethod
     def from_graphs(cls, folder: Path, checkpoint: Path, threads: int | None = None) -> Predictor:
-        """Load the graphs in ``folder`` that were made of the file ``checkpoint``, without torch.
+        """Load the graphs of the file ``checkpoint`` from ``folder``, without torch.
 
         Raises:
-            handler.engines.graphs.GraphsError: they are missing, damaged, or were made of another file.
+            handler.engines.graphs.GraphsError: they are missing, damaged, or belong to another checkpoint.
             handler.model.calibration.BiasError: ``MLBIO_BIAS_STRENGTH`` is not on the model's curve.
         """
         graphs, model = Graphs.load(folder, checkpoint)
@@ -124,14 +124,14 @@ class Predictor:
 
         Args:
             requests: valid requests, and the errors of invalid ones.
-            jobs: the job of each request; without them there are no deadlines and no progress reports.
+            jobs: the job of each request (default: no deadlines and no progress reports).
         """
         jobs = jobs or [Job()] * len(requests)
-        return self.complete(requests, [self.read(*pair) for pair in zip(requests, jobs, strict=True)], jobs)
+        return self.answer_decoded(requests, [self.decode(*pair) for pair in zip(requests, jobs, strict=True)], jobs)
 
     @staticmethod
-    def read(request: Request | ContractError, job: Job | None = None) -> np.ndarray | Answer:
-        """The square of a request's photograph, uint8 (224, 224, 3), or the refusal of the request."""
+    def decode(request: Request | ContractError, job: Job | None = None) -> np.ndarray | Answer:
+        """The square of a request's photograph, uint8 (224, 224, 3), or an error answer."""
         job = job or Job()
         try:
             job.raise_if_cancelled()
@@ -141,16 +141,16 @@ class Predictor:
         except Exception as error:
             return _refusal(error, job)
 
-    def complete(
+    def answer_decoded(
         self,
         requests: Sequence[Request | ContractError],
-        read: list[np.ndarray | Answer],
+        decoded: list[np.ndarray | Answer],
         jobs: list[Job] | None = None,
     ) -> list[Answer]:
-        """As :meth:`answer`, for requests whose photographs :meth:`read` has read."""
+        """As :meth:`answer`, for photographs that :meth:`decode` has decoded."""
         jobs = jobs or [Job()] * len(requests)
-        answers = {i: square for i, square in enumerate(read) if isinstance(square, Answer)}
-        squares = {i: square for i, square in enumerate(read) if not isinstance(square, Answer)}
+        answers = {i: square for i, square in enumerate(decoded) if isinstance(square, Answer)}
+        squares = {i: square for i, square in enumerate(decoded) if not isinstance(square, Answer)}
         for i, assessment in zip(squares, self._assess(list(squares.values())), strict=True):
             request = requests[i]
             assert isinstance(request, Request)
@@ -161,7 +161,7 @@ class Predictor:
         return [answers[i] for i in range(len(requests))]
 
     def _assess(self, squares: list[np.ndarray]) -> list[Assessment | Answer]:
-        """Probabilities and novelty score of each square, or the refusal if the engine fails on it."""
+        """Probabilities and novelty score of each square, or an error answer if the engine fails on it."""
         if not squares:
             return []
         try:
@@ -230,7 +230,7 @@ class Predictor:
         if self.plausible_threshold is None:
             return None
         members = plausible(probabilities, self.plausible_threshold)
-        # A stable sort, so that the first of equals comes first, as in argmax.
+        # Stable, so that ties are broken as by argmax.
         order = np.argsort(-probabilities, kind="stable")
         return [CLASSES[self.classifier.classes[i]] for i in order if members[i]]
 

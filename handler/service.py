@@ -50,8 +50,8 @@ class SkinLesionHandler:
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer a batch of requests, each with its own status.
 
-        A request that accepts NDJSON gets lines such as ``{"progress": 0.25}`` during the explanation if it is alone in
-        its batch, and the answer as the last line.
+        A request that accepts NDJSON and is alone in its batch gets lines such as ``{"progress": 0.25}`` during the
+        explanation. Its last line is the answer.
         """
         headers = [_headers(context, i) for i in range(len(data))]
         for fields in headers:
@@ -75,7 +75,7 @@ class SkinLesionHandler:
             streams = job.on_progress is not None
             context.set_response_content_type(i, STREAM_TYPE if streams else "application/json")
             context.set_response_status(answer.status, HTTPStatus(answer.status).phrase, i)
-            if answer.code is not None:  # too late after progress, so it is also in a stream's last line
+            if answer.code is not None:  # headers cannot follow progress, so a stream's last line has the code, too
                 context.set_response_header(i, ANSWER_HEADER, answer.code.value)
             bodies.append(answer.line() if streams else answer.body)
             log_answer(answer, job, len(data), seconds)
@@ -83,7 +83,7 @@ class SkinLesionHandler:
 
 
 def _usable(device: str) -> bool:
-    from handler.engines.cuda import usable  # torch, which a CPU does without
+    from handler.engines.cuda import usable  # imports torch, which a CPU does not need
 
     return usable(device)
 
@@ -108,7 +108,7 @@ def _parse(fields: dict[str, Any]) -> Request | ContractError:
 
 
 def _log_json() -> None:
-    """TorchServe logs each line of the worker's output as a record of its own, which would split up tracebacks."""
+    """Log JSON, because TorchServe makes a separate record of each line and so would split tracebacks."""
     for handler in logging.getLogger().handlers:
         if type(handler) is logging.StreamHandler:  # TorchServe's; not pytest's
             handler.setFormatter(JsonLines())

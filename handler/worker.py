@@ -1,4 +1,4 @@
-"""Housekeeping of a worker process, under TorchServe as under Ray Serve."""
+"""Housekeeping of a worker process, for TorchServe and Ray Serve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from handler.predictor import Predictor
 logger = logging.getLogger("mlbio.handler")
 
 EXPLAIN_NICENESS = 10
-"""Both pools use all cores; explanations, which take seconds, give way to predictions, which take milliseconds."""
+"""Both pools use all cores; explanations, which take seconds, yield to predictions, which take milliseconds."""
 
 
 def import_explainer(predictor: Predictor) -> None:
@@ -25,14 +25,14 @@ def import_explainer(predictor: Predictor) -> None:
 
 
 def log_answer(answer: Answer, job: Job, batch: int, seconds: float) -> None:
-    """Log one request, which was answered in a batch of ``batch`` requests within ``seconds``."""
+    """Log a request that was answered in ``seconds``, in a batch of ``batch`` requests."""
     if job.request_id:
         fields = {"id": job.request_id, "status": answer.status, "batch": batch, "seconds": round(seconds, 4)}
         logger.info("answered", extra={EXTRA: fields})
 
 
 def return_free_memory() -> None:
-    """Return the memory that only loading needed, a quarter of a worker's, to the system; glibc would keep it."""
+    """Return memory that only loading needed (a quarter of a worker's) to the system; glibc would keep it."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # only glibc has malloc_trim
         ctypes.CDLL(None).malloc_trim(0)

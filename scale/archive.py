@@ -1,4 +1,4 @@
-"""``mlbio.mar``, the archive that TorchServe serves too, checked and loaded on each node."""
+"""Verifying and loading TorchServe's archive ``mlbio.mar`` on each node."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Archive:
 
     Attributes:
         path: absolute.
-        sha256: of the file; another file at that path is not served.
+        sha256: of the file; a node refuses any other file.
     """
 
     path: str
@@ -40,10 +40,10 @@ class Archive:
         return cls(str(path.resolve()), sha256(path))
 
     def load(self, threads: int | None = None) -> Predictor:
-        """The predictor of the archive's graphs, which uses so many ``threads``, or all cores.
+        """A predictor with the archive's graphs that uses ``threads`` threads (default: all cores).
 
         Raises:
-            api.archive.ArchiveError: this node's file is missing, another one, or holds no model.
+            api.archive.ArchiveError: this node's file is missing, differs, or has no model.
         """
         path = Path(self.path)
         if not path.is_file():

@@ -1,6 +1,6 @@
 """Ray Serve as the gateway's engine.
 
-Ray Serve does not repeat a request whose replica or node dies while it works on it: it is sent to another one here.
+Ray Serve does not retry requests whose replica or node dies, so this module sends them to another replica.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ logger = logging.getLogger("mlbio.scale")
 POOLS = (POOL, EXPLAIN_POOL)
 
 ATTEMPTS = 4
-"""Replicas that one request is sent to at most: a photograph that crashes one must not crash them all."""
+"""Maximum number of attempts: a photograph that crashes one replica must not crash all of them."""
 
 PAUSE_SECONDS = 0.25
-"""Before the second attempt; twice as long before each further one."""
+"""Before the second attempt; doubled before each further one."""
 
 RAY_ERRORS = (RayError, RayServeException)
-"""What a call may raise, apart from a timeout."""
+"""Exceptions of a call, apart from timeouts."""
 
 
 class RayServe:
@@ -70,12 +70,12 @@ class RayServe:
         return await self._send(POOL, seconds, lambda: self._predict.remote((request, headers)), receive)
 
     async def explain(self, request: Request, seconds: float, on_progress: OnProgress | None = None) -> Answer:
-        """A diagnosis and its explanation, which after ``seconds`` is the best so far.
+        """A diagnosis and the best explanation within ``seconds``.
 
-        A request that starts again on another replica reports no progress until it is further than before.
+        After a retry, progress is reported only once it exceeds that of earlier attempts.
         """
-        patience = seconds + GRACE_SECONDS
-        headers = _headers(patience) | {
+        timeout = seconds + GRACE_SECONDS
+        headers = _headers(timeout) | {
             JOB_HEADER: uuid.uuid4().hex,
             DEADLINE_HEADER: Deadline.after(seconds).to_header(),
             **({"accept": STREAM_TYPE} if on_progress else {}),
@@ -92,12 +92,12 @@ class RayServe:
                     await on_progress(part)
             raise AssertionError("the last part is the answer")
 
-        return await self._send(EXPLAIN_POOL, patience, lambda: self._explain.remote(request, headers), receive)
+        return await self._send(EXPLAIN_POOL, timeout, lambda: self._explain.remote(request, headers), receive)
 
     async def _send(
         self, pool: str, seconds: float, call: Callable[[], Any], receive: Callable[[Any], Awaitable[Answer]]
     ) -> Answer:
-        """What ``receive`` makes of the response to ``call``, which is called again if its replica is lost."""
+        """The result of ``receive`` for the response to ``call``, which is retried if its replica is lost."""
         try:
             async with asyncio.timeout(seconds):
                 for attempt in range(ATTEMPTS):
@@ -119,7 +119,7 @@ class RayServe:
         raise AssertionError("the last attempt answers")
 
     async def metrics(self) -> bytes:
-        """How often a request was sent to another replica; Ray has metrics of its own."""
+        """The number of retries; Ray exports its own metrics."""
         lines = ["# TYPE mlbio_cluster_retries_total counter"]
         lines += [f'mlbio_cluster_retries_total{{pool="{pool}"}} {count}' for pool, count in self._retries.items()]
         return "".join(f"{line}\n" for line in lines).encode()
@@ -130,10 +130,7 @@ def _headers(seconds: float) -> dict[str, Any]:
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether the replica or its node went away with the request, which another replica can answer.
-
-    A photograph's answer does not depend on earlier requests, so asking twice does no harm.
-    """
+    """Whether the request was lost with its replica or node. Requests are idempotent and can be retried."""
     lost = (RayActorError, NodeDiedError, WorkerCrashedError, ObjectLostError, TaskCancelledError)
     return isinstance(error, lost) and not isinstance(error, BackPressureError)
 

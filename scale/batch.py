@@ -1,9 +1,9 @@
-"""Many photographs into Parquet: Ray Data spreads the shards of a run over workers, each of which holds one model.
+"""Batch classification into Parquet: Ray Data distributes the shards of a run to workers with one model each.
 
-A shard whose file exists is done; resuming needs nothing else. Ray Data's own checkpoints
-(``ray.data.checkpoint.CheckpointConfig``, beta in Ray 2.60) were tried instead: after a kill, the resumed run had not
-finished after 150 s on a busy machine with two cores, 45 s of which went into loading the checkpoint; nor is there a
-progress line with the time left.
+A shard is complete if its file exists, so a resumed run processes the missing ones. Ray Data's own checkpoints
+(``ray.data.checkpoint.CheckpointConfig``, beta in Ray 2.60) were slower: after a kill, the resumed run had not finished
+after 150 s on a busy machine with two cores, 45 s of which went into loading the checkpoint. They also show no
+remaining time.
 """
 
 from __future__ import annotations
@@ -30,42 +30,44 @@ from scale.archive import Archive
 from scale.files import BatchError, part, paths_of, row, shard_sizes, write_part
 
 BATCH = 32
-AHEAD = 2
-"""Batches that are decoded, each in its own process, while one is classified; decoding takes 5 % of the time."""
+PREFETCH = 2
+"""Batches that are decoded in separate processes while one is classified; decoding takes 5 % of the time."""
 
 CRASHES = "every process that read it crashed"
 
 RETRIES = 5
-"""How often a shard is repeated after its worker crashed or its machine was lost, before the run fails."""
+"""Retries of a shard whose worker crashed or whose machine was lost, before the run fails."""
 
 REPORT_SECONDS = 30.0
-"""Seconds between lines of progress where there is no terminal."""
+"""Seconds between progress lines if stderr is not a terminal."""
 
 
 def run(archive: Archive, output: Path, explain: Precision | None, cores: int | None) -> None:
-    """Do every shard whose Parquet file is not there yet, on the Ray cluster that this process is connected to.
+    """Process the shards without a Parquet file on the Ray cluster that this process is connected to.
 
     Args:
-        archive: on every machine at the same path.
+        archive: at the same path on every machine.
         output: folder with the listing, for the Parquet files.
-        explain: the precision of explanations; None for none.
-        cores: of each worker; None for all of a machine's.
+        explain: precision of explanations; None for none.
+        cores: per worker; None for all cores of a machine.
 
     Raises:
-        BatchError: no machine of the cluster has so many cores.
+        BatchError: no machine of the cluster has enough cores.
     """
     sizes = shard_sizes(output)
     missing = [i for i in range(len(sizes)) if not part(output, i).exists()]
     if not missing:
         return
-    reserved, workers = divide([node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]], cores)
+    reserved, workers = plan_workers(
+        [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]], cores
+    )
     workers = min(workers, len(missing))
     done = ray.data.from_items([{"shard": i} for i in missing], override_num_blocks=min(len(missing), 10_000)).map(
         cast(Any, Worker),  # Ray's types know functions alone
         fn_constructor_args=(archive, output, explain, max(1, int(reserved))),
         num_cpus=reserved,
         max_task_retries=RETRIES,
-        # A worker may go with its machine, and come back later.
+        # Machines may be lost and may return.
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
     )
     failed = 0
@@ -83,11 +85,15 @@ def run(archive: Archive, output: Path, explain: Precision | None, cores: int | 
             progress.update(finished["photographs"])
 
 
-def divide(nodes: list[float], cores: int | None) -> tuple[float, int]:
-    """The cores of each worker, and how many workers there can be, on machines with so many cores.
+def plan_workers(nodes: list[float], cores: int | None) -> tuple[float, int]:
+    """Cores per worker, and the number of workers that fit.
+
+    Args:
+        nodes: number of cores of each machine.
+        cores: per worker; None for all cores of the smallest machine.
 
     Raises:
-        BatchError: no machine has so many cores.
+        BatchError: no machine has enough cores.
     """
     reserved = cores or min(n for n in nodes if n)
     workers = sum(int(n // reserved) for n in nodes)
@@ -97,7 +103,7 @@ def divide(nodes: list[float], cores: int | None) -> tuple[float, int]:
 
 
 class Worker:
-    """Holds the model, and does one shard after another; arguments as those of :func:`run`.
+    """Processes shards with one loaded model; arguments as for :func:`run`.
 
     Raises:
         api.archive.ArchiveError: the archive cannot be used.
@@ -110,24 +116,24 @@ class Worker:
         self.decode = decoding_task()
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Do the shard ``item["shard"]``; returns its numbers of photographs and of those that failed."""
+        """Process the shard ``item["shard"]``; returns its numbers of photographs and of failures."""
         shard = int(item["shard"])
         rows = list(self.rows(paths_of(self.output, shard)))
         write_part(part(self.output, shard), rows, explained=self.request.explain)
         return {"photographs": len(rows), "failed": sum("error" in r for r in rows)}
 
     def rows(self, paths: list[str]) -> Iterator[dict[str, Any]]:
-        """The rows of photographs, in order; the next batches are decoded while one is classified."""
+        """The rows of photographs, in order. The next batches are decoded in the background."""
         batches = [paths[i : i + BATCH] for i in range(0, len(paths), BATCH)]
-        decoding = deque(self.decode(batch) for batch in batches[:AHEAD])
+        decoding = deque(self.decode(batch) for batch in batches[:PREFETCH])
         for number, batch in enumerate(batches):
-            decoding.extend(map(self.decode, batches[number + AHEAD : number + AHEAD + 1]))
+            decoding.extend(map(self.decode, batches[number + PREFETCH : number + PREFETCH + 1]))
             decoded = self.decoded(decoding.popleft(), batch)
             squares = [refuse(400, each) if isinstance(each, str) else each for each in decoded]
-            yield from map(row, batch, self.predictor.complete([self.request] * len(batch), squares))
+            yield from map(row, batch, self.predictor.answer_decoded([self.request] * len(batch), squares))
 
     def decoded(self, result: ray.ObjectRef, paths: list[str]) -> list[np.ndarray | str]:
-        """What :func:`decode` returned; if its process crashed, the photograph that crashed it is found."""
+        """The result of :func:`decode`. If its process crashed, photographs are retried one by one."""
         try:
             return ray.get(result)
         except (WorkerCrashedError, OutOfMemoryError):
@@ -137,16 +143,16 @@ class Worker:
 
 
 def decoding_task() -> Callable[[list[str]], ray.ObjectRef]:
-    """:func:`decode` in a process of its own on this machine.
+    """:func:`decode` in a separate process on this machine.
 
-    A file that crashes a decoder, or fills the memory, then costs no more than its own row.
+    A file that crashes a decoder or exhausts the memory then affects only its own row.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(decode).options(num_cpus=0, max_retries=0, scheduling_strategy=here).remote
 
 
 def decode(paths: list[str]) -> list[np.ndarray | str]:
-    """The photographs' squares, each uint8 (224, 224, 3), or why there is none."""
+    """The photographs' squares, each uint8 (224, 224, 3), or an error message."""
     results: list[np.ndarray | str] = []
     for path in paths:
         try:

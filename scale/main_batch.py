@@ -30,11 +30,11 @@ from api.request import PRECISIONS
 ROOT = Path(__file__).resolve().parent.parent
 PROG = "main_batch.py"
 SHARD, EXPLAIN_SHARD = 512, 16
-"""Photographs of a Parquet file, which are done again after a kill."""
+"""Photographs per Parquet file; a killed run repeats at most one file per worker."""
 
 CONNECT_SECONDS = 5.0
 STORE_BYTES = 128 * 1024 * 1024
-"""Ray's object store on this machine alone, where decoded photographs wait for the network."""
+"""Size of a local cluster's object store, which holds decoded photographs."""
 
 QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "CRITICAL"}
 
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the command line says; returns the exit code."""
+    """Run the command; returns the exit code."""
     if importlib.util.find_spec("ray") is None:
         return fail("Ray is not installed: sh deploy/install.sh .venv/bin/python --requirements requirements-ray.txt")
     from handler.engines.graphs import GraphsError, packed_version
@@ -100,13 +100,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """A connection to the cluster at ``address``, or a cluster of this process's own.
+    """Connect to the cluster at ``address``, or start a local one.
 
     Raises:
-        OSError: there is none. The message says what to do.
+        OSError: this failed. The message says what to do.
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-    # What is set here is read when Ray is imported, by this process and by those that it starts.
+    # Ray reads these variables on import, in this process and in those that it starts.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -123,9 +123,9 @@ def connected(address: str | None) -> Iterator[None]:
     else:
         if elsewhere := os.environ.pop("RAY_ADDRESS", None):
             print(f"{PROG}: RAY_ADDRESS is ignored: --address {elsewhere} uses that cluster", file=sys.stderr)
-        # Without this setting, Ray replaces a loopback address by one that other machines can reach.
+        # Otherwise, Ray replaces a loopback address with one that other machines can reach.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        # Other users of this machine are kept out, too.
+        # Excludes other users of this machine.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         options |= {
             "address": "local",
@@ -147,7 +147,7 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 def fail(text: str) -> int:
-    """Say why nothing was done; returns the exit code."""
+    """Print an error; returns the exit code."""
     print(f"{PROG}: error: {text}", file=sys.stderr)
     return 2
 

@@ -1,4 +1,4 @@
-"""What Ray Serve runs on the nodes: a replica answers with the handler's own predictor, explainer and jobs."""
+"""Ray Serve replicas of both pools, which use the handler's predictor and jobs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from handler.worker import EXPLAIN_NICENESS, import_explainer, log_answer, retur
 from scale.archive import Archive
 
 BATCH = 8
-"""Most photographs in one pass, as in ``config.properties``."""
+"""Maximum batch size, as in ``config.properties``."""
 
-SILENT_SECONDS = 60.0
-"""An explanation reports its progress several times a second; one that has been silent for so long is stuck."""
+STALL_SECONDS = 60.0
+"""An explanation without progress for this long is stuck; normally it reports several times a second."""
 
 
 class Replica:
@@ -31,11 +31,11 @@ class Replica:
     def __init__(self, archive: Archive) -> None:
         self._predictor = archive.load()
         self._thread = ThreadPoolExecutor(1)
-        self._heard = time.monotonic()
+        self._last_progress = time.monotonic()
         return_free_memory()
 
     async def check_health(self) -> None:
-        """Called by Ray Serve, which replaces a replica where it raises an error: here, if no prediction works."""
+        """Make a prediction. Ray Serve calls this, and replaces the replica if it raises an error."""
         (answer,) = await self._run([PROBE], [Job()])
         if answer.status != 200:
             raise RuntimeError(f"a prediction was answered with {answer.status}")
@@ -44,27 +44,24 @@ class Replica:
         return asyncio.get_running_loop().run_in_executor(self._thread, self._answer, requests, jobs)
 
     def _answer(self, requests: list[Request], jobs: list[Job]) -> list[Answer]:
-        started = self._heard = time.monotonic()
+        started = self._last_progress = time.monotonic()
         answers = self._predictor.answer(requests, jobs)
         for answer, job in zip(answers, jobs, strict=True):
             log_answer(answer, job, len(requests), time.monotonic() - started)
         return answers
 
 
-class Classifications(Replica):
+class PredictReplica(Replica):
     """Classifies in batches."""
 
     @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=0.001)
     async def predict(self, calls: list[tuple[Request, dict[str, str]]]) -> list[Answer]:
-        """Answer each request, which the gateway has checked, in their order.
-
-        Next to each are the headers of :mod:`api.headers` that TorchServe's handler gets, with names in lower case.
-        """
+        """Answer requests, in order. Each has the headers of :mod:`api.headers`, with lower-case names."""
         jobs = [Job.from_headers(headers, lambda share: None) for _, headers in calls]
         return await self._run([request for request, _ in calls], jobs)
 
 
-class Explanations(Replica):
+class ExplainReplica(Replica):
     """Classifies and explains, one request at a time."""
 
     def __init__(self, archive: Archive) -> None:
@@ -74,15 +71,15 @@ class Explanations(Replica):
         import_explainer(self._predictor)
 
     async def explain(self, request: Request, headers: dict[str, str]) -> AsyncGenerator[float | Answer]:
-        """Yield shares of the work that is done, if the ``headers`` accept a stream, and finally the answer.
+        """Yield progress, 0 to 1, if the ``headers`` accept a stream, and finally the answer.
 
-        If the caller cancels, the work stops.
+        If the caller cancels, the explanation is cancelled.
         """
         parts: asyncio.Queue[float | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
         def report(share: float) -> None:
-            self._heard = time.monotonic()
+            self._last_progress = time.monotonic()
             loop.call_soon_threadsafe(parts.put_nowait, share)
 
         job = Job.from_headers(headers, report)
@@ -103,8 +100,8 @@ class Explanations(Replica):
                 cancel(job.id or "")
 
     async def check_health(self) -> None:
-        """As :meth:`Replica.check_health`; while it explains, it is healthy as long as there is progress."""
+        """As :meth:`Replica.check_health`; during an explanation, check its progress instead."""
         if not self._explaining:
             await super().check_health()
-        elif time.monotonic() - self._heard > SILENT_SECONDS:
-            raise RuntimeError(f"an explanation has made no progress for {SILENT_SECONDS:.0f} s")
+        elif time.monotonic() - self._last_progress > STALL_SECONDS:
+            raise RuntimeError(f"an explanation has made no progress for {STALL_SECONDS:.0f} s")

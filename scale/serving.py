@@ -2,8 +2,8 @@
 
     serve run deploy/ray.yaml
 
-deploys it, and :class:`Arguments` are the ``args`` of that file. The gateway is a deployment like the pools, behind Ray
-Serve's HTTP proxies.
+deploys it; that file's ``args`` are :class:`Arguments`. The gateway is a deployment like the pools, behind Ray Serve's
+HTTP proxies.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from gateway.server import log_config
 from gateway.settings import Settings
 from scale.archive import Archive
 from scale.backend import RayServe
-from scale.replicas import BATCH, Classifications, Explanations
+from scale.replicas import BATCH, ExplainReplica, PredictReplica
 from supervisor.processes import ROOT
 
 GATEWAY = "gateway"
 
 CPUS = 0.15
-"""Ray's logical CPUs of a replica. A node with one CPU has room for the gateway and both pools twice, which an update
-needs. It limits nothing: a replica uses all cores of its node."""
+"""Logical CPUs per replica. A node with one CPU fits the gateway and both pools twice, as an update needs. A replica is
+not limited to them, and uses all cores of its node."""
 
 HEAD = {"node:__internal_head__": 0.001}
-"""A resource that Ray gives to the head node alone."""
+"""A resource that only Ray's head node has."""
 
 EXTRA_REQUESTS = 16
-"""How many requests Ray admits beyond the gateway's queues, which are full first and then refuse in the contract's
-words; also ``/readyz``, ``/metrics`` and so on."""
+"""Requests that Ray admits beyond the gateway's queues, so that the gateway answers when they are full; also for
+``/readyz``, ``/metrics`` and so on."""
 
 Number = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -83,7 +83,7 @@ def application(args: dict[str, Any]) -> serve.Application:
         made: serve.Application = _deployment(
             replica,
             name=name,
-            # How often the gateway looks for a replica that has room: Ray's default of 0.5 s would leave replicas idle.
+            # Interval for finding an available replica; Ray's default of 0.5 s would leave replicas idle.
             request_router_config={"initial_backoff_s": 0.01, "max_backoff_s": 0.05},
             autoscaling_config=autoscaling,
             max_ongoing_requests=ongoing,
@@ -101,15 +101,15 @@ def application(args: dict[str, Any]) -> serve.Application:
         graceful_shutdown_timeout_s=explain_seconds,
         resources=HEAD if arguments.gateway_on_head else {},
     ).bind(
-        # One batch is computed while the next ones gather.
-        pool(POOL, Classifications, BATCH, 4 * BATCH, settings.predict_queue, settings.predict_seconds),
-        pool(EXPLAIN_POOL, Explanations, 1, 1, settings.explain_queue, explain_seconds),
+        # The next batches queue while one is computed.
+        pool(POOL, PredictReplica, BATCH, 4 * BATCH, settings.predict_queue, settings.predict_seconds),
+        pool(EXPLAIN_POOL, ExplainReplica, 1, 1, settings.explain_queue, explain_seconds),
     )
     return gateway
 
 
 def _deployment(replica: type, resources: dict[str, float] | None = None, **options: Any) -> Any:
-    """A deployment whose next version predicts before the replicas of the last one stop."""
+    """A deployment whose updates start new replicas before they stop the old ones."""
     return serve.deployment(
         replica,
         max_replicas_per_node=1,

@@ -1,1 +1,1 @@
-"""Processes: TorchServe, the gateway and the page are started, kept alive and stopped together."""
+"""Process supervision: starts, restarts and stops TorchServe, the gateway and the page."""

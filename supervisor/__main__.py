@@ -22,10 +22,10 @@ from pathlib import Path
 
 from api.archive import ARCHIVE
 from gateway.settings import Settings
-from supervisor.processes import ROOT, ended, print_message
+from supervisor.processes import ROOT, print_message, wait_for_exit
 from supervisor.service import running_page, running_service
 from supervisor.shutdown import Stopped, StopSignal
-from supervisor.startup import ServeError, is_ready, refuse_taken_port
+from supervisor.startup import ServeError, is_ready, require_free_port
 
 COMMAND_SECONDS = 5.0
 """Seconds that an interrupted COMMAND gets to end."""
@@ -59,7 +59,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings, stop: StopSig
     shared = arguments.run or arguments.page
     async with contextlib.AsyncExitStack() as stack:
         if arguments.page:
-            refuse_taken_port(f"http://127.0.0.1:{settings.page_port}", "MLBIO_PAGE_PORT")
+            require_free_port(f"http://127.0.0.1:{settings.page_port}", "MLBIO_PAGE_PORT")
         if not (shared and await stop.unless_stopped(is_ready(settings))):
             await stack.enter_async_context(running_service(settings, arguments.model_store, arguments.logs, stop))
         if arguments.page:
@@ -84,12 +84,12 @@ async def run(command: list[str], settings: Settings) -> int:
     """Run ``command`` with the service's address in ``MLBIO_URL``; returns its exit code."""
     process = subprocess.Popen(command, env=os.environ | {"MLBIO_URL": settings.url})
     try:
-        return await ended(process)
+        return await wait_for_exit(process)
     finally:
         if process.poll() is None:
             process.terminate()
             try:
-                await asyncio.wait_for(ended(process), COMMAND_SECONDS)
+                await asyncio.wait_for(wait_for_exit(process), COMMAND_SECONDS)
             except TimeoutError:
                 process.kill()
                 process.wait()

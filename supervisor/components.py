@@ -1,4 +1,4 @@
-"""The processes of a service: how TorchServe, the gateway, the page and the browser that shows it are started."""
+"""Commands and environments of the child processes: TorchServe, the gateway, the page and the browser."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from supervisor.processes import ROOT, free_port, start
 def start_torchserve(settings: Settings, model_store: Path, logs: Path, runtime: Path) -> subprocess.Popen[bytes]:
     """Start TorchServe with both pools, in its own process group, with a new temporary folder in ``runtime``.
 
-    Java is started without TorchServe's launcher, so its exit code is TorchServe's, and it ends with this process. Its
-    workers end when their connection to it does.
+    Java is started without TorchServe's launcher, so that its exit code is TorchServe's, and it exits with this
+    process. Its workers exit when it closes their connection.
     """
     folder = tempfile.mkdtemp(dir=runtime)  # for unpacked archives and the workers' sockets
     environment = dict(os.environ)
@@ -46,7 +46,7 @@ def start_torchserve(settings: Settings, model_store: Path, logs: Path, runtime:
 
 
 def java_command(model_store: Path, folder: str) -> list[str]:
-    """What TorchServe's launcher runs for ``torchserve --start``."""
+    """The Java command that TorchServe's launcher runs for ``torchserve --start``."""
     package = find_spec("ts")
     if package is None or package.origin is None:
         raise FileNotFoundError("TorchServe is not installed: install the extra `torchserve`")
@@ -88,7 +88,7 @@ def start_gateway(settings: Settings, logs: Path) -> subprocess.Popen[bytes]:
     """Start the gateway, in its own process group. If this process is killed, it stops as after SIGTERM."""
     environment = os.environ | {f"MLBIO_{name.upper()}": str(value) for name, value in vars(settings).items()}
     environment["MLBIO_LOG_FILE"] = str(logs.resolve() / "gateway.log")
-    if settings.api_keys_file:  # relative to our working folder, which is not the gateway's
+    if settings.api_keys_file:  # relative to this process's working folder, not to the gateway's
         environment["MLBIO_API_KEYS_FILE"] = str(Path(settings.api_keys_file).resolve())
     command = exits_with_parent([sys.executable, "-m", "gateway"], signal.SIGTERM)
     return start(command, environment, ROOT, logs / "gateway.out")

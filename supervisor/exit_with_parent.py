@@ -1,10 +1,9 @@
-"""Run a command that ends when its parent does: ``exit_with_parent.py PARENT SIGNAL COMMAND …``.
+"""Run a command that gets a signal when its parent exits: ``exit_with_parent.py PARENT SIGNAL COMMAND …``.
 
-A parent that is killed (SIGKILL, the out-of-memory killer) cannot stop its children. Linux does so for processes that
-request it with prctl(2), and the request survives exec(2), so the command need not know about it. On other systems it
-is not stopped.
+A parent that is killed (SIGKILL, the out-of-memory killer) cannot stop its children. On Linux, prctl(2) requests a
+signal for this case, and the request survives exec(2). On other systems, the command keeps running.
 
-It imports the standard library alone, as it is run by its path, and starts in a few milliseconds.
+This script is run by its path, and imports only the standard library in order to start within milliseconds.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ PR_SET_PDEATHSIG = 1
 
 
 def exits_with_parent(command: list[str], number: signal.Signals) -> list[str]:
-    """``command``, to be started by this process's main thread; it gets signal ``number`` when this process ends."""
+    """Wrap ``command``, so that it gets signal ``number`` when this process exits. Start it from the main thread."""
     return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(os.getpid()), str(number.value), *command]
 
 
 def main(parent: int, number: int, command: list[str]) -> None:
-    """Become ``command``."""
+    """Replace this process with ``command``."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before the request
+        if os.getppid() != parent:  # it exited before the request
             sys.exit(1)
     os.execvp(command[0], command)
 

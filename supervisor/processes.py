@@ -1,4 +1,4 @@
-"""Child processes: started in a group of their own, restarted when they end, and stopped with all their children."""
+"""Child processes: started in their own process groups, restarted when they exit, and stopped with their children."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 STOP_SECONDS = 20.0
-"""Seconds that a process gets to end after SIGTERM, before SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 POLL_SECONDS = 0.1
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds before a process is restarted; the pause doubles while it keeps ending soon."""
+"""Seconds before a restart: exponential backoff while the process keeps exiting early."""
 
 STEADY_SECONDS = 60.0
-"""A process that ran for so long is restarted after the first pause."""
+"""A process that ran at least this long is restarted after the first pause."""
 
 PORTS = (20_000, 32_000)
-"""Range of free ports to choose from."""
+"""Range from which free ports are chosen."""
 
 
 def start(command: list[str], environment: dict[str, str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
-    """Start a process in ``folder``, in its own group (so Ctrl-C spares it), whose output is appended to ``output``."""
-    with output.open("ab") as file:  # which may hold the last lines of one that ended
+    """Start a process in ``folder``, in its own group, out of reach of Ctrl-C. Its output is appended to ``output``."""
+    with output.open("ab") as file:  # appended, to keep the last lines before a restart
         return subprocess.Popen(
             command,
             env=environment,
@@ -45,7 +45,7 @@ def start(command: list[str], environment: dict[str, str], folder: Path, output:
         )
 
 
-async def ended(process: subprocess.Popen[bytes]) -> int:
+async def wait_for_exit(process: subprocess.Popen[bytes]) -> int:
     """Wait for a process; returns its exit code."""
     while (code := process.poll()) is None:
         await asyncio.sleep(POLL_SECONDS)
@@ -58,11 +58,11 @@ async def stop(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) 
 
 
 async def stop_group(group: int, seconds: float = STOP_SECONDS, reap: Callable[[], object] = lambda: None) -> None:
-    """Stop a process group; ``reap`` is called meanwhile, for a leader that is our child."""
-    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, STOP_SECONDS)):
+    """Stop a process group. ``reap`` is polled meanwhile, to reap a group leader that is a child of this process."""
+    for number, timeout in ((signal.SIGTERM, seconds), (signal.SIGKILL, STOP_SECONDS)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, number)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             reap()
             try:
@@ -73,12 +73,12 @@ async def stop_group(group: int, seconds: float = STOP_SECONDS, reap: Callable[[
 
 
 class Watchdog:
-    """Starts a process, restarts it when it ends, and stops it.
+    """Starts a process, restarts it when it exits, and stops it.
 
     Args:
         name: for messages.
-        start: starts it.
-        stop_seconds: that it gets to end after SIGTERM.
+        start: starts the process.
+        stop_seconds: between SIGTERM and SIGKILL.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class Watchdog:
         self._task: asyncio.Task[NoReturn] | None = None
 
     def watch(self) -> None:
-        """Restart the process whenever it ends, in the background."""
+        """Restart the process whenever it exits, in the background."""
         self._task = asyncio.create_task(self._restart_when_ended())
 
     async def unwatch(self) -> None:
-        """No longer restart it."""
+        """Stop restarting the process."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -112,9 +112,9 @@ class Watchdog:
         while True:
             started = time.monotonic()
             if self.process is not None:
-                code = await ended(self.process)
+                code = await wait_for_exit(self.process)
                 await stop(self.process)  # what remains of its group
-                self.process = None  # its id may soon be that of another process
+                self.process = None  # its id may be reused
                 print_message(f"{self.name} ended with exit code {code}: starting it again")
             pause = FIRST_PAUSE if time.monotonic() - started > STEADY_SECONDS else min(2 * pause, LONGEST_PAUSE)
             await asyncio.sleep(pause)
@@ -125,7 +125,7 @@ class Watchdog:
 
 
 def print_message(text: str) -> None:
-    """Print to stdout; a terminal that is gone or a full disk is no reason to stop."""
+    """Print to stdout, and ignore errors such as a closed terminal or a full disk."""
     try:
         print(text, flush=True)
     except OSError:
@@ -136,7 +136,7 @@ def print_message(text: str) -> None:
 def free_ports_in_a_row(count: int) -> int:
     """The first of ``count`` consecutive free ports, as TorchServe needs.
 
-    They are below those that systems assign to outgoing connections, so that none of these takes one meanwhile.
+    They are below the ephemeral ports, so that no outgoing connection takes one meanwhile.
     """
     while True:
         first = random.SystemRandom().randrange(*PORTS)
@@ -150,5 +150,5 @@ def free_ports_in_a_row(count: int) -> int:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that is free at present."""
+    """A free port of the loopback interface."""
     return free_ports_in_a_row(1)

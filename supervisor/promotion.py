@@ -20,35 +20,34 @@ from gateway.hold import IDLE
 from gateway.settings import Settings
 from supervisor.processes import stop_group
 from supervisor.runtime import HOLD_SOCKET, read_record
-from supervisor.startup import ServeError, pools_predict, refuse_dying_workers, wait_until
+from supervisor.startup import ServeError, pools_predict, raise_if_workers_die, wait_until
 
 PREVIOUS = "previous"
-"""Folder in the model store of the archive that was served before, for going back."""
+"""Folder in the model store for the previously served archive, for rollback."""
 
 REPLACED = "replaced"
-"""Folder in the model store of the archive that is served, until the next one has made a prediction."""
-
+"""Folder in the model store for a backup of the served archive, until the new one has made a prediction."""
 
 IDLE_STOP_SECONDS = 5.0
-"""Seconds that TorchServe, which has no requests then, gets to end; one whose workers die would take for ever."""
+"""Seconds before an idle TorchServe is killed; it does not stop by itself while its workers die."""
 
 
 class PromotionError(RuntimeError):
-    """The archive is not served; the previous one is, unless the message says otherwise."""
+    """The promotion failed; the previous archive is served, unless the message says otherwise."""
 
 
 def promote(archive: Path, runtime: Path, settings: Settings, report: Callable[[str], None]) -> None:
-    """Serve ``archive`` from now on, also after the next start. The previous archive is kept for going back.
+    """Serve ``archive`` from now on, also after the next start. The previous archive is kept for rollback.
 
     Args:
         archive: in a folder of the model store, with its checksum.
         runtime: temporary folder of the running service.
         settings: the service's.
-        report: gets lines about what happens.
+        report: called with lines about progress.
 
     Raises:
-        PromotionError: it is not served.
-        OSError: a file cannot be read or written, and it is not served.
+        PromotionError: the archive is not served.
+        OSError: a file cannot be read or written, and the archive is not served.
     """
     if not verify(archive):
         raise PromotionError(f"{archive} has no checksum next to it: make it again")
@@ -56,9 +55,9 @@ def promote(archive: Path, runtime: Path, settings: Settings, report: Callable[[
     if store not in archive.parents:
         raise PromotionError(f"the service at {settings.url} serves {store / ARCHIVE}: choose that --model-store")
     report("waiting for running requests to finish; new ones are held")
-    with held(runtime / HOLD_SOCKET, settings.explain_seconds + 2 * GRACE_SECONDS):
+    with hold_requests(runtime / HOLD_SOCKET, settings.explain_seconds + 2 * GRACE_SECONDS):
         try:
-            with replaced(archive, store):
+            with replace_archive(archive, store):
                 report("restarting TorchServe with the new archive")
                 restart(runtime)
         except (ServeError, KeyboardInterrupt) as error:
@@ -77,7 +76,7 @@ def promote(archive: Path, runtime: Path, settings: Settings, report: Callable[[
 
 
 @contextlib.contextmanager
-def locked(model_store: Path) -> Iterator[None]:
+def promotion_lock(model_store: Path) -> Iterator[None]:
     """Allow one promotion at a time in ``model_store``.
 
     Raises:
@@ -95,11 +94,11 @@ def locked(model_store: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held(path: Path, seconds: float) -> Iterator[None]:
-    """Have the gateway hold new requests; begins when it has answered the others.
+def hold_requests(path: Path, seconds: float) -> Iterator[None]:
+    """Make the gateway hold new requests, and wait until it has answered the running ones.
 
     Raises:
-        PromotionError: the gateway does not answer, or the others have not finished after ``seconds``.
+        PromotionError: the gateway does not respond, or requests are still running after ``seconds``.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(seconds)
@@ -116,18 +115,18 @@ def held(path: Path, seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replaced(archive: Path, model_store: Path) -> Iterator[None]:
-    """Put ``archive`` in place of the one that is served, which is kept as the previous one, or restored on an error.
+def replace_archive(archive: Path, model_store: Path) -> Iterator[None]:
+    """Replace the served archive, which is restored on an error and otherwise kept as the previous one.
 
-    Both ends only rename, which works on a full disk.
+    Restoring and keeping only rename files, which works on a full disk.
 
     Args:
-        archive: in the same file system; it also stays where it is.
-        model_store: folder of the archive that is served.
+        archive: the new archive, on the same file system; it is linked, not moved.
+        model_store: folder of the served archive.
 
     Raises:
-        OSError: it cannot be put in place, and nothing has changed.
-        PromotionError: it is in place, but the previous one could not be kept.
+        OSError: the archive cannot be replaced; nothing has changed.
+        PromotionError: the archive was replaced, but the previous one could not be kept.
     """
     served, previous = model_store / ARCHIVE, model_store / PREVIOUS / ARCHIVE
     backup, marker = model_store / REPLACED / ARCHIVE, model_store / PROMOTED
@@ -158,7 +157,7 @@ def replaced(archive: Path, model_store: Path) -> Iterator[None]:
 
 
 def link(archive: Path, target: Path) -> None:
-    """Make ``target`` the same file as ``archive``, and its checksum as well."""
+    """Hard-link ``archive`` and its checksum to ``target``, atomically."""
     partial = target.with_name(f"{target.name}.partial")
     copies = {archive: partial, checksum_file(archive): checksum_file(partial)}
     try:
@@ -181,21 +180,21 @@ def move(archive: Path, target: Path) -> None:
 
 
 def restart(runtime: Path) -> None:
-    """Stop TorchServe, which the supervisor then starts again; returns when both pools predict.
+    """Stop TorchServe, so that the supervisor restarts it, and wait until both pools predict.
 
     Raises:
         ServeError: they do not, or the service was stopped.
     """
 
-    def refuse() -> None:
+    def check() -> None:
         if not runtime.exists():
             raise ServeError("the service was stopped")
         if log.exists() and log.stat().st_ino != old_log:  # TorchServe moves the old one away when it starts
-            refuse_dying_workers(logs)
+            raise_if_workers_die(logs)
 
     async def stop_and_wait() -> None:
         await stop_group(running.pid, IDLE_STOP_SECONDS)
-        await wait_until(lambda: pools_predict(running.url), refuse, log)
+        await wait_until(lambda: pools_predict(running.url), check, log)
 
     try:
         running = read_record(runtime)

@@ -1,7 +1,7 @@
 """The temporary folder of a running service, which is deleted even if the service was killed.
 
-It holds what TorchServe unpacks, the gateway's socket for holding requests, and a record of the running TorchServe, by
-which ``make promote`` finds the service.
+It holds the archives that TorchServe unpacks, the gateway's socket for holding requests, and a record of the running
+TorchServe, with which ``make promote`` finds the service.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ HOLD_SOCKET, RECORD = "hold", "torchserve.json"
 
 
 class RunningTorchServe(msgspec.Struct, frozen=True):
-    """What the supervisor records of the TorchServe that it has started.
+    """The record of a running TorchServe.
 
     Attributes:
         port: the gateway's.
-        pid: TorchServe's, and that of its process group.
+        pid: TorchServe's, also the id of its process group.
     """
 
     port: int
@@ -58,7 +58,7 @@ def runtime_folder() -> Iterator[Path]:
 
 
 def delete_abandoned() -> None:
-    """Delete this user's folders whose service no longer runs."""
+    """Delete this user's folders of services that no longer run."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -72,22 +72,22 @@ def delete_abandoned() -> None:
 
 
 def write_record(folder: Path, running: RunningTorchServe) -> None:
-    """Record what runs."""
+    """Write the record into the service's temporary folder."""
     with write_atomically(folder / RECORD) as partial:
         partial.write_bytes(msgspec.json.encode(running))
 
 
 def read_record(folder: Path) -> RunningTorchServe:
-    """What the supervisor has recorded."""
+    """Read the record in a service's temporary folder."""
     return msgspec.json.decode((folder / RECORD).read_bytes(), type=RunningTorchServe)
 
 
 def find_service(settings: Settings) -> Path | None:
-    """The temporary folder of the service that this user runs at the settings' port; None if there is none."""
+    """The temporary folder of this user's service at the settings' port; None if there is none."""
     delete_abandoned()
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError, msgspec.MsgspecError):  # it is starting or stopping, or of another version
-            # Another user could write what they like.
+            # A record of another user is not to be trusted.
             if folder.lstat().st_uid == os.getuid() and read_record(folder).port == settings.port:
                 return folder
     return None

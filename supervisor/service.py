@@ -1,4 +1,4 @@
-"""The service and the page: each started, kept alive, and stopped at the end."""
+"""Lifetimes of the service and the page: start, supervision, stop."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from supervisor.startup import (
     is_ready,
     page_is_ready,
     pools_predict,
-    refuse_dying_workers,
-    refuse_ended,
+    raise_if_ended,
+    raise_if_workers_die,
     wait_until,
 )
 
 PAGE_SECONDS = 120.0
 
 EXIT_SECONDS = 10.0
-"""Seconds that the gateway gets to exit after those of its requests."""
+"""Seconds that the gateway gets to exit after its requests have finished."""
 
 
 @contextlib.asynccontextmanager
@@ -62,10 +62,10 @@ async def running_service(settings: Settings, model_store: Path, logs: Path, sto
         async def ready() -> bool:
             return await is_ready(settings) and await pools_predict(settings.torchserve_url)
 
-        def refuse() -> None:
+        def check() -> None:
             for watchdog in watchdogs:
-                refuse_ended(watchdog, logs)
-            refuse_dying_workers(logs)
+                raise_if_ended(watchdog, logs)
+            raise_if_workers_die(logs)
 
         try:
             started = time.monotonic()
@@ -77,7 +77,7 @@ async def running_service(settings: Settings, model_store: Path, logs: Path, sto
                 watchdogs.append(Watchdog("gateway", lambda: start_gateway(settings, logs), stop_seconds))
             except OSError as error:
                 raise ServeError(f"the service cannot be started: {error}") from None
-            await stop.unless_stopped(wait_until(ready, refuse, logs / "torchserve.log"))
+            await stop.unless_stopped(wait_until(ready, check, logs / "torchserve.log"))
             urls = f"POST {settings.url}/predict, docs at {settings.url}/docs"
             print_message(f"a prediction works after {time.monotonic() - started:.0f} s: {urls}")
             for watchdog in watchdogs:
@@ -104,7 +104,7 @@ async def running_page(settings: Settings, logs: Path, stop: StopSignal) -> Asyn
             raise ServeError(f"the page cannot be started: {error}") from None
         watchdogs.append(page)
         waiting = wait_until(
-            lambda: page_is_ready(settings), lambda: refuse_ended(page, logs), logs / "page.out", PAGE_SECONDS
+            lambda: page_is_ready(settings), lambda: raise_if_ended(page, logs), logs / "page.out", PAGE_SECONDS
         )
         await stop.unless_stopped(waiting)
         url = f"http://localhost:{settings.page_port}/"
@@ -127,7 +127,7 @@ async def stop_all(watchdogs: list[Watchdog]) -> None:
 
 
 def prepare(logs: Path) -> None:
-    """Create the folder, and move an earlier log away, as :func:`refuse_dying_workers` reads this start's."""
+    """Create the folder, and move old logs away, because :func:`raise_if_workers_die` must not read them."""
     logs.mkdir(parents=True, exist_ok=True)
     for printed in logs.glob("*.out"):
         printed.unlink()

@@ -1,6 +1,6 @@
-"""Graceful shutdown: signals are recorded when they arrive, and acted on where the program waits.
+"""Graceful shutdown: a signal is recorded, and :class:`Stopped` is raised where the program waits.
 
-A handler that raises would interrupt whatever runs, even the shutdown itself when a second signal arrives.
+A signal handler that raises could interrupt any code, even the shutdown itself on a second signal.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Stopped(Exception):
 
 
 class StopSignal:
-    """The first of :data:`SIGNALS` since :meth:`listen`; later ones change nothing."""
+    """Records the first of :data:`SIGNALS` after :meth:`listen`; later ones are ignored."""
 
     def __init__(self) -> None:
         self._number: int | None = None
@@ -46,7 +46,7 @@ class StopSignal:
         """The result of ``work``.
 
         Raises:
-            Stopped: a signal has arrived, or arrives first; ``work`` is cancelled and has ended.
+            Stopped: a signal has arrived, or arrives first; ``work`` has been cancelled.
         """
         self._loop = asyncio.get_running_loop()
         if self._number is not None:

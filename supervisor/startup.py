@@ -1,4 +1,4 @@
-"""Startup: what is refused before anything is started, and whether what was started can predict, and if not, why."""
+"""Startup checks: configuration and ports before the start, and readiness afterwards."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ServeError(RuntimeError):
 
 
 def check_configuration(settings: Settings, model_store: Path) -> None:
-    """Warn about what is allowed but rarely intended.
+    """Check archive, settings and ports, and warn about settings that are valid but rarely intended.
 
     Raises:
         ServeError: the archive is missing, a setting is invalid, or a port is in use.
@@ -45,10 +45,10 @@ def check_configuration(settings: Settings, model_store: Path) -> None:
     archive = model_store / ARCHIVE
     if not archive.is_file():
         raise ServeError(f"{archive} is missing: make it with `make archive`")
-    refuse_public_torchserve(settings)
-    refuse_taken_port(settings.url, "MLBIO_PORT")
+    require_loopback(settings)
+    require_free_port(settings.url, "MLBIO_PORT")
     for url in torchserve_addresses(settings).values():
-        refuse_taken_port(url, "MLBIO_TORCHSERVE_URL")
+        require_free_port(url, "MLBIO_TORCHSERVE_URL")
     try:
         load_keys(settings)
     except KeysError as error:
@@ -61,7 +61,7 @@ def check_configuration(settings: Settings, model_store: Path) -> None:
         print_message(f"warning: whoever reaches {settings.url} can use the service: set MLBIO_API_KEYS_FILE")
 
 
-def refuse_public_torchserve(settings: Settings) -> None:
+def require_loopback(settings: Settings) -> None:
     """Raise :class:`ServeError` if other machines could reach TorchServe, which has no access control."""
     host = urlsplit(settings.torchserve_url).hostname or ""
     try:
@@ -75,8 +75,8 @@ def refuse_public_torchserve(settings: Settings) -> None:
         )
 
 
-def refuse_taken_port(url: str, variable: str) -> None:
-    """Raise :class:`ServeError` if ``url``, which the environment variable ``variable`` sets, cannot be listened at."""
+def require_free_port(url: str, variable: str) -> None:
+    """Raise :class:`ServeError` if no server can listen at ``url``, which the environment ``variable`` sets."""
     parts = urlsplit(url)
     family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
     with socket.socket(family) as probe:
@@ -94,18 +94,18 @@ def refuse_taken_port(url: str, variable: str) -> None:
 
 
 async def wait_until(
-    ready: Callable[[], Awaitable[bool]], refuse: Callable[[], None], log: Path, seconds: float = START_SECONDS
+    ready: Callable[[], Awaitable[bool]], check: Callable[[], None], log: Path, seconds: float = START_SECONDS
 ) -> None:
-    """Return when ``ready()``.
+    """Wait until ``ready()`` returns True.
 
     Args:
-        ready: whether it answers; where workers die, this takes seconds.
-        refuse: called all the time until then; raises :class:`ServeError` if it never will.
-        log: file that an error names.
+        ready: polled; a call takes seconds if workers die.
+        check: called regularly meanwhile; raises :class:`ServeError` if the start has failed.
+        log: file for the message of a timeout.
         seconds: time limit.
 
     Raises:
-        ServeError: by ``refuse``, or it took too long.
+        ServeError: ``check`` raised it, or the time limit was exceeded.
     """
 
     async def poll() -> None:
@@ -116,7 +116,7 @@ async def wait_until(
     polling = asyncio.create_task(poll())
     try:
         while not polling.done():
-            refuse()
+            check()
             if time.monotonic() > deadline:
                 raise ServeError(f"no answer after {seconds:.0f} s: see {log}")
             await asyncio.wait({polling}, timeout=POLL_SECONDS)
@@ -157,8 +157,8 @@ async def page_is_ready(settings: Settings) -> bool:
         return False
 
 
-def refuse_ended(watchdog: Watchdog, logs: Path) -> None:
-    """Raise :class:`ServeError`, with its last lines of output, if a process has ended."""
+def raise_if_ended(watchdog: Watchdog, logs: Path) -> None:
+    """Raise :class:`ServeError`, with the last lines of its output, if a process has exited."""
     if watchdog.process and (code := watchdog.process.poll()) is not None:
         output = "".join(_read(logs / f"{watchdog.name}.{kind}") for kind in ("log", "out"))
         last = output.strip().splitlines()[-5:]
@@ -169,7 +169,7 @@ def refuse_ended(watchdog: Watchdog, logs: Path) -> None:
         )
 
 
-def refuse_dying_workers(logs: Path) -> None:
+def raise_if_workers_die(logs: Path) -> None:
     """Raise :class:`ServeError` if workers die at start: TorchServe retries for minutes and calls itself healthy."""
     text = _read(logs / "torchserve.log")
     if text.count("Backend worker process died") >= 2:
@@ -178,7 +178,7 @@ def refuse_dying_workers(logs: Path) -> None:
 
 
 def _reason(line: str) -> str | None:
-    """The exception in a line of TorchServe's log: the handler's lines are JSON, earlier ones are not."""
+    """The exception in a line of TorchServe's log, in JSON or (before the handler is loaded) in plain text."""
     text = line.partition("MODEL_LOG - ")[2]
     if text.startswith("{"):
         with contextlib.suppress(ValueError):

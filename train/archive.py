@@ -1,11 +1,11 @@
 """Pack the trained model, ``handler/`` and ``api/`` into ``model_store/mlbio.mar`` for TorchServe.
 
-The archive has the checkpoint, for GPUs, and the OpenVINO graphs made of it, for CPUs.
+The archive has the checkpoint, for GPUs, and its OpenVINO graphs, for CPUs.
 
     python train/archive.py
 
-The archive that torch-model-archiver makes is written again with fixed times and a fixed order of files, so that the
-same inputs give the same bytes. Its checksum goes into ``mlbio.mar.sha256``, which the service verifies.
+The output of torch-model-archiver is rewritten with fixed timestamps and sorted files, which makes it reproducible. Its
+checksum goes into ``mlbio.mar.sha256``, which the service verifies.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from api.arguments import UsageError, ensure_writable
 from api.files import write_atomically
 from evaluate.score_card import ScoreCard
 from handler.engines.graphs import sha256
-from handler.model.calibration import BiasSetting, FlagFigures
+from handler.model.calibration import BiasSetting, FlagRates
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("handler", "api")
 SCORE_CARD = Path("score_card/score_card.json")
-"""From the folder of the checkpoint."""
+"""Relative to the folder of the checkpoint."""
 
 FLAG_RULE = "malignant threshold"
-"""The score card's operating point at the threshold that the model flags with."""
+"""Name of the score card's operating point at the model's malignant threshold."""
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
-"""Given to every file: the earliest time that a zip file can hold."""
+"""Timestamp of every file: the earliest one that zip supports."""
 
 
-class ArchiveError(RuntimeError):
+class PackError(RuntimeError):
     """The archive could not be made. The message says why."""
 
 
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--modelname", type=Path, default=ROOT / "model_store/model_mlbio.pth", help="checkpoint to pack")
     p.add_argument("--output", type=Path, default=ROOT / "model_store" / ARCHIVE, help="archive to write")
     arguments = p.parse_args(argv)
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     from handler.model.checkpoint import CheckpointError
 
     try:
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         build(arguments.modelname, arguments.output)
         if arguments.output.name == ARCHIVE:
             (arguments.output.parent / PROMOTED).unlink(missing_ok=True)
-    except (CheckpointError, ArchiveError, UsageError, OSError) as error:
+    except (CheckpointError, PackError, UsageError, OSError) as error:
         print(f"archive.py: error: {error}", file=sys.stderr)
         return 2
     print(f"{arguments.output} ({arguments.output.stat().st_size / 1e6:.1f} MB)")
@@ -70,7 +70,7 @@ def build(checkpoint: Path, output: Path) -> None:
 
     Raises:
         handler.model.checkpoint.CheckpointError: ``checkpoint`` cannot be served.
-        ArchiveError: torch-model-archiver failed.
+        PackError: torch-model-archiver failed.
     """
     from handler.engines.convert import export
 
@@ -79,10 +79,10 @@ def build(checkpoint: Path, output: Path) -> None:
         staged, packed = Path(folder, "staged"), Path(folder, "packed")
         packed.mkdir()
         card = score_card_of(checkpoint)
-        export(checkpoint, staged, *measured(card))  # refuses a broken checkpoint, which would crash a worker
+        export(checkpoint, staged, *flag_and_biases(card))  # refuses a broken checkpoint, which would crash a worker
         if card:
             shutil.copy(checkpoint.parent / SCORE_CARD, staged)
-        # The archiver copies the contents of a folder, so the packages are put into one of their own.
+        # The archiver copies the contents of a folder, not the folder itself.
         for package in PACKAGES:
             shutil.copytree(
                 ROOT / package, staged / package, ignore=shutil.ignore_patterns("__pycache__", "service.py")
@@ -99,21 +99,21 @@ def build(checkpoint: Path, output: Path) -> None:
         )
         made = packed / f"{output.stem}.mar"
         if finished.returncode or not made.is_file():
-            raise ArchiveError(f"torch-model-archiver failed:\n{finished.stderr.strip()}")
+            raise PackError(f"torch-model-archiver failed:\n{finished.stderr.strip()}")
         checksum = checksum_file(output)
         with write_atomically(output) as partial:
-            normalise(made, partial)
+            make_reproducible(made, partial)
             text = f"{sha256(partial)}  {output.name}\n"
-            # An archive without a checksum is served with a warning, one with another's is not.
+            # An archive without a checksum is served with a warning; one with a wrong checksum is refused.
             checksum.unlink(missing_ok=True)
         checksum.write_text(text)
 
 
 def score_card_of(checkpoint: Path) -> ScoreCard | None:
-    """The score card next to the checkpoint, if it is of this model.
+    """The score card next to the checkpoint, if it belongs to this model.
 
     Raises:
-        ArchiveError: the card cannot be read.
+        PackError: the card cannot be read.
     """
     path = checkpoint.parent / SCORE_CARD
     try:
@@ -121,14 +121,14 @@ def score_card_of(checkpoint: Path) -> ScoreCard | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError) as error:
-        raise ArchiveError(f"{path} is not a score card ({error}): make it again with make evaluate") from None
+        raise PackError(f"{path} is not a score card ({error}): make it again with make evaluate") from None
     if card.model is None or not checkpoint.is_file() or not sha256(checkpoint).startswith(card.model.sha256):
         return None
     return card
 
 
 def packed_card(archive: Path) -> ScoreCard | None:
-    """The score card that an archive holds; None where it holds none, or there is no archive."""
+    """The score card in an archive; None if there is no card or no archive."""
     try:
         with zipfile.ZipFile(archive) as files:
             return msgspec.json.decode(files.read(SCORE_CARD.name), type=ScoreCard)
@@ -136,12 +136,12 @@ def packed_card(archive: Path) -> ScoreCard | None:
         return None
 
 
-def measured(card: ScoreCard | None) -> tuple[FlagFigures | None, list[BiasSetting]]:
-    """The malignant flag's figures and the trade-off curve of a score card; none without a card."""
+def flag_and_biases(card: ScoreCard | None) -> tuple[FlagRates | None, list[BiasSetting]]:
+    """The malignant flag's rates and the trade-off curve in a score card, if any."""
     if card is None:
         return None, []
     flags = [
-        flag_figures(p.sensitivity.value, p.specificity.value)
+        flag_rates(p.sensitivity.value, p.specificity.value)
         for p in card.malignant.operating_points
         if p.rule == FLAG_RULE
     ]
@@ -150,22 +150,22 @@ def measured(card: ScoreCard | None) -> tuple[FlagFigures | None, list[BiasSetti
         msgspec.structs.replace(
             point.setting,
             flag=point.evaluated
-            and flag_figures(point.evaluated.flag_sensitivity.value, point.evaluated.flag_specificity.value),
+            and flag_rates(point.evaluated.flag_sensitivity.value, point.evaluated.flag_specificity.value),
         )
         for point in curve
     ]
     return next(iter(flags), None), biases
 
 
-def flag_figures(sensitivity: float | None, specificity: float | None) -> FlagFigures | None:
-    """Figures of the malignant flag; None where one of them is not defined."""
+def flag_rates(sensitivity: float | None, specificity: float | None) -> FlagRates | None:
+    """Rates of the malignant flag; None if either is not defined."""
     if sensitivity is None or specificity is None:
         return None
-    return FlagFigures(sensitivity, round(1 - specificity, 6))
+    return FlagRates(sensitivity, round(1 - specificity, 6))
 
 
-def normalise(source: Path, target: Path) -> None:
-    """Copy the archive ``source`` with its files sorted and all times fixed, that in its manifest too."""
+def make_reproducible(source: Path, target: Path) -> None:
+    """Copy the archive ``source`` with sorted files and fixed timestamps, including the one in its manifest."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
         for name in sorted(old.namelist()):
             content = old.read(name)
@@ -174,7 +174,7 @@ def normalise(source: Path, target: Path) -> None:
                 manifest["createdOn"] = "01/01/1980 00:00:00"
                 content = json.dumps(manifest, indent=2, sort_keys=True).encode()
             entry = zipfile.ZipInfo(name, ZIP_TIME)
-            # Weights hardly shrink, and a worker unpacks them at every start.
+            # Weights hardly compress, and workers unpack them at every start.
             entry.compress_type = zipfile.ZIP_STORED if name.endswith((".bin", ".pth")) else zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             new.writestr(entry, content)

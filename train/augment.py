@@ -1,7 +1,7 @@
 """Random views of photographs for training, a batch at a time.
 
-A lesion has no up and no left, so the eight flips and quarter turns of a photograph are equally likely. Each change is
-one tensor operation for the whole batch, on the device that holds it.
+Lesions have no orientation, so the eight flips and quarter turns of a photograph are equally likely. Each change is
+one tensor operation for the whole batch, on its device.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def mixup(
     if rng.random() >= augmentation.mixup_probability:
         return views, targets
     weight = float(rng.beta(augmentation.mixup_alpha, augmentation.mixup_alpha))
-    weight = max(weight, 1 - weight)  # the original view keeps the larger part, so that its label can score hits
+    weight = max(weight, 1 - weight)  # so that the original view's label is the one for the training accuracy
     partner = torch.from_numpy(rng.permutation(len(views))).to(views.device)
     return torch.lerp(views[partner], views, weight), torch.lerp(targets[partner], targets, weight)
 

@@ -1,9 +1,8 @@
-"""The mean of several trained networks' weights, which answers in one pass.
+"""Averaging the weights of several networks, which costs no time at inference.
 
-Networks that were trained on from the same one lie in one basin of the loss, and so does their mean: it is often as
-good as the mean of their answers, also on photographs unlike those that they were trained on (Wortsman et al., "Model
-soups", ICML 2022; "Robust fine-tuning of zero-shot models", CVPR 2022). Of networks without a common ancestor it is
-useless.
+Networks that were fine-tuned from the same one lie in one basin of the loss, and so does their average: it is often as
+good as their ensemble, even on out-of-distribution photographs (Wortsman et al., "Model soups", ICML 2022; "Robust
+fine-tuning of zero-shot models", CVPR 2022). It is useless for networks without a common ancestor.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from train.calibrate import Part, fit_bias, predict, selection_score
 from train.hardware import Processes
 from train.validation import complete, load_parts
 
-SHARED_FACTS = ("images", "images_sha256", "recipe", "fold", "sources", "sources_sha256")
-"""Of ``Checkpoint.training``: what the mean has in common with its models, or has from the first of them."""
+SHARED_METADATA = ("images", "images_sha256", "recipe", "fold", "sources", "sources_sha256")
+"""Keys of ``Checkpoint.training`` that the average takes from the first of its models."""
 
 
 def average(arguments: argparse.Namespace) -> None:
-    """Average and fit as the command line says, and print figures of each model and mean; the best mean is kept.
+    """Run the command: average, fit, print metrics of each model and average, and save the best average.
 
     Raises:
         UsageError: the output cannot be written, or the models do not go together.
@@ -40,7 +39,7 @@ def average(arguments: argparse.Namespace) -> None:
     """
     ensure_writable(arguments.output, "--output")
     checkpoints = [Checkpoint.load(path) for path in arguments.models]
-    means = [mean_of(checkpoints, weights) for weights in arguments.weights or [[1.0] * len(checkpoints)]]
+    means = [average_checkpoints(checkpoints, weights) for weights in arguments.weights or [[1.0] * len(checkpoints)]]
     examples, others = find_examples(arguments.root, "train"), find_sources(arguments.also).examples
     (train_examples, held_out), *splits = (split_all_again(examples, others, c) for c in checkpoints)
     if any(split != (train_examples, held_out) for split in splits):
@@ -48,16 +47,16 @@ def average(arguments: argparse.Namespace) -> None:
     device = Processes().device(arguments.device)
     parts = load_parts(held_out)
     for path, checkpoint in zip(arguments.models, checkpoints, strict=True):
-        score_of(checkpoint, str(path), parts, device)
-    scores = [score_of(mean, f"mean ({shares_of(mean)})", parts, device) for mean in means]
+        print_metrics(checkpoint, str(path), parts, device)
+    scores = [print_metrics(mean, f"mean ({describe_weights(mean)})", parts, device) for mean in means]
     mean = means[int(np.argmax(scores))]
     complete(mean, train_examples, parts, device)
     mean.save(arguments.output)
-    print(f"the mean ({shares_of(mean)}) is in {arguments.output}")
+    print(f"the mean ({describe_weights(mean)}) is in {arguments.output}")
 
 
-def score_of(checkpoint: Checkpoint, name: str, parts: Mapping[str, Part], device: torch.device) -> float:
-    """Print figures of ``checkpoint`` on each of ``parts`` (squares and labels); returns its score, as epochs have."""
+def print_metrics(checkpoint: Checkpoint, name: str, parts: Mapping[str, Part], device: torch.device) -> float:
+    """Print metrics of ``checkpoint`` on each of ``parts`` (squares and labels); returns its selection score."""
     network = checkpoint.network()
     logits = [(predict(network, squares, device)[1], labels) for squares, labels in parts.values()]
     bias = fit_bias(logits)
@@ -71,13 +70,13 @@ def score_of(checkpoint: Checkpoint, name: str, parts: Mapping[str, Part], devic
     return selection_score(logits)
 
 
-def shares_of(mean: Checkpoint) -> str:
-    """The share of each model in ``mean``, such as 0.7, 0.3."""
+def describe_weights(mean: Checkpoint) -> str:
+    """The weight of each model in ``mean``, such as 0.7, 0.3."""
     return ", ".join(f"{part['weight']:.3g}" for part in mean.training["mean"])
 
 
-def mean_of(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> Checkpoint:
-    """A checkpoint of the weighted mean of weights and batch-norm statistics; nothing is fitted yet.
+def average_checkpoints(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> Checkpoint:
+    """The weighted mean of weights and batch-norm statistics, before anything is fitted to held-out images.
 
     Args:
         checkpoints: networks of the same classes.
@@ -101,6 +100,6 @@ def mean_of(checkpoints: Sequence[Checkpoint], weights: Sequence[float]) -> Chec
         else value
         for name, value in first.state.items()
     }
-    training = {name: first.training[name] for name in SHARED_FACTS if name in first.training}
+    training = {name: first.training[name] for name in SHARED_METADATA if name in first.training}
     parts = [{"weight": s, "training": c.training} for s, c in zip(shares, checkpoints, strict=True)]
     return Checkpoint(state, list(first.classes), training=training | {"torch": str(torch.__version__), "mean": parts})

@@ -1,4 +1,4 @@
-"""The batches of an epoch: which images, in which order, augmented in a background thread."""
+"""The batches of an epoch: sampling, and augmentation in a background thread."""
 
 from __future__ import annotations
 
@@ -76,8 +76,7 @@ def class_weights(labels: np.ndarray, power: float) -> np.ndarray:
 def sample_indices(weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """``count`` indices in random order, each in proportion to its weight in ``weights`` (N,)."""
     expected = weights / weights.sum() * count
-    # Each image is taken as often as the integer part of its expected count, and the rest at random: an epoch leaves
-    # out few images.
+    # Only the fractional parts of the expected counts are sampled at random, so that an epoch leaves out few images.
     repeats = np.floor(expected).astype(int)
     remainder = expected - repeats
     missing = count - repeats.sum()
@@ -120,7 +119,7 @@ def augmented_batches(
 
 
 def _prefetch_in_stream(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """As :func:`prefetch`, in a CUDA stream of its own: otherwise copies to the GPU wait for training's kernels."""
+    """As :func:`prefetch`, in a separate CUDA stream, so that copies do not wait for training's kernels."""
     stream, training_stream = torch.cuda.Stream(device), torch.cuda.current_stream(device)
     stream.wait_stream(training_stream)  # the photographs may still be on their way to the GPU
 

@@ -1,7 +1,7 @@
-"""What is fitted to the held-out images after training: bias, temperature, thresholds and novelty.
+"""Calibration on held-out images after training: bias, temperature, thresholds and novelty.
 
-The held-out images are in parts, one for each source, HAM10000's first. Each part has the same weight, whatever its
-number of images.
+The held-out images are in parts, one for each source, HAM10000's first. All parts have the same weight, regardless of
+their numbers of images.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from handler.model.network import Network, Normalise
 from train.hardware import autocast
 
 SENSITIVITY = 0.95
-"""Share of malignant validation images that reach the malignant threshold."""
+"""Target share of malignant validation images that reach the malignant threshold."""
 
 FAMILIAR_SHARE = 0.98
 """Share of validation images whose novelty stays below its limit."""
 
 STRENGTHS = tuple(tenth / 10 for tenth in range(11))
-"""Of the bias of rare classes; 1 treats all classes as equally frequent."""
+"""Candidate strengths of the bias of rare classes; 1 treats all classes as equally frequent."""
 
 TEMPERATURES = (0.2, 5.0)
 """Range of :func:`fit_temperature`."""
 
 QUANTISATION_IMAGES, QUANTISATION_BATCH = 256, 8
-"""Training images that the 8-bit network's ranges and biases are fitted to, and how many form a batch."""
+"""Number of training images for the 8-bit network's ranges and biases, and their batch size."""
 
 SHRINKAGE = 0.1
-"""Share of the mean variance that is added to each direction's, so that no nearly constant feature dominates."""
+"""Share of the mean variance that is added to each variance, so that no nearly constant feature dominates."""
 
 PREDICTION_BATCH = 64
 
 Part = tuple[np.ndarray, np.ndarray]
-"""Of the held-out images: squares, logits (N, C) or probabilities (N, C); and labels (N,)."""
+"""A part of the held-out images: squares, logits (N, C) or probabilities (N, C); and labels (N,)."""
 
 
 def fit_all(
@@ -67,9 +67,9 @@ def fit_all(
     network = checkpoint.network()
     train_features, _ = predict(network, train_squares, device)
     features, logits = zip(*(predict(network, squares, device) for squares, _ in held_out), strict=True)
-    answers = [(part, labels) for part, (_, labels) in zip(logits, held_out, strict=True)]
-    checkpoint.bias = fit_bias(answers)
-    probabilities = calibrate(checkpoint, answers)
+    parts = [(part, labels) for part, (_, labels) in zip(logits, held_out, strict=True)]
+    checkpoint.bias = fit_bias(parts)
+    probabilities = calibrate(checkpoint, parts)
     checkpoint.malignant_threshold = fit_malignant_threshold(probabilities)
     checkpoint.plausible_threshold = fit_plausible_threshold(probabilities)
     checkpoint.novelty = fit_novelty(train_features, features)
@@ -78,7 +78,7 @@ def fit_all(
 
 
 def fit_quantisation(checkpoint: Checkpoint, squares: np.ndarray) -> None:
-    """Store what quantisation needs in ``checkpoint``, from training images taken evenly from ``squares``."""
+    """Store ranges and rounding errors in ``checkpoint``, from a regular sample of ``squares``."""
     folded, normalise = checkpoint.network().fold_batch_norm(), Normalise()
     evenly = squares[:: max(len(squares) // QUANTISATION_IMAGES, 1)][:QUANTISATION_IMAGES]
     pixels = torch.from_numpy(np.ascontiguousarray(evenly)).permute(0, 3, 1, 2).float()
@@ -92,7 +92,7 @@ def predict(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Intermediate features (N, D) and logits (N, classes) for ``uint8`` squares (N, S, S, 3).
 
-    ``network`` is moved to ``device``. ``mixed`` allows bf16: faster, to about two digits.
+    ``network`` is moved to ``device``. ``mixed`` allows bf16: faster, but accurate to only about two digits.
     """
     network = network.to(device).to(memory_format=torch.channels_last)
     all_features, all_logits, normalise = [], [], Normalise().to(device)
@@ -137,10 +137,10 @@ def rarities(parts: Sequence[Part]) -> np.ndarray:
 
 
 def selection_score(parts: Sequence[Part]) -> float:
-    """By which epochs and means are selected, of the logits of ``parts`` with the bias of :func:`fit_bias`.
+    """The score that selects epochs and averages, from the logits of ``parts`` with the bias of :func:`fit_bias`.
 
-    The mean balanced accuracy of several parts. Of a single part, the mean of its accuracy and balanced accuracy:
-    the latter depends on the few images of the rarest classes, the former on the nevi.
+    It is the mean balanced accuracy of several parts. For a single part, it is the mean of accuracy and balanced
+    accuracy: the latter depends on the few images of the rarest classes, the former on the nevi.
     """
     bias = fit_bias(parts)
     biased = [(logits + bias, labels) for logits, labels in parts]
@@ -149,7 +149,7 @@ def selection_score(parts: Sequence[Part]) -> float:
 
 
 def fit_temperature(parts: Sequence[Part]) -> float:
-    """The temperature in :data:`TEMPERATURES` of least cross-entropy of the logits (Guo et al., ICML 2017)."""
+    """The temperature in :data:`TEMPERATURES` that minimises the cross-entropy (Guo et al., ICML 2017)."""
 
     def cross_entropy(log_temperature: float) -> float:
         def of_part(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -166,7 +166,7 @@ def fit_temperature(parts: Sequence[Part]) -> float:
 
 
 def fit_malignant_threshold(parts: Sequence[Part]) -> float | None:
-    """The largest sum of malignant probabilities that :data:`SENSITIVITY` of the malignant images reach.
+    """The largest threshold of the summed malignant probability that :data:`SENSITIVITY` of malignant images reach.
 
     Each of ``parts`` with malignant images has the same weight. None if no image is malignant.
     """
@@ -196,9 +196,9 @@ def fit_plausible_threshold(parts: Sequence[Part]) -> float:
 def fit_novelty(train_features: np.ndarray, validation_features: Sequence[np.ndarray]) -> Novelty:
     """Mahalanobis distance to the training images' features, one Gaussian for all classes (Lee et al., NeurIPS 2018).
 
-    Middle features (M, D) are used because pictures other than skin differ there, while the last layer keeps little
-    but what separates the classes. The limit is a quantile of the distances of ``validation_features``, (N, D)
-    for each part.
+    Intermediate features (M, D) are used because pictures other than skin differ in them, while the last layer's
+    mainly separate the classes. The limit is a quantile of the distances of ``validation_features``, (N, D) for each
+    part.
     """
     mean = train_features.mean(axis=0)
     variances, directions = np.linalg.eigh(np.cov((train_features - mean).T))
@@ -210,7 +210,7 @@ def fit_novelty(train_features: np.ndarray, validation_features: Sequence[np.nda
 
 
 def quantile(parts: Sequence[np.ndarray], share: float) -> float:
-    """The smallest of the values that ``share`` of them do not exceed; each of ``parts`` has the same weight."""
+    """The weighted ``share``-quantile of the values; all of ``parts`` have the same weight."""
     weights = np.concatenate([np.full(len(part), 1 / len(part)) for part in parts])
     values = np.concatenate(parts).astype(float)
     order = np.argsort(values)
@@ -218,5 +218,5 @@ def quantile(parts: Sequence[np.ndarray], share: float) -> float:
     return float(values[order][reached.argmax()])
 
 
-def _mean(figure: Callable, parts: Sequence[Part]) -> float:
-    return float(np.mean([figure(*part) for part in parts]))
+def _mean(metric: Callable, parts: Sequence[Part]) -> float:
+    return float(np.mean([metric(*part) for part in parts]))

@@ -1,8 +1,7 @@
-"""Random changes that another clinic's camera or software makes to a photograph, for training.
+"""Augmentation that simulates other cameras and software.
 
-A batch at a time, after cropping and before erasing: another display curve and white balance, a lens out of focus,
-fewer pixels enlarged again, noise of the sensor, a strong compression. Similar kinds of changes, at fixed strengths,
-make up the robustness table (``evaluate/robustness.py``).
+It follows cropping and precedes erasing: gamma, white balance, defocus, lower resolution, sensor noise and JPEG
+compression. The robustness table (``evaluate/robustness.py``) has similar changes at fixed strengths.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Cameras:
-    """How far cameras differ. Each change happens to a share of the views, independently of the others."""
+    """How far cameras differ. Each change is applied with its own probability, independently of the others."""
 
     gamma: float = 0.35  # largest absolute logarithm of the display curve's exponent
     white_balance: float = 0.15  # largest relative change of red and of blue

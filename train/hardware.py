@@ -1,4 +1,4 @@
-"""What a run computes with: its processes, their devices, and bf16 where it is faster."""
+"""Hardware of a run: processes, devices, and bf16 where it is faster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 from api.arguments import UsageError
 
 ERROR_SECONDS = 10.0
-"""How long the main process has for its error message after another one failed."""
+"""Seconds that another process leaves the main one for its error message."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Processes:
 
     @classmethod
     def from_environment(cls) -> Processes:
-        """As ``torchrun``'s environment variables say; a single process without them."""
+        """From ``torchrun``'s environment variables; a single process without them."""
         return cls(
             rank=int(os.environ.get("RANK", 0)),
             local_rank=int(os.environ.get("LOCAL_RANK", 0)),
@@ -47,7 +47,7 @@ class Processes:
         return self.rank == 0
 
     def device(self, name: str | None) -> torch.device:
-        """The device called ``name``; without a name this process's GPU, or the CPU if there is none.
+        """The device ``name``, by default this process's GPU, or the CPU if there is none.
 
         Raises:
             UsageError: the device does not exist or cannot be used.
@@ -107,7 +107,7 @@ class Processes:
 
 
 def autocast(device: torch.device, enabled: bool = True) -> torch.autocast:
-    """Autocast to bf16 on a machine that is faster with it; elsewhere, or not ``enabled``, float32 stays float32."""
+    """Autocast to bf16 if ``enabled`` and faster on this machine; otherwise a no-op."""
     if device.type == "cuda":
         faster = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -117,9 +117,9 @@ def autocast(device: torch.device, enabled: bool = True) -> torch.autocast:
 
 @cache
 def bfloat16_is_faster() -> bool:
-    """Whether a step of a convolution on this CPU takes less time in bf16, by trial.
+    """Whether a training step of a convolution is faster in bf16 on this CPU, by measurement.
 
-    The instructions alone do not tell: with AVX-512's bf16 but without AMX, some CPUs are slower in bf16.
+    Hardware support alone is not sufficient: some CPUs with AVX-512's bf16 but without AMX are slower in bf16.
     """
     with torch.inference_mode(False), torch.enable_grad():
         convolution = nn.Conv2d(64, 64, 3, padding=1, bias=False).to(memory_format=torch.channels_last)

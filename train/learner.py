@@ -1,4 +1,4 @@
-"""What a training step changes: the network, the moving average of its weights, and the optimizer."""
+"""The state of training: the network, the moving average of its weights, and the optimizer."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Learner:
     """A network in training.
 
     Attributes:
-        network: what is called in a step; several processes share the gradients of its backward pass.
-        core: the network itself, the same weights as ``network``.
-        average: exponential moving average of ``core``; this is what is validated and kept.
+        network: called in each step; with several processes, its gradients are averaged over them.
+        core: the network itself, which shares its weights with ``network``.
+        average: exponential moving average of ``core``, which is validated and saved.
         optimizer: of ``core``'s parameters.
     """
 
@@ -33,14 +33,14 @@ class Learner:
 
     @classmethod
     def create(cls, core: Network, recipe: Recipe, device: torch.device, processes: Processes) -> Learner:
-        """Move ``core`` to ``device`` and make everything else that training it needs."""
+        """Move ``core`` to ``device`` and create its moving average and optimizer."""
         network = processes.wrap(core, device)
         if isinstance(network, nn.parallel.DistributedDataParallel):
             core = network.module
         return cls(network, core, MovingAverage(core, recipe.ema_decay), make_optimizer(core, recipe))
 
     def state_dict(self) -> dict[str, Any]:
-        """What :meth:`load_state_dict` needs to resume training."""
+        """The state for :meth:`load_state_dict`, to resume training."""
         return {name: getattr(self, name).state_dict() for name in ("core", "average", "optimizer")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -52,9 +52,9 @@ class Learner:
 class MovingAverage(AveragedModel):
     """Exponential moving average of a network's weights and batch-norm statistics, in evaluation mode.
 
-    It starts as ``network`` is now; ``update_parameters(network)`` follows each step. Update n weighs the average by
-    min(``decay``, n / (n + 9)), so that the untrained start is soon forgotten (TensorFlow's ExponentialMovingAverage
-    with num_updates). Integer buffers are copied. torch's ``get_ema_multi_avg_fn`` does neither.
+    ``update_parameters(network)`` is called after each step. The decay of update n is min(``decay``, n / (n + 9)), so
+    that the initial weights are soon forgotten (as TensorFlow's ExponentialMovingAverage with num_updates), and integer
+    buffers are copied. torch's ``get_ema_multi_avg_fn`` supports neither.
     """
 
     module: Network
@@ -67,7 +67,7 @@ class MovingAverage(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Follow a step of ``model``. Unlike AveragedModel's, this does not wait for the GPU: n stays on the CPU."""
+        """Update the average. Unlike AveragedModel's, this does not wait for the GPU, as n stays on the CPU."""
         n = int(self.n_averaged)
         pairs = list(zip(self.module.state_dict().values(), model.state_dict().values(), strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
@@ -96,7 +96,7 @@ def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, progress: float, warm_up: float) -> None:
-    """Linear warm-up until ``progress``, the share of the run that is done, reaches ``warm_up``; then half a cosine."""
+    """Linear warm-up while ``progress`` (0 to 1) is below ``warm_up``, then cosine decay to 0."""
     if progress < warm_up:
         factor = progress / warm_up
     else:

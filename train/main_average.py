@@ -4,10 +4,9 @@
     python train/main_average.py ../shared/ham10000 --models a.pth b.pth --weights 4 1 --weights 3 2 --output mean.pth
     python train/main_average.py ../shared/ham10000 --also ../shared/elsewhere --models mine.pth --output fitted.pth
 
-A mean answers in one pass, as each of the models. The models must have been trained on the same images. Figures of
-each model and mean, on the images that none of them was trained on, show whether it was worth it. Of several means, the
-one with the best score on these images is kept (``train.calibrate.selection_score``). A single model is fitted again,
-with the same weights.
+An average takes no more time at inference than one model. All models must have been trained on the same images. The
+command prints metrics of each model and average on held-out images, and saves the average with the best score on these
+(``train.calibrate.selection_score``). A single model keeps its weights and is calibrated again.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from evaluate.dataset import FOLDERS, METADATA, DataError
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     from handler.model.checkpoint import CheckpointError
     from train.average import average
 

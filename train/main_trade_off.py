@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from api.arguments import UsageError
-from evaluate.arguments import OUTPUT, ROOT, add_also_option, add_bootstrap_options
+from evaluate.arguments import OUTPUT, add_also_option, add_bootstrap_options, add_model_option
 from evaluate.dataset import FOLDERS, METADATA, DataError
 from evaluate.files import TRADE_OFF
 
@@ -23,7 +23,7 @@ from evaluate.files import TRADE_OFF
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = parser().parse_args(argv)
-    # Not before the options are read: importing torch takes seconds.
+    # Imported after parsing, because torch takes seconds.
     from evaluate.report import trade_off_table
     from handler.model.checkpoint import CheckpointError
     from train.trade_off import measure
@@ -39,12 +39,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The documented options."""
-    p = argparse.ArgumentParser(description="Fit the trade-off curve of the bias of rare classes to held-out answers.")
+    p = argparse.ArgumentParser(description="Fit the trade-off curve of the bias of rare classes.")
     p.add_argument("root", type=Path, help=f"folder with {METADATA} and {FOLDERS['train']}/")
     add_also_option(p)
-    p.add_argument(
-        "--modelname", type=Path, default=ROOT / "model_store/model_mlbio.pth", help="checkpoint that will serve"
-    )
+    add_model_option(p, "checkpoint that will serve")
     p.add_argument(
         "--output", type=Path, metavar="DIR", default=OUTPUT, help=f"folder of {TRADE_OFF} (default: {OUTPUT.name})"
     )

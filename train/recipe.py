@@ -20,7 +20,7 @@ class Recipe:
     label_smoothing: float = 0.05
     sampling_power: float = 0.5  # an image has weight (images of its class) ** -power: 0 keeps frequencies, 1 balances
     ema_decay: float = 0.998
-    # Up to this share of the epochs, views have this side in pixels.
+    # (share of the epochs, side of the views in pixels until then)
     sizes: tuple[tuple[float, int], ...] = ((0.25, 128), (0.6, 160), (0.85, 192), (1.0, 224))
     stored_size: int = 256  # side in pixels of the squares kept in memory, of which views are crops
     validation_fraction: float = 0.1  # share of each class's lesions that is held out
@@ -28,8 +28,8 @@ class Recipe:
     augmentation: Augmentation = Augmentation()
     # Only with other sources; otherwise None, and not part of a run's identity.
     ham10000_share: float | None = None  # of the views; the other sources share the rest ...
-    source_power: float | None = None  # ... in proportion to (their images) ** power
-    least_side: float | None = None  # a photograph's shorter side, as a share of the views', to take part in an epoch
+    source_power: float | None = None  # ... in proportion to (number of their images) ** power
+    least_side: float | None = None  # smaller photographs are left out: shorter side, as a multiple of the views' side
 
     def image_size(self, epoch: int, epochs: int) -> int:
         """Side of the views in pixels: small first, 224 at the end (progressive resizing, fast.ai, 2018)."""
@@ -37,8 +37,8 @@ class Recipe:
 
 
 SEVERAL_SOURCES = Recipe(
-    # Crops enlarge what they show, so lesions in views of 160 pixels are nearly as large as in squares of 224 (Touvron
-    # et al., "Fixing the train-test resolution discrepancy", NeurIPS 2019).
+    # Crops magnify, so lesions in views of 160 pixels appear nearly as large as in squares of 224 (Touvron et al.,
+    # "Fixing the train-test resolution discrepancy", NeurIPS 2019).
     sizes=((0.5, 112), (1.0, 160)),
     augmentation=Augmentation(cameras=Cameras()),
     ham10000_share=0.5,

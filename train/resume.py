@@ -1,4 +1,4 @@
-"""The resume file: what an interrupted run needs to continue after its last complete epoch."""
+"""The resume file, from which an interrupted run continues after its last complete epoch."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from train.recipe import Recipe
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What determines a run's result; an interrupted run is resumed only if all of it is the same."""
+    """Everything that determines a run's result; a run is resumed only if all of it is the same."""
 
     epochs: int
     seed: int
     recipe: Recipe
     images: int  # HAM10000's training images
     images_sha256: str  # images_digest() of its training and validation images
-    init: str  # where the starting weights come from
+    init: str  # origin of the initial weights
     init_sha256: str
-    processes: int  # that share each batch
-    before: dict[str, Any] | None = None  # Checkpoint.training of the checkpoint that the run starts from, if any
-    fold: str | None = None  # that is held out, such as 2/5
+    processes: int  # number of processes that share each batch
+    before: dict[str, Any] | None = None  # Checkpoint.training of the initial checkpoint, if any
+    fold: str | None = None  # the held-out fold, such as 2/5
     sources: dict[str, int] | None = None  # training images of each other source
     sources_sha256: str | None = None  # images_digest() of their training and validation images
 
-    def facts(self) -> dict[str, Any]:
-        """The fields as plain values, nested dataclasses included.
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain values, including those of nested dataclasses.
 
-        What is None, here or in the recipe, is left out, so that an option that is not used changes no identity.
+        None is omitted, so that unused options do not change the identity.
         """
         return asdict(self, dict_factory=lambda items: {name: value for name, value in items if value is not None})
 
 
 @dataclass
-class Progress:
-    """A run after a complete epoch.
+class ResumeState:
+    """The state of a run after a complete epoch.
 
     Attributes:
-        epoch: number of epochs done.
+        epoch: number of completed epochs.
         learner: ``Learner.state_dict()``.
         validation: ``Validation.state_dict()``.
     """
@@ -62,11 +62,11 @@ class Progress:
     def save(self, path: Path, identity: RunIdentity) -> None:
         """Write the resume file."""
         with write_atomically(path) as partial:
-            torch.save({"identity": identity.facts()} | vars(self), partial)
+            torch.save({"identity": identity.as_dict()} | vars(self), partial)
 
 
-def load_progress(path: Path, identity: RunIdentity, verbose: bool = True) -> Progress | None:
-    """The progress of an interrupted run with this identity, or None.
+def load_resume_state(path: Path, identity: RunIdentity, verbose: bool = True) -> ResumeState | None:
+    """The state of an interrupted run with this identity, or None.
 
     ``verbose`` prints why a file that exists is ignored.
     """
@@ -76,7 +76,7 @@ def load_progress(path: Path, identity: RunIdentity, verbose: bool = True) -> Pr
         content = torch.load(path, map_location="cpu", weights_only=True)
         different = differences(dict(content.pop("identity")), identity)
         if not different:
-            return Progress(**content)
+            return ResumeState(**content)
         reason = f"belongs to another run (different: {different})"
     except Exception:  # torch raises pickle, zip and runtime errors alike; any other content has no such keys
         reason = "cannot be read"
@@ -86,25 +86,25 @@ def load_progress(path: Path, identity: RunIdentity, verbose: bool = True) -> Pr
 
 
 def differences(saved: dict[str, Any], identity: RunIdentity) -> str:
-    """The fields in which the facts of a ``saved`` run differ from ``identity``, in words; empty if none do."""
+    """Describe the fields in which a ``saved`` run differs from ``identity``; empty if none do."""
     descriptions = {
         "images_sha256": "image files or labels",
         "sources_sha256": "image files or labels of other sources",
         "init_sha256": "starting weights",
         "before": "training of the starting weights",
     }
-    facts = identity.facts()
+    facts = identity.as_dict()
     names = [field.name for field in fields(identity) if saved.get(field.name) != facts.get(field.name)]
     return ", ".join(descriptions.get(name, name) for name in names)
 
 
-def refuse_seen(identity: RunIdentity) -> None:
-    """Refuse starting weights that may have been trained on images that this run holds out, as far as they say.
+def refuse_leakage(identity: RunIdentity) -> None:
+    """Refuse initial weights that may have been trained on images that this run holds out, as far as is recorded.
 
     Raises:
         UsageError: an earlier run had the same images and held out others of them, or may have done so.
     """
-    facts = identity.facts()
+    facts = identity.as_dict()
     for earlier in _ancestors(identity.before):
         if earlier.get("images_sha256") == identity.images_sha256 and _held_out(earlier) != _held_out(facts):
             raise UsageError(
@@ -122,7 +122,7 @@ def refuse_seen(identity: RunIdentity) -> None:
 
 
 def _ancestors(training: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """The facts of a run, of the one that it started from, and so on; of a mean, those of its models."""
+    """The metadata of a run and of all runs that it builds on: initial checkpoints, and models of an average."""
     if training:
         yield training
         yield from _ancestors(training.get("before"))
@@ -131,7 +131,7 @@ def _ancestors(training: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
 
 
 def _held_out(training: dict[str, Any]) -> tuple[Any, ...]:
-    """What decides which images a run holds out."""
+    """The settings that determine which images a run holds out."""
     recipe = training.get("recipe", {})
     return training.get("fold") or recipe.get("validation_fraction", FRACTION), recipe.get("split_seed", 0)
 

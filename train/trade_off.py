@@ -1,6 +1,6 @@
-"""Fit every strength of the bias of rare classes to held-out answers: temperature and thresholds of each.
+"""Fit temperature and thresholds for every strength of the bias of rare classes, on held-out predictions.
 
-The answers are in one or several parts with equal weight, as in :mod:`train.calibrate`.
+The predictions are in one or several parts of equal weight, as in :mod:`train.calibrate`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SAME_BIAS = 1e-3
 
 
 def measure(arguments: argparse.Namespace) -> TradeOff:
-    """Fit the curve as the command line says, and write it.
+    """Run the command: fit the curve, and write it.
 
     Raises:
         UsageError: the output cannot be written.
@@ -73,10 +73,10 @@ def fit_trade_off(
 
     Args:
         checkpoint: its own bias, temperature and thresholds are one point of the curve.
-        sha256: first 12 digits of its file's.
-        parts: by its name, each part's held-out answers: logits (N, classes) without bias and temperature, in the
-            order of ``CLASSES``, and the images that they answer. The first part is HAM10000's.
-        answers: what these are, in words.
+        sha256: first 12 digits of the checkpoint file's.
+        parts: by its name, each part's logits (N, classes) without bias and temperature, in the order of ``CLASSES``,
+            and their images. The first part is HAM10000's.
+        answers: describes the parts.
         resamples: of the bootstrap over lesions.
         seed: of the bootstrap.
     """
@@ -122,7 +122,7 @@ def fit_trade_off(
 
 
 def own_strength(bias: np.ndarray, rarity: np.ndarray) -> float:
-    """The multiple of ``rarity`` (classes,) nearest to ``bias`` (classes,), of :data:`STRENGTHS` if one is equal."""
+    """The multiple of ``rarity`` (classes,) nearest to ``bias`` (classes,); a member of :data:`STRENGTHS` if equal."""
     for strength in STRENGTHS:
         if np.abs(bias - strength * rarity).max() < SAME_BIAS:
             return strength

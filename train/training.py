@@ -1,4 +1,4 @@
-"""One training run: the epochs, and all that is checked before the first."""
+"""A training run: checks, epochs, and the final calibration."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from train.cameras import Cameras
 from train.hardware import Processes, autocast
 from train.learner import Learner, set_learning_rate
 from train.recipe import SEVERAL_SOURCES, Recipe
-from train.resume import Progress, RunIdentity, images_digest, load_progress, refuse_seen
-from train.validation import EpochFigures, Validation
+from train.resume import ResumeState, RunIdentity, images_digest, load_resume_state, refuse_leakage
+from train.validation import EpochMetrics, Validation
 from train.weights import previous_training, starting_network, weights_digest
 
 
@@ -46,16 +46,16 @@ def recipe_for(arguments: argparse.Namespace) -> Recipe:
 
 
 def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -> Checkpoint | None:
-    """Train as the command line says, and write the best epoch to ``arguments.modelname``.
+    """Run the command: train, and write the best epoch to ``arguments.modelname``.
 
     Returns:
-        What was written, in the main process; None in the others.
+        The checkpoint in the main process; None in the others.
 
     Raises:
         DataError: the folder is not as documented.
         UsageError: starting weights, device or output cannot be used, or the weights were trained on held-out images.
     """
-    # Everything that can be refused is checked before any image is decoded, the cheapest first.
+    # All checks precede the decoding of images, the cheapest first.
     found = find_ham10000(arguments.root, "train").checked()
     examples = found.examples
     if processes.is_main:
@@ -92,11 +92,11 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         sources={name: len(part) for name, part in by_source(others.train).items()} if arguments.also else None,
         sources_sha256=images_digest(others.train + others.validation) if arguments.also else None,
     )
-    refuse_seen(identity)
+    refuse_leakage(identity)
     train_examples = ham10000 + others.train
     parts = {HAM10000: held_out} | by_source(others.validation)
     training_set = load_training_set(train_examples, recipe, device)
-    validation = Validation(parts, device, checkpoint_path, identity.facts()) if processes.is_main else None
+    validation = Validation(parts, device, checkpoint_path, identity.as_dict()) if processes.is_main else None
     learner = Learner.create(network, recipe, device, processes)
     if processes.is_main:
         counts = ", ".join(f"{dx} {count}" for dx, count in class_counts(examples).items())
@@ -107,12 +107,12 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
 
     first_epoch = 0
     resume_path = run_file(checkpoint_path, ".resume.pth")
-    progress = load_progress(resume_path, identity, verbose=processes.is_main) if checkpoint_path.is_file() else None
-    if progress:
-        first_epoch = progress.epoch
-        learner.load_state_dict(progress.learner)
+    saved = load_resume_state(resume_path, identity, verbose=processes.is_main) if checkpoint_path.is_file() else None
+    if saved:
+        first_epoch = saved.epoch
+        learner.load_state_dict(saved.learner)
         if validation:
-            validation.load_state_dict(progress.validation)
+            validation.load_state_dict(saved.validation)
             print(f"resuming after epoch {first_epoch} of {arguments.epochs} ({resume_path})")
 
     for epoch in range(first_epoch, arguments.epochs):
@@ -121,12 +121,12 @@ def train(arguments: argparse.Namespace, recipe: Recipe, processes: Processes) -
         )
         if validation:
             validation.add_epoch(learner.average.module, figures)
-            Progress(epoch + 1, learner.state_dict(), validation.state_dict()).save(resume_path, identity)
+            ResumeState(epoch + 1, learner.state_dict(), validation.state_dict()).save(resume_path, identity)
     if not validation:
         return None
     checkpoint = validation.complete(train_examples)
     if arguments.fold:
-        validation.keep_answers(checkpoint, run_file(checkpoint_path, ".csv"), found.folder)
+        validation.write_predictions(checkpoint, run_file(checkpoint_path, ".csv"), found.folder)
     resume_path.unlink(missing_ok=True)
     return checkpoint
 
@@ -162,7 +162,7 @@ def train_epoch(
     epoch: int,
     epochs: int,
     seed: int,
-) -> EpochFigures:
+) -> EpochMetrics:
     """Train ``learner`` on about as many images as there are, sampled anew.
 
     Args:
@@ -214,7 +214,7 @@ def train_epoch(
                 bar.set_postfix(loss=f"{loss_sum.item() / (step + 1):.3f}", bal_acc=f"{mean_recall(hits):.3f}")
     seconds = time.monotonic() - started
     hits, loss_sum = processes.sum(hits), processes.sum(loss_sum)
-    return EpochFigures(
+    return EpochMetrics(
         epoch=epoch + 1,
         size=size,
         loss=round(loss_sum.item() / steps / processes.world_size, 4),

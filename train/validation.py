@@ -24,12 +24,12 @@ from handler.model.network import Network
 from train.calibrate import Part, calibrate, fit_all, predict, selection_score
 
 NOVELTY_IMAGES = 4000
-"""Most training images that the distribution of familiar images is fitted to."""
+"""Maximum number of training images for fitting the novelty score."""
 
 
 @dataclass(frozen=True)
-class EpochFigures:
-    """What training measured in one epoch; ``balanced_accuracy`` is that of its augmented views."""
+class EpochMetrics:
+    """Training metrics of one epoch; ``balanced_accuracy`` is that of augmented views."""
 
     epoch: int
     size: int
@@ -39,27 +39,27 @@ class EpochFigures:
 
 
 class Validation:
-    """Scores each epoch on the held-out images and keeps the checkpoint of the best one in a file.
+    """Scores each epoch on the held-out images and saves the checkpoint of the best one.
 
     Args:
         held_out: the images of each source, HAM10000's first; they are decoded here.
         device: where to compute.
         path: the checkpoint to write.
-        run_facts: what the checkpoint says about the run.
+        run_metadata: stored in the checkpoint.
     """
 
     def __init__(
-        self, held_out: dict[str, list[Example]], device: torch.device, path: Path, run_facts: dict[str, Any]
+        self, held_out: dict[str, list[Example]], device: torch.device, path: Path, run_metadata: dict[str, Any]
     ) -> None:
         self.parts = load_parts(held_out)
         self.examples = held_out
         self.device = device
         self.path = path
-        self.run_facts = run_facts
+        self.run_metadata = run_metadata
         self.best_score = -math.inf
         self.history: list[dict[str, Any]] = []
 
-    def add_epoch(self, network: Network, figures: EpochFigures) -> None:
+    def add_epoch(self, network: Network, figures: EpochMetrics) -> None:
         """Score ``network``, add the epoch to the history, and save the network if no earlier one was better."""
         parts = {
             name: (predict(network, squares, self.device, mixed=True)[1], labels)
@@ -83,16 +83,16 @@ class Validation:
             self.best_score = score
             checkpoint = Checkpoint(network.state_dict())
             probabilities = calibrate(checkpoint, list(parts.values()))
-            checkpoint.training = self.run_facts | {
+            checkpoint.training = self.run_metadata | {
                 "epoch": figures.epoch,
                 "torch": str(torch.__version__),
-                "validation": validation_facts(dict(zip(parts, probabilities, strict=True))),
+                "validation": validation_metrics(dict(zip(parts, probabilities, strict=True))),
                 "history": list(self.history),
             }
             checkpoint.save(self.path)
 
     def complete(self, train_examples: list[Example]) -> Checkpoint:
-        """Fit everything else that serving needs to the best epoch, and save it with the weights."""
+        """Calibrate the best epoch, and save it again."""
         checkpoint = Checkpoint.load(self.path)
         complete(checkpoint, train_examples, self.parts, self.device)
         checkpoint.training["history"] = list(self.history)
@@ -107,8 +107,8 @@ class Validation:
         )
         return checkpoint
 
-    def keep_answers(self, checkpoint: Checkpoint, path: Path, folder: Path) -> None:
-        """Write the completed ``checkpoint``'s answers to HAM10000's part, without bias and temperature.
+    def write_predictions(self, checkpoint: Checkpoint, path: Path, folder: Path) -> None:
+        """Write the completed ``checkpoint``'s predictions for HAM10000's part, without bias and temperature.
 
         Image paths are relative to ``folder``.
         """
@@ -117,7 +117,7 @@ class Validation:
         Predictions(relative, softmax(logits, axis=1), model=model_of(self.path)).write(path)
 
     def state_dict(self) -> dict[str, Any]:
-        """What :meth:`load_state_dict` needs to resume after the last epoch."""
+        """The state for :meth:`load_state_dict`, to resume after the last epoch."""
         return {"best_score": self.best_score, "history": self.history}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -156,11 +156,11 @@ def complete(
     sample = np.random.default_rng(0).permutation(len(examples))[:NOVELTY_IMAGES]
     squares = load_squares([examples[i] for i in sample], os.cpu_count() or 1, "decoding images for the novelty score")
     probabilities = fit_all(checkpoint, squares, list(parts.values()), device)
-    checkpoint.training["validation"] = validation_facts(dict(zip(parts, probabilities, strict=True)))
+    checkpoint.training["validation"] = validation_metrics(dict(zip(parts, probabilities, strict=True)))
 
 
-def validation_facts(parts: Mapping[str, Part]) -> dict[str, dict[str, Any]]:
-    """What a checkpoint says about its probabilities of each held-out part."""
+def validation_metrics(parts: Mapping[str, Part]) -> dict[str, dict[str, Any]]:
+    """The validation metrics that a checkpoint stores, for each held-out part."""
     return {
         name: {
             "images": len(labels),
@@ -174,7 +174,7 @@ def validation_facts(parts: Mapping[str, Part]) -> dict[str, dict[str, Any]]:
 
 
 def large_enough(examples: list[Example], checkpoint: Checkpoint) -> list[Example]:
-    """The ``examples`` that took part in the last epochs, of the largest views, of ``checkpoint``'s run."""
+    """The ``examples`` that were large enough for the last epochs, with the largest views, of ``checkpoint``'s run."""
     recipe = checkpoint.training.get("recipe", {})
     if not recipe.get("least_side"):
         return examples

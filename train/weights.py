@@ -1,4 +1,4 @@
-"""The weights that a run starts from."""
+"""Initial weights of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from handler.model.network import Network
 
 
 def starting_network(init: str | None) -> tuple[Network, str]:
-    """A network for ``CLASSES``, and a description of where its weights come from.
+    """A network for ``CLASSES``, and a description of the origin of its weights.
 
     The last layer is initialised at random, unless ``init`` is a checkpoint of ``main_train.py``.
 

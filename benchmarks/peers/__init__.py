@@ -1,1 +1,1 @@
-"""The same weights behind plain servers, which :mod:`benchmarks.serving` compares the service with."""
+"""Other servers of the same weights, for the comparison in :mod:`benchmarks.serving`."""

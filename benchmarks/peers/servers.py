@@ -1,4 +1,4 @@
-"""Starting and stopping the plain servers."""
+"""Starts and stops the other servers of the comparison."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Model(Network):
     def __init__(self):
         super().__init__({len(CLASSES)})
 """
-"""What TorchServe's ``image_classifier`` requires: a file with one class, which takes no arguments."""
+"""For TorchServe's ``image_classifier``, which requires a file with one class without arguments."""
 
 Server = Callable[[bytes], AbstractContextManager[Target]]
-"""Starts a server, yields where to send the photograph, and stops the server."""
+"""Starts a server for a photograph, yields the request for it, and stops the server."""
 
 
 def install_packages() -> None:
-    """Install the peers' packages into a folder of their own; torch and Pillow are the project's."""
+    """Install the servers' packages into a separate folder; torch and Pillow are the project's."""
     wanted = ROOT / "benchmarks" / "peers" / "requirements.txt"
     stamp = PACKAGES / "installed.txt"
     if stamp.exists() and stamp.read_text() == wanted.read_text():
@@ -119,7 +119,7 @@ def on_free_port(command: list[str], body: bytes) -> AbstractContextManager[Targ
 
 @contextmanager
 def running(command: list[str], target: Target, environment: dict[str, str] | None = None) -> Iterator[Target]:
-    """Run ``python -m COMMAND``, wait until ``target`` answers, and stop the server and all that it started."""
+    """Run ``python -m COMMAND`` and wait until ``target`` answers; stop the server with its descendants at the end."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as log:
         settings = {
             "PYTHONPATH": os.pathsep.join([str(PACKAGES), str(ROOT)]),
@@ -136,9 +136,9 @@ def running(command: list[str], target: Target, environment: dict[str, str] | No
             stderr=subprocess.STDOUT,
         )
         try:
-            until = time.monotonic() + START_SECONDS
+            deadline = time.monotonic() + START_SECONDS
             while not answers(target):
-                if process.poll() is not None or time.monotonic() > until:
+                if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
                     raise SystemExit(f"{command[0]} does not answer:\n{log.read()[-3000:]}")
                 time.sleep(0.5)
@@ -156,7 +156,7 @@ def answers(target: Target) -> bool:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a server and its descendants, by their ids."""
+    """Stop a server and its descendants."""
     descendants = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):

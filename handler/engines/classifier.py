@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from handler.model.checkpoint import Checkpoint
 
 Engine = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Contiguous ``uint8`` (N, 224, 224, 3) in, float32 (N, classes) and (N,) out: probabilities and novelty scores."""
+"""Maps contiguous ``uint8`` (N, 224, 224, 3) to float32 probabilities (N, classes) and novelty scores (N,)."""
 
 Sampler = Callable[[np.ndarray], np.ndarray]
-"""Boolean masks (N, regions) in, probabilities (N, classes) of one photograph with the other regions hidden out."""
+"""Maps boolean masks (N, regions) of one photograph to probabilities (N, classes); False hides a region."""
 
 ARITHMETIC_VARIABLE = "MLBIO_PRECISION"
 _ARITHMETIC_WORDS: dict[str, Arithmetic] = {
@@ -33,21 +33,21 @@ _ARITHMETIC_WORDS: dict[str, Arithmetic] = {
 class Classifier:
     """Batched inference.
 
-    :meth:`assess` computes answers, in bfloat16 where the CPU has instructions for it and in float32 elsewhere.
-    :meth:`sampler` and :meth:`sample_probabilities` are for LIME's thousands of perturbations: 8-bit integers and
-    float32 on a CPU (as answers, for a checkpoint without ranges), float16 on CUDA.
+    :meth:`assess` computes predictions, in bfloat16 on CPUs that support it and in float32 elsewhere.
+    :meth:`sampler` and :meth:`sample_probabilities` are for LIME's thousands of perturbations. They use 8-bit integers
+    on a CPU (unless the checkpoint has no ranges) and float16 on CUDA.
 
     Args:
-        model: a checkpoint, or the graphs that were made of it.
+        model: a checkpoint, or its graphs.
         device: ``"cpu"`` (OpenVINO) or a CUDA device such as ``"cuda:0"`` (torch), which needs a checkpoint.
-        threads: CPU threads; as many as :func:`handler.engines.cores.thread_limit` allows unless given.
-        arithmetic: of answers on a CPU; the environment's ``MLBIO_PRECISION``, or the fastest, unless given.
-        classes: ``dx`` codes in the order of the outputs, for graphs.
-        bias: another bias of rare classes than the model's own, for all probabilities.
+        threads: CPU threads (default: :func:`handler.engines.cores.thread_limit`).
+        arithmetic: of predictions on a CPU (default: :func:`fastest_arithmetic`).
+        classes: ``dx`` codes in the order of the outputs; required for graphs.
+        bias: replaces the model's own bias of rare classes.
 
     Attributes:
-        arithmetic: of answers.
-        batch: the most efficient number of masks for one call of a sampler.
+        arithmetic: of predictions.
+        batch: the most efficient number of masks per call of a sampler.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Classifier:
         return self._run(self._engines.samples, pixels)[0]
 
     def sampler(self, square: np.ndarray, hidden: np.ndarray, segments: np.ndarray) -> Sampler:
-        """As :meth:`sample_probabilities`, of a photograph with regions hidden, which the engine paints itself.
+        """As :meth:`sample_probabilities`, for a photograph whose regions the engine itself hides.
 
         Args:
             square: the photograph, ``uint8`` (224, 224, 3).
@@ -136,14 +136,13 @@ class _OpenVino:
     def _graph_of_samples(self) -> ov.Model:
         return without_saturation(self._samples_graph) if self._quantised and saturates() else self._samples_graph
 
-    # Both are compiled on first use.
     @cached_property
     def _samples(self) -> ov.CompiledModel:
         return compile_graph(self._graph_of_samples, self._samples_arithmetic, self._threads)
 
     @cached_property
     def _sampler(self) -> ov.CompiledModel:
-        return compile_graph(_with_painting(self._graph_of_samples), self._samples_arithmetic, self._threads)
+        return compile_graph(_with_masks(self._graph_of_samples), self._samples_arithmetic, self._threads)
 
     def answers(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _floats(self._answers(pixels, share_inputs=True))
@@ -168,7 +167,7 @@ class _OpenVino:
 
 
 def fastest_arithmetic() -> Arithmetic:
-    """bfloat16 where the CPU has it, unless the environment's ``MLBIO_PRECISION`` says otherwise.
+    """The environment's ``MLBIO_PRECISION`` if set, otherwise bfloat16 on CPUs that support it, and float32.
 
     Raises:
         ValueError: the variable has an unknown value.
@@ -184,8 +183,8 @@ def has_bfloat16() -> bool:
     return "BF16" in core().get_property("CPU", ov.properties.device.capabilities)
 
 
-def _with_painting(graph: ov.Model) -> ov.Model:
-    """``graph`` with perturbed photographs painted in it: a pixel is hidden + mask of its region * difference."""
+def _with_masks(graph: ov.Model) -> ov.Model:
+    """``graph`` with masks as its input: each pixel is hidden + mask of its region * difference."""
     from openvino import opset13 as ops
 
     graph = graph.clone()
@@ -197,10 +196,10 @@ def _with_painting(graph: ov.Model) -> ov.Model:
     for parameter in parameters:
         parameter.output(0).get_tensor().set_names({parameter.get_friendly_name()})
     shown = ops.unsqueeze(ops.gather(masks, segments, np.int64(1)), np.int64(3))  # (N, H, W, 1)
-    painted = ops.add(ops.multiply(shown, difference), hidden)
+    perturbed = ops.add(ops.multiply(shown, difference), hidden)
     (pixels,) = graph.get_parameters()
     for target in pixels.output(0).get_target_inputs():
-        target.replace_source_output(painted.output(0))
+        target.replace_source_output(perturbed.output(0))
     return ov.Model([result for result in graph.get_results()], parameters, "samples")
 
 

@@ -1,4 +1,4 @@
-"""From a checkpoint to OpenVINO graphs. Only this module needs torch and OpenVINO together."""
+"""Conversion of a checkpoint to OpenVINO graphs; the only module that needs both torch and OpenVINO."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from handler.engines.graphs import Graphs, ModelFacts, measured, ov, sha256
+from handler.engines.graphs import Graphs, ModelInfo, ov, sha256, stored_measurements
 from handler.engines.quantise import correct_biases, quantise
-from handler.model.calibration import BiasSetting, FlagFigures
+from handler.model.calibration import BiasSetting, FlagRates
 from handler.model.checkpoint import Checkpoint
 from handler.model.images import SIZE
 from handler.model.inference import PixelsToProbabilities
@@ -30,26 +30,26 @@ def convert(checkpoint: Checkpoint) -> Graphs:
     return Graphs(answers, trace(rounded))
 
 
-def export(path: Path, folder: Path, flag: FlagFigures | None = None, biases: Sequence[BiasSetting] = ()) -> None:
-    """Write the graphs of the checkpoint ``path``, and what was measured for it, into ``folder``.
+def export(path: Path, folder: Path, flag: FlagRates | None = None, biases: Sequence[BiasSetting] = ()) -> None:
+    """Write the graphs of the checkpoint ``path``, with its metadata and measurements, into ``folder``.
 
     Raises:
         handler.model.checkpoint.CheckpointError: ``path`` is not a checkpoint.
     """
     checkpoint = Checkpoint.load(path)
-    convert(checkpoint).save(folder, facts(path, checkpoint, flag, biases))
+    convert(checkpoint).save(folder, model_info(path, checkpoint, flag, biases))
 
 
-def facts(
-    path: Path, checkpoint: Checkpoint, flag: FlagFigures | None = None, biases: Sequence[BiasSetting] = ()
-) -> ModelFacts:
-    """What serving needs to know about the checkpoint that was loaded from ``path``.
+def model_info(
+    path: Path, checkpoint: Checkpoint, flag: FlagRates | None = None, biases: Sequence[BiasSetting] = ()
+) -> ModelInfo:
+    """The metadata of the checkpoint that was loaded from ``path``.
 
-    Without ``flag`` or ``biases``, they are those of the graphs in the same folder, as in an unpacked archive.
+    ``flag`` and ``biases`` default to those of the graphs in the same folder, as in an unpacked archive.
     """
     digest = sha256(path)
-    known_flag, known_biases = measured(path.parent, digest)
-    return ModelFacts(
+    known_flag, known_biases = stored_measurements(path.parent, digest)
+    return ModelInfo(
         sha256=digest,
         architecture=checkpoint.architecture,
         classes=list(checkpoint.classes),
@@ -62,7 +62,7 @@ def facts(
 
 
 def trace(module: nn.Module) -> ov.Model:
-    """The graph of a module of ``uint8`` squares (N, 224, 224, 3)."""
+    """The graph of a module whose inputs are ``uint8`` squares (N, 224, 224, 3)."""
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     with torch.inference_mode(), warnings.catch_warnings():

@@ -1,7 +1,7 @@
-"""The number of threads that a container's CPU limit allows; OpenVINO would start one for each core of the machine.
+"""The number of threads for a container's CPU limit; by default, OpenVINO starts one per core of the machine.
 
-The limit (Docker's ``--cpus``, ``limits.cpu`` in Kubernetes) is a quota of time per period. Too many threads use it up
-early and are throttled for most of every period.
+The limit (Docker's ``--cpus``, ``limits.cpu`` in Kubernetes) is a quota of CPU time per period. Too many threads
+exhaust it early and are throttled for the rest of the period.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _quotas(groups: Path, own_groups: Path) -> Iterator[float]:
         if controllers and "cpu" not in controllers.split(","):
             continue
         top = groups / "cpu" if controllers else groups
-        # In a container, the path may be the host's, of which only the root is mounted.
+        # In a container, the path may be relative to the host's hierarchy, although only the root is mounted.
         own = PurePosixPath(path.lstrip("/"))
         for group in (top / part for part in (own, *own.parents)):
             try:

@@ -1,7 +1,7 @@
 """The network on an NVIDIA GPU, in torch.
 
-A pass launches a hundred kernels, which for a small batch takes longer than the computation. So batches are padded to
-one of a few sizes, and the pass of each size is recorded as a CUDA graph on first use: one launch from then on.
+A forward pass launches a hundred kernels, which for a small batch takes longer than the computation. Batches are
+therefore padded to one of a few sizes, and the pass of each size is captured as a CUDA graph on first use.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from handler.model.inference import PixelsToProbabilities
 logger = logging.getLogger("mlbio.handler")
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-"""Sizes of recorded batches; larger batches are split."""
+"""Sizes of captured batches; larger batches are split."""
 
 _lock = threading.Lock()
-"""A process can record one graph at a time, and replay none meanwhile."""
+"""A process cannot capture or replay a graph while it captures another."""
 
 WARM_UP = 3
-"""Passes before the recording, in which cuDNN chooses its algorithms."""
+"""Passes before the capture, in which cuDNN selects its algorithms."""
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
 """Probabilities (N, classes) and novelty scores (N,)."""
 
 
 def usable(device: str) -> bool:
-    """Whether this torch can compute on ``device``, such as ``"cuda:0"``; the log says why not."""
+    """Whether torch can use ``device``, such as ``"cuda:0"``; if not, logs the reason."""
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, torch.cuda.DeferredCudaCallError) as error:  # Assertion: built without CUDA
@@ -44,13 +44,9 @@ def usable(device: str) -> bool:
 
 
 class Cuda:
-    """As :class:`handler.engines.classifier.Classifier` describes: float32 for answers, float16 for samples.
+    """The engines of :class:`handler.engines.classifier.Classifier`: float32 for predictions, float16 for samples.
 
-    Convolutions in float32 round their inputs to TF32 where the GPU has it, which is torch's default.
-
-    Attributes:
-        arithmetic: of answers.
-        batch: the most efficient number of masks for one call of a sampler.
+    By torch's default, float32 convolutions use TF32 on GPUs that support it.
     """
 
     arithmetic: Literal["float32", "bfloat16"] = "float32"
@@ -59,8 +55,8 @@ class Cuda:
     def __init__(self, checkpoint: Checkpoint, device: str) -> None:
         self.device = torch.device(device)
         torch.backends.cudnn.benchmark = True  # the sizes are few
-        self._answers = Recorded(PixelsToProbabilities(checkpoint), self.device)
-        self._samples = Recorded(half_precision(checkpoint), self.device)
+        self._answers = CapturedNetwork(PixelsToProbabilities(checkpoint), self.device)
+        self._samples = CapturedNetwork(half_precision(checkpoint), self.device)
 
     def answers(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._answers(torch.from_numpy(pixels).to(self.device))
@@ -82,7 +78,7 @@ class Cuda:
 
 
 def half_precision(checkpoint: Checkpoint) -> PixelsToProbabilities:
-    """The network in float16. Batch norm is folded into the convolutions, as its variances need more digits."""
+    """The network in float16. Batch norm is folded into the convolutions, as float16 is too coarse for variances."""
     module = PixelsToProbabilities(checkpoint)
     module.network.fold_batch_norm().half()
     module.normalise = nn.Sequential(module.normalise, _Half())
@@ -94,8 +90,8 @@ class _Half(nn.Module):
         return x.half()
 
 
-class Recorded:
-    """A network whose passes are replayed from CUDA graphs, one for each of :data:`SIZES`. It is thread-safe.
+class CapturedNetwork:
+    """A network that replays CUDA graphs, one for each of :data:`SIZES`. It is thread-safe.
 
     On a CPU, passes are computed directly.
     """
@@ -117,12 +113,12 @@ class Recorded:
         size = next(size for size in SIZES if size >= len(pixels))
         if size not in self._passes:
             inputs = torch.zeros_like(pixels[:1]).repeat(size, 1, 1, 1)
-            self._passes[size] = inputs, self._record(inputs)
+            self._passes[size] = inputs, self._capture(inputs)
         inputs, run = self._passes[size]
         inputs[: len(pixels)].copy_(pixels)  # the rest of the outputs is ignored
         return [output[: len(pixels)].float().cpu().numpy() for output in run()]
 
-    def _record(self, inputs: torch.Tensor) -> Callable[[], Outputs]:
+    def _capture(self, inputs: torch.Tensor) -> Callable[[], Outputs]:
         """A function that runs the network on the current content of ``inputs``."""
 
         def plain() -> Outputs:

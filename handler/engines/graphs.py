@@ -18,7 +18,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov
 
 from handler.engines.cores import thread_limit
-from handler.model.calibration import BiasSetting, FlagFigures
+from handler.model.calibration import BiasSetting, FlagRates
 
 INDEX = "graphs.json"
 
@@ -30,8 +30,8 @@ class GraphsError(ValueError):
     """The graphs of an archive are missing or belong to another checkpoint. The message says why."""
 
 
-class ModelFacts(msgspec.Struct, frozen=True):
-    """What serving needs to know about a checkpoint besides its network.
+class ModelInfo(msgspec.Struct, frozen=True):
+    """A checkpoint's metadata, as far as serving needs it.
 
     Attributes:
         sha256: of the checkpoint's file.
@@ -48,14 +48,14 @@ class ModelFacts(msgspec.Struct, frozen=True):
     classes: list[str]
     malignant_threshold: float | None
     epoch: int | None
-    flag: FlagFigures | None = None
+    flag: FlagRates | None = None
     biases: list[BiasSetting] = []
     plausible_threshold: float | None = None
     architecture: str = "unknown"
 
     @property
     def version(self) -> str:
-        """The first digits of ``sha256``, as in answers."""
+        """The first 12 digits of ``sha256``."""
         return self.sha256[:12]
 
 
@@ -73,10 +73,9 @@ def compile_graph(graph: ov.Model, arithmetic: Arithmetic, threads: int | None =
     """Compile a graph for low latency on the CPU.
 
     Args:
-        graph: any; quantised operations stay in 8-bit integers.
-        arithmetic: of all other operations; without it, OpenVINO would choose by the CPU. A CPU without bfloat16
-            computes in float32.
-        threads: as many as :func:`handler.engines.cores.thread_limit` allows unless given.
+        graph: its quantised operations use 8-bit integers in any case.
+        arithmetic: of all other operations; float32 is used if the CPU does not support bfloat16.
+        threads: CPU threads (default: :func:`handler.engines.cores.thread_limit`).
     """
     hint = ov.properties.hint
     config: dict[str, Any] = {
@@ -85,13 +84,13 @@ def compile_graph(graph: ov.Model, arithmetic: Arithmetic, threads: int | None =
     }
     if threads := threads or thread_limit():
         config[ov.properties.inference_num_threads] = threads
-        # OpenVINO would pin the threads of every process to the machine's first cores.
+        # Pinning would put the threads of every process on the machine's first cores.
         config[hint.enable_cpu_pinning] = False
     return core().compile_model(graph, "CPU", config)
 
 
 class _Index(msgspec.Struct, frozen=True):
-    model: ModelFacts
+    model: ModelInfo
     sha256: dict[str, str]  # by file name
 
 
@@ -107,7 +106,7 @@ class Graphs:
     answers: ov.Model
     samples: ov.Model | None
 
-    def save(self, folder: Path, model: ModelFacts) -> None:
+    def save(self, folder: Path, model: ModelInfo) -> None:
         """Write the graphs, and an index with checksums, into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, graph in vars(self).items():
@@ -118,7 +117,7 @@ class Graphs:
         (folder / INDEX).write_bytes(msgspec.json.format(msgspec.json.encode(index)))
 
     @classmethod
-    def load(cls, folder: Path, checkpoint: Path) -> tuple[Graphs, ModelFacts]:
+    def load(cls, folder: Path, checkpoint: Path) -> tuple[Graphs, ModelInfo]:
         """Read what :meth:`save` wrote, and check that it is complete and belongs to the file ``checkpoint``.
 
         Raises:
@@ -140,8 +139,8 @@ class Graphs:
         return cls(**graphs), index.model
 
 
-def measured(folder: Path, digest: str) -> tuple[FlagFigures | None, list[BiasSetting]]:
-    """Flag figures and trade-off curve in ``folder``, if its graphs are of the checkpoint with this SHA-256."""
+def stored_measurements(folder: Path, digest: str) -> tuple[FlagRates | None, list[BiasSetting]]:
+    """Flag rates and trade-off curve in ``folder``, if its graphs are those of the checkpoint with this SHA-256."""
     try:
         index = msgspec.json.decode((folder / INDEX).read_bytes(), type=_Index)
     except (OSError, msgspec.MsgspecError):

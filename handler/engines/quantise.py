@@ -2,8 +2,8 @@
 
 Weights are quantised per channel, inputs of convolutions and sums of residual blocks per tensor, by their ranges on
 training images (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-Inference", CVPR 2018). Pixels are integers already and lose nothing. The graph has fake-quantisation operators, which
-make OpenVINO compute with integers. ``docs/speed.md`` has its speed and error.
+Inference", CVPR 2018). Pixels are already integers, so that quantisation does not change them. OpenVINO computes with
+integers where the graph has fake-quantisation operators. ``docs/speed.md`` has speed and error.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def rounding_errors(
 ) -> Errors:
     """Mean errors that :func:`quantise` will cause, over normalised ``batches`` (N, 3, H, W).
 
-    The errors are those of each convolution by itself: its inputs are the exact network's, rounded.
+    The error of each convolution is measured separately, on the rounded inputs that it has in the exact network.
     """
     seen: dict[str, list[torch.Tensor]] = {}
     first = convolutions(network)[0][0]
@@ -90,9 +90,9 @@ def quantise(network: Network, ranges: Ranges, mean: torch.Tensor, std: torch.Te
     """Quantise a folded network, which is changed in place and returned.
 
     Args:
-        network: of normalised pixels. Afterwards it takes the pixels themselves, integers from 0 to 255.
+        network: takes normalised pixels; the quantised network takes pixels from 0 to 255 instead.
         ranges: see :func:`activation_ranges`.
-        mean: what pixels were normalised by, (1, 3, 1, 1).
+        mean: of the normalisation, (1, 3, 1, 1).
         std: likewise.
 
     Raises:
@@ -117,7 +117,7 @@ class Rounding(nn.Module):
 
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
-        # After a ReLU, all levels are for positive values.
+        # After a ReLU, no level is needed for negative values.
         self.minimum, self.maximum = (0, 255) if low >= 0 else (-128, 127)
         self.step = max(high / self.maximum, low / self.minimum if self.minimum else 0.0, 1e-8)
 

@@ -1,10 +1,9 @@
 """8-bit arithmetic on CPUs whose instructions saturate.
 
-Without VNNI instructions (before about 2019), a CPU multiplies bytes in pairs and adds the two products in 16 bits. The
-sum of two products of large pixels and large weights overflows and is cut to 32,767: the RMS error of the log-odds is
-then 0.9 instead of 0.1. OpenVINO documents it as "saturation issue". The usual remedy keeps all weights in 7 bits
-(``overflow_fix`` of NNCF). Here only the sum of each pair of weights is limited, so that most filters keep nearly all
-of their 8 bits, and the errors are half as large.
+CPUs without VNNI instructions (before about 2019) multiply bytes in pairs and add both products in 16 bits. If pixels
+and weights are large, the sum saturates at 32,767, and the RMS error of the log-odds is 0.9 instead of 0.1 (OpenVINO's
+"saturation issue"). The usual remedy restricts all weights to 7 bits (``overflow_fix`` of NNCF). Here, only the sum of
+each pair of weights is limited: most filters keep nearly all of their 8 bits, and the errors are half as large.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ import numpy as np
 from handler.engines.graphs import compile_graph, ov
 
 LARGEST_SUM = 127
-"""Of two weights: one more, from rounding, times 255 is still below 2 ** 15."""
+"""Of two weights. Rounding may add 1; the product with 255 is still below 2 ** 15."""
 
 PROBE_CHANNELS, PROBE_SIDE = 16, 8
 
 
 @functools.cache
 def saturates() -> bool:
-    """Whether this CPU's 8-bit convolutions saturate, from a trial with the largest numbers."""
+    """Whether this CPU's 8-bit convolutions saturate, tested with the largest values."""
     graph = convolution(np.full((PROBE_CHANNELS, PROBE_CHANNELS, 1, 1), 127), PROBE_SIDE)
     pixels = np.full((1, PROBE_CHANNELS, PROBE_SIDE, PROBE_SIDE), 255, np.float32)
     found = compile_graph(graph, "float32")(pixels)[0]
@@ -77,8 +76,8 @@ def _coarsen(scaled: ov.Node) -> None:
 def largest_sums(weights: np.ndarray) -> np.ndarray:
     """The largest sum, of either sign, of the weights of two channels in each filter, (filters,).
 
-    ``weights`` is (filters, channels, height, width). Channels 2k and 2k + 1 are a pair; where their signs differ, each
-    weight counts alone, as the other's pixel may be zero.
+    ``weights`` is (filters, channels, height, width). Channels 2k and 2k + 1 are a pair. Weights of opposite sign are
+    not added, as the pixel of either may be zero.
     """
     even = np.pad(weights, ((0, 0), (0, weights.shape[1] % 2), (0, 0), (0, 0)))
     sums = [part[:, ::2] + part[:, 1::2] for part in (even.clip(min=0), (-even).clip(min=0))]

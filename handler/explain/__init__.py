@@ -1,4 +1,4 @@
-"""Explanations of predictions: the interface of a method, of which :mod:`handler.explain.lime` is the one in use."""
+"""The interface of explanation methods; :mod:`handler.explain.lime` implements it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What the regions of a photograph contribute to one class. A figure that a method lacks is None.
+    """The contribution of a photograph's regions to one class. Values that a method does not provide are None.
 
     Attributes:
         overlay: ``uint8`` (H, W, 3), the photograph with the regions that support the class outlined in green.
@@ -33,8 +33,8 @@ class Explanation:
         stability: expected Jaccard index, 0 to 1, of the strongest regions with those of another run.
         target: the stability that the precision asks for.
         stopped: why sampling ended.
-        pairs: the strongest interactions in descending order: two regions, and by how much more they add to the
-            log-odds together than each alone.
+        pairs: the strongest interactions in descending order, as (region, region, interaction): what both regions add
+            to the log-odds together beyond the sum of their separate effects.
     """
 
     overlay: np.ndarray
@@ -68,7 +68,7 @@ class Explainer(Protocol):
         Args:
             square: the photograph, ``uint8`` (224, 224, 3).
             label: index of the class.
-            precision: how carefully.
-            progress: called at least every second or so, as this is also what cancels an explanation.
-            seconds: time limit; the explanation is then the best so far.
+            precision: determines the number of samples and the target stability.
+            progress: called about once a second or more often, as it also cancels the explanation.
+            seconds: time limit, after which the best explanation so far is returned.
         """

@@ -1,9 +1,9 @@
-"""What is made of the network's probabilities: another bias of rare classes, and the set of plausible diagnoses.
+"""Post-processing of probabilities: another bias of rare classes, and the set of plausible diagnoses.
 
-The bias can be moved along its trade-off curve without training again. A checkpoint adds a bias b to its logits z and
+The bias can be moved along its trade-off curve without retraining. A checkpoint adds a bias b to its logits z and
 divides by a temperature T: p = softmax((z + b) / T). Another bias b' with the temperature T' that was fitted for it
-gives p' = softmax((z + b') / T'), which follows from p alone: it is proportional to
-p ** (T / T') * exp((b' - b) / T'). Novelty scores are of features and do not depend on it.
+gives p' = softmax((z + b') / T'), which can be computed from p alone: it is proportional to
+p ** (T / T') * exp((b' - b) / T'). Novelty scores do not depend on the bias.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ BIAS_VARIABLE = "MLBIO_BIAS_STRENGTH"
 """Environment variable that chooses another bias than the model's own."""
 
 COVERAGE = 0.90
-"""Share of the photographs whose plausible diagnoses include the true one, which the threshold is fitted to reach."""
+"""Target share of photographs whose plausible diagnoses include the true one."""
 
 
 class BiasError(ValueError):
-    """The bias that the environment asks for is not on the model's curve. The message lists those that are."""
+    """The requested bias is not on the model's trade-off curve. The message lists the available ones."""
 
 
-class FlagFigures(msgspec.Struct, frozen=True):
+class FlagRates(msgspec.Struct, frozen=True):
     """How often the malignant flag is raised on the test set: for malignant photographs, and for others."""
 
     sensitivity: float
@@ -33,14 +33,14 @@ class FlagFigures(msgspec.Struct, frozen=True):
 
 
 class BiasSetting(msgspec.Struct, frozen=True):
-    """A point of the trade-off curve, with everything that was fitted for it on held-out images.
+    """A point of the trade-off curve, with the parameters that were fitted to held-out images.
 
     Attributes:
         strength: multiple of the logarithm of a class's rarity that is added to its logit.
-        exponent: T / T' above.
-        offsets: (b' - b) / T' above, by class (``dx`` code).
+        exponent: T / T' (see the module's docstring).
+        offsets: (b' - b) / T', by class (``dx`` code).
         malignant_threshold: see :class:`handler.model.checkpoint.Checkpoint`.
-        flag: of the malignant threshold; None where they were not measured.
+        flag: rates at the malignant threshold; None if not measured.
         plausible_threshold: see :class:`handler.model.checkpoint.Checkpoint`.
     """
 
@@ -48,11 +48,11 @@ class BiasSetting(msgspec.Struct, frozen=True):
     exponent: float
     offsets: dict[str, float]
     malignant_threshold: float | None
-    flag: FlagFigures | None = None
+    flag: FlagRates | None = None
     plausible_threshold: float | None = None
 
     def apply(self, probabilities: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-        """Probabilities of the model's own bias (N, C) as they are with this one, float32; columns are ``classes``."""
+        """Convert probabilities (N, C), with columns ``classes``, from the model's own bias to this one; float32."""
         logs = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
         logs = logs * self.exponent + [self.offsets[dx] for dx in classes]
         shares = np.exp(logs - logs.max(axis=1, keepdims=True))
@@ -81,10 +81,10 @@ def chosen_bias(curve: Sequence[BiasSetting]) -> BiasSetting | None:
 
 
 def plausible(probabilities: np.ndarray, threshold: float) -> np.ndarray:
-    """The diagnoses that cannot be excluded: whether each is in the prediction set of its photograph, boolean.
+    """Membership of each class in the photograph's prediction set, boolean: the diagnoses that cannot be excluded.
 
-    Sets of split conformal prediction: the classes whose probability reaches the threshold (the least ambiguous
-    set-valued classifier: Sadinle, Lei and Wasserman, JASA 2019), and always the most probable one.
+    Split conformal prediction: a set holds the classes whose probability reaches the threshold (least ambiguous
+    set-valued classifiers: Sadinle, Lei and Wasserman, JASA 2019), and always the most probable one.
 
     Args:
         probabilities: (..., classes), the shape of the result.

@@ -75,14 +75,14 @@ class Checkpoint:
         bias: added to the logits before the division, a number per class (Menon et al., "Long-tail learning via logit
             adjustment", ICLR 2021), fitted on validation images.
         preprocessing: see :data:`PREPROCESSING`.
-        training: facts of the run: epochs, recipe, seed, validation figures.
-        malignant_threshold: sum of the malignant diagnoses' probabilities from which a photograph is flagged; None
-            until the run has ended.
-        plausible_threshold: probability from which a diagnosis cannot be excluded (``plausible``); None
-            as above, or in files of older versions.
-        novelty: None until the run has ended.
-        ranges: for 8-bit quantisation; None until the run has ended.
-        rounding_errors: that quantisation with these ranges causes; None as above, or in files of older versions.
+        training: metadata of the run: epochs, recipe, seed, validation metrics.
+        malignant_threshold: a photograph is flagged if the malignant diagnoses' summed probability reaches it. This
+            and all of the following are None until the run has ended, and some in files of older versions.
+        plausible_threshold: a diagnosis cannot be excluded if its probability reaches it
+            (:func:`handler.model.calibration.plausible`).
+        novelty: computes the novelty score.
+        ranges: of activations, for 8-bit quantisation.
+        rounding_errors: caused by quantisation with these ranges.
     """
 
     state: dict[str, torch.Tensor]
@@ -102,7 +102,7 @@ class Checkpoint:
 
     @property
     def architecture(self) -> str:
-        """Name of the network that the weights are of."""
+        """Name of the network's architecture."""
         return Network.architecture
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -1,4 +1,4 @@
-"""From a photograph to the network's input, in training as in serving."""
+"""Preprocessing of photographs, shared by training and serving."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import Image
 from api.photograph import Square, open_photograph
 
 SIZE = 224
-"""Side in pixels of the square that the network sees."""
+"""Side in pixels of the network's input."""
 
 
 def read_square(data: bytes, size: int = SIZE) -> np.ndarray:
@@ -23,7 +23,7 @@ def read_square(data: bytes, size: int = SIZE) -> np.ndarray:
 def network_square(photograph: Image.Image, size: int = SIZE) -> np.ndarray:
     """The centre square of a photograph, resized to ``uint8`` (size, size, 3).
 
-    It is cropped and resized in one step, so that a 10,000 x 1 photograph is never enlarged as a whole.
+    Cropping and resizing in one step avoids enlarging a whole photograph of 10,000 x 1 pixels.
     """
     box = Square.of(photograph.size).box
     return np.asarray(photograph.resize((size, size), Image.Resampling.BICUBIC, box=box))

@@ -1,4 +1,4 @@
-"""From pixels to what an answer is made of: calibrated probabilities and the novelty score."""
+"""Inference in torch: from pixels to calibrated probabilities and novelty scores."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PixelsToProbabilities(nn.Module):
 
 
 class Novelty(nn.Module):
-    """How unlike the training photographs a picture is; the diagnosis of one that scores above 1 is not to be trusted.
+    """How unlike the training photographs a picture is; above 1, its diagnosis should not be trusted.
 
     The squared Mahalanobis distance of intermediate features (Lee et al., "A Simple Unified Framework for Detecting
     Out-of-Distribution Samples and Adversarial Attacks", NeurIPS 2018), with one Gaussian for all classes.
@@ -45,7 +45,7 @@ class Novelty(nn.Module):
     Args:
         mean: of the training images' features, shape (D,).
         whiten: whitening matrix of the centred features, shape (D, D).
-        limit: squared distance with score 1, a high quantile of the validation images'.
+        limit: squared distance that scores 1: a high quantile of the validation images' distances.
     """
 
     mean: torch.Tensor
@@ -62,5 +62,5 @@ class Novelty(nn.Module):
         return ((features - self.mean) @ self.whiten).square().sum(1) / self.limit
 
     def content(self) -> dict[str, Any]:
-        """What a checkpoint stores: this class's arguments."""
+        """The constructor's arguments, for a checkpoint."""
         return {"mean": self.mean.cpu(), "whiten": self.whiten.cpu(), "limit": self.limit}

@@ -1,6 +1,6 @@
-"""The network's architecture, which only this module knows: another one replaces the class :class:`Network`.
+"""The network's architecture. To use another one, replace the class :class:`Network`.
 
-``tests/unit/handler/model/test_network.py`` has a second one as an example.
+``tests/unit/handler/model/test_network.py`` has an example.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Network(ResNet):
 
     Attributes:
         architecture: its name in checkpoints, answers and messages.
-        head: name of the last layer, which depends on the classes.
+        head: name of the last layer, whose shape depends on the number of classes.
     """
 
     architecture: ClassVar = "resnet34"
@@ -64,15 +64,14 @@ class Network(ResNet):
         return self
 
     def activations_to_round(self) -> dict[str, str]:
-        """Where an 8-bit version of the folded network rounds activations, besides the pixels.
+        """Where an 8-bit version of the folded network rounds activations, apart from the pixels.
 
-        A module's name comes with that of the convolution by whose range of inputs it rounds. A convolution by its own
-        name rounds its input; any other module rounds its output, once for all that read it. Modules come before those
-        that contain them.
+        Maps each module's name to the name of the convolution whose input range applies. A convolution that is mapped
+        to itself rounds its input; any other module rounds its output. Modules precede those that contain them.
         """
         blocks = self._blocks()
         inside = {f"{name}.conv2": f"{name}.conv2" for name in blocks}
-        # The sum of a block is read by the next block's first convolution, its shortcut, and its sum.
+        # The output of a block goes to the next block's first convolution and to its shortcut.
         between = {name: f"{following}.conv1" for name, following in zip(["maxpool", *blocks], blocks, strict=False)}
         return inside | between
 
@@ -81,7 +80,7 @@ class Network(ResNet):
 
 
 class Normalise(nn.Module):
-    """Standardises pixels 0–255 of shape (N, 3, H, W), in training as in serving."""
+    """Standardises pixels 0–255 of shape (N, 3, H, W)."""
 
     mean: torch.Tensor
     std: torch.Tensor

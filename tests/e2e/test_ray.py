@@ -162,7 +162,7 @@ def test_the_loss_of_a_node_under_load_loses_nothing(
         ask = partial(service.predict, body, headers=patience, stream=True)
         streams = [future.result().iter_lines() for future in [pool.submit(ask), pool.submit(ask)]]
         assert all("progress" in json.loads(next(lines)) for lines in streams)
-        cluster.lose(cluster.nodes[1])
+        cluster.kill_node(cluster.nodes[1])
         seen = len(made.answers)
         ends = list(pool.map(lambda lines: [json.loads(line) for line in lines], streams))
         wait_for(lambda: len(made.answers) > seen + 10, 120)

@@ -1,4 +1,4 @@
-"""The second-order local model: which regions affect a class only together, and how well the explanation fits.
+"""The second-order local model: interactions of pairs of regions, and how well the explanation fits.
 
 A linear model of 18 regions leaves much of a network's behaviour unexplained; interactions of pairs explain most of
 that. Regions are coded as +1 (shown) and -1 (hidden), so that complementary masks separate the model into two parts:
@@ -8,10 +8,10 @@ values of the second-order model as a game whose players are the regions (Lundbe
 Interpreting Model Predictions", NeurIPS 2017), because an interaction in this coding has the same value when nothing
 and when everything is shown.
 
-Regions that matter by themselves are those that matter together ("effect heredity": Hamada and Wu, "Analysis of
-Designed Experiments with Complex Aliasing", Journal of Quality Technology 1992). So the prior standard deviation of an
-interaction is proportional to the product of its regions' main effects, each plus a constant, and to how close they are
-to each other. A small design cannot distinguish all interactions, and the prior decides between them.
+Regions with large main effects are more likely to interact ("effect heredity": Hamada and Wu, "Analysis of Designed
+Experiments with Complex Aliasing", Journal of Quality Technology 1992). The prior standard deviation of an interaction
+is therefore proportional to the product of its regions' main effects, each plus a constant, and to their closeness. A
+small design cannot distinguish all interactions; the prior then decides between them.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Interactions:
     """The second-order model of one class.
 
     Attributes:
-        pairs: symmetric (regions, regions) with a zero diagonal: by how much more two regions add to the log-odds
-            together than each alone, averaged over the other regions. Negative if one can stand in for the other.
+        pairs: symmetric (regions, regions) with a zero diagonal: what two regions add to the log-odds together beyond
+            the sum of their separate effects, averaged over the other regions. Negative if they are redundant.
         distinct: boolean (regions, regions), whether the interaction can be distinguished from those of all other
             pairs. In a small design, some pairs of columns have the same product; then a pair is distinct only if its
             prior deviation is at least twice that of the others.

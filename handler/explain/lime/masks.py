@@ -21,7 +21,7 @@ from itertools import combinations
 import numpy as np
 
 BITS = 11
-"""A design has 2 ** BITS masks and their complements; after it, another begins."""
+"""A design has 2 ** BITS masks and their complements; another one follows it."""
 
 MIN_BITS = 5
 FIRST_BITS = 6
@@ -40,11 +40,11 @@ SEARCH_STARTS = 30
 def blocks(
     regions: int, rng: np.random.Generator, size: int, closeness: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
-    """An endless sequence of boolean masks (size, regions), of which rows 2k and 2k + 1 are complements.
+    """An endless sequence of boolean masks (size, regions), whose rows 2k and 2k + 1 are complements.
 
     Args:
-        regions: their number.
-        rng: of the order of the columns and their signs.
+        regions: number of regions.
+        rng: determines the order of the columns and their signs.
         size: a power of two, at most 2 ** (BITS + 1).
         closeness: of the regions, as ``regions.closeness``; without it, the order of the columns is random.
     """
@@ -135,7 +135,7 @@ def _separating_order(order: np.ndarray, closeness: np.ndarray, rng: np.random.G
 
 
 def _expected_confounding(variances: np.ndarray, sets: np.ndarray) -> float:
-    """Of regions with triples and of pairs with pairs, within ``sets`` of four regions (N, 4).
+    """Expected confounding of regions with triples and of pairs with pairs, within ``sets`` of four regions (N, 4).
 
     ``variances`` (regions, regions) are of the interactions of pairs; that of three is the product of its pairs'.
     """

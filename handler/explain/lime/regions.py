@@ -29,7 +29,7 @@ BORDER_STEP = 7
 
 ROBUST_ITERATIONS = 8
 MAX_SCALE = 8.0
-"""Largest standard deviation of skin in grey levels; without a limit, a border full of lesion would count as skin."""
+"""Largest standard deviation of skin in grey levels; otherwise, a lesion that fills the border would count as skin."""
 
 FLATNESS = 3e-3
 """Ridge penalty per pixel, so that the surface is flat where little of the border is skin."""
@@ -72,10 +72,7 @@ def _adjacency(segments: np.ndarray, count: int) -> csr_array:
 
 
 def closeness(segments: np.ndarray) -> np.ndarray:
-    """How much regions are expected to interact, (regions, regions), from 0 to 1, by the distance of their centres.
-
-    Convolutional networks combine what is close together.
-    """
+    """Expected relative interaction of regions, (regions, regions), from 0 to 1: it decays with their distance."""
     sizes = np.bincount(segments.ravel())
     positions = np.mgrid[: segments.shape[0], : segments.shape[1]] / len(segments)
     centres = np.stack([np.bincount(segments.ravel(), axis.ravel()) / sizes for axis in positions], axis=1)

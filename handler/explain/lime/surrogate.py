@@ -10,7 +10,7 @@ KERNEL_WIDTH = 0.25
 """The lime package's default for images."""
 
 RIDGE = 1e-6
-"""Ridge penalty, which only makes fits to fewer masks than regions possible.
+"""Ridge penalty: just large enough for fits with fewer masks than regions.
 
 The lime package's default of 1 would shrink weights from 128 masks by 6 %, and designed masks do not need it.
 """
@@ -70,11 +70,11 @@ def log_odds(probabilities: np.ndarray) -> np.ndarray:
 
 
 def fit(masks: np.ndarray, outcomes: np.ndarray, design_effect: float | np.ndarray = 1.0) -> Fit:
-    """Regress ``outcomes`` (N, classes) on boolean ``masks`` (N, regions), of which rows 2k and 2k + 1 are complements.
+    """Regress ``outcomes`` (N, classes) on boolean ``masks`` (N, regions), whose rows 2k and 2k + 1 are complements.
 
-    The model is that of :class:`lime.lime_base.LimeBase` but for the penalty (:data:`RIDGE`): linear regression with an
-    exponential kernel of the cosine distance to the unperturbed photograph as sample weights. Complements share the
-    mean of their two sample weights, so that interactions of two regions cancel exactly. The covariances are the
+    Except for the penalty (:data:`RIDGE`), the model is that of :class:`lime.lime_base.LimeBase`: linear regression
+    whose sample weights are an exponential kernel of the cosine distance to the unperturbed photograph. Complements
+    share the mean of their weights, so that interactions of two regions cancel exactly. The covariances are the
     sandwich estimate clustered by pairs (White, Econometrica 1980; Liang and Zeger, Biometrika 1986).
     ``design_effect`` is the variance of the weights, one for all or (regions,), relative to that from random pairs
     (Kish, "Survey Sampling", 1965).

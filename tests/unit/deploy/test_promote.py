@@ -86,7 +86,7 @@ def test_an_archive_that_cannot_be_loaded_is_refused_before_the_service_is_inter
             archive.write_text("damaged")
 
     monkeypatch.setattr(promote, "find_service", lambda settings: store)
-    monkeypatch.setattr(promote, "restart_with", lambda *_: pytest.fail("the service was interrupted"))
+    monkeypatch.setattr(promote, "promote", lambda *_: pytest.fail("the service was interrupted"))
     monkeypatch.setattr(promote, "build", write)
     monkeypatch.setattr(promote, "packed_version", lambda archive: "new")
     code, printed = run("--force")

@@ -11,7 +11,7 @@ import pytest
 
 from evaluate import main_compare, metrics
 from evaluate.bootstrap import Estimate
-from evaluate.comparison import compare, objections, pair_predictions
+from evaluate.comparison import compare, pair_predictions, regressions
 from evaluate.dataset import DataError
 from evaluate.predictions import Predictions
 from evaluate.score_card import ScoreCard
@@ -103,11 +103,11 @@ def test_a_metric_worse_than_the_served_interval_is_an_objection(card: ScoreCard
     estimate = getattr(card.metrics, name)
     limit, best, step = (estimate.high, 0.0, 0.001) if "error" in name else (estimate.low, 1.0, -0.001)
     for value in (estimate.value, limit, best, None):
-        assert objections(with_metric(card, name, value), card) == []
-    (objection,) = objections(with_metric(card, name, limit + step), card)
+        assert regressions(with_metric(card, name, value), card) == []
+    (objection,) = regressions(with_metric(card, name, limit + step), card)
     assert name.replace("_", " ") in objection and ("above" if "error" in name else "below") in objection
 
 
 def test_cards_of_other_images_cannot_be_compared(card: ScoreCard):
-    (objection,) = objections(msgspec.structs.replace(card, images=100), card)
+    (objection,) = regressions(msgspec.structs.replace(card, images=100), card)
     assert "same images" in objection

@@ -18,10 +18,10 @@ from api.flat import flat
 from api.pictures import overlay_png, read_map
 from api.request import ContractError, Precision, Request
 from frontend import explanation
-from handler.engines.graphs import ModelFacts
+from handler.engines.graphs import ModelInfo
 from handler.explain import Explanation, Progress
 from handler.jobs import Cancelled, Job
-from handler.model.calibration import BiasSetting, FlagFigures
+from handler.model.calibration import BiasSetting, FlagRates
 from handler.predictor import Predictor
 
 
@@ -43,7 +43,7 @@ class StubClassifier:
 
 @pytest.fixture(scope="module")
 def loaded() -> Predictor:
-    return Predictor(StubClassifier(), ModelFacts("0123456789abcdef", list(CLASSES), 0.07, 22, FlagFigures(0.95, 0.32)))
+    return Predictor(StubClassifier(), ModelInfo("0123456789abcdef", list(CLASSES), 0.07, 22, FlagRates(0.95, 0.32)))
 
 
 @pytest.fixture
@@ -136,8 +136,8 @@ def test_another_method_of_explanation_is_one_other_explainer(photograph: bytes)
     classifier = StubClassifier()
     classifier.classes = ["nv", "mel"]
     classifier.assess = lambda squares: (probabilities(squares), np.zeros(len(squares), np.float32))
-    facts = ModelFacts("0123456789abcdef", classifier.classes, 0.07, 22)
-    predictor = Predictor(classifier, facts, explainer=Occlusion(probabilities))
+    info = ModelInfo("0123456789abcdef", classifier.classes, 0.07, 22)
+    predictor = Predictor(classifier, info, explainer=Occlusion(probabilities))
     told = []
     (answer,) = predictor.answer([Request(photograph, explain=True, details=True)], [Job(on_progress=told.append)])
     prediction = msgspec.json.decode(answer.body, type=Prediction)
@@ -154,10 +154,10 @@ def test_another_method_of_explanation_is_one_other_explainer(photograph: bytes)
 
 def test_details_say_that_the_bias_is_not_the_models_own(loaded: Predictor, photograph: bytes):
     """Threshold and figures of the flag are those of the chosen bias; the novelty score is what it was."""
-    facts = ModelFacts("0123456789abcdef", list(CLASSES), 0.07, 22, FlagFigures(0.95, 0.32))
-    bias = BiasSetting(0.6, 1.0, dict.fromkeys(CLASSES, 0.0), 0.5, FlagFigures(0.96, 0.36))
+    info = ModelInfo("0123456789abcdef", list(CLASSES), 0.07, 22, FlagRates(0.95, 0.32))
+    bias = BiasSetting(0.6, 1.0, dict.fromkeys(CLASSES, 0.0), 0.5, FlagRates(0.96, 0.36))
     details = [
-        json.loads(Predictor(StubClassifier(), facts, chosen).answer([Request(photograph, details=True)])[0].body)
+        json.loads(Predictor(StubClassifier(), info, chosen).answer([Request(photograph, details=True)])[0].body)
         for chosen in (None, bias)
     ]
     own, moved = (answer["details"] for answer in details)
@@ -186,10 +186,10 @@ def test_plausible_diagnoses_are_named_the_most_probable_first(
 
 
 def test_plausible_diagnoses_are_those_of_the_chosen_bias(photograph: bytes):
-    facts = ModelFacts("0123456789abcdef", list(CLASSES), None, 22, plausible_threshold=0.1)
+    info = ModelInfo("0123456789abcdef", list(CLASSES), None, 22, plausible_threshold=0.1)
     bias = BiasSetting(0.6, 1.0, dict.fromkeys(CLASSES, 0.0), None, plausible_threshold=0.3)
     older = BiasSetting(0.6, 1.0, dict.fromkeys(CLASSES, 0.0), None)
-    thresholds = [Predictor(StubClassifier(), facts, b).plausible_threshold for b in (None, bias, older)]
+    thresholds = [Predictor(StubClassifier(), info, b).plausible_threshold for b in (None, bias, older)]
     assert thresholds == [0.1, 0.3, None]
 
 

@@ -20,7 +20,7 @@ from api.classes import CLASSES
 from api.request import Request
 from scale import batch
 from scale.archive import Archive
-from scale.batch import BATCH, CRASHES, Worker, decode, divide
+from scale.batch import BATCH, CRASHES, Worker, decode, plan_workers
 from scale.files import BatchError, part, prepare, write_part
 from tests.conftest import ROOT
 
@@ -116,9 +116,9 @@ def test_names_that_are_no_text_and_files_that_are_too_large(
     [([4.0, 4.0], None, (4, 2)), ([64.0, 4.0, 0.0], None, (4, 17)), ([64.0, 4.0], 32, (32, 2))],
 )
 def test_workers_of_the_smallest_machines_size_fill_the_others(nodes: list[float], cores: int | None, expected: tuple):
-    assert divide(nodes, cores) == expected
+    assert plan_workers(nodes, cores) == expected
 
 
 def test_more_cores_than_any_machine_has_are_refused():
     with pytest.raises(BatchError, match="no machine of the cluster has 8 cores"):
-        divide([4.0], 8)
+        plan_workers([4.0], 8)

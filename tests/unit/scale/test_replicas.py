@@ -15,7 +15,7 @@ from api.headers import DEADLINE_HEADER, JOB_HEADER, STREAM_TYPE
 from api.request import Request
 from handler.engines.graphs import sha256
 from scale.archive import MANIFEST, Archive
-from scale.replicas import SILENT_SECONDS, Classifications, Explanations
+from scale.replicas import STALL_SECONDS, ExplainReplica, PredictReplica
 from tests.unit.handler.conftest import exported, saved, squares, untrained  # noqa: F401  # fixtures
 
 HURRY = {DEADLINE_HEADER: Deadline.after(0).to_header()}
@@ -36,10 +36,10 @@ def archive(saved: Path, exported: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def explanations(archive: Archive) -> Explanations:
+def explanations(archive: Archive) -> ExplainReplica:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.nice", lambda more: 0)
-        return Explanations(archive)
+        return ExplainReplica(archive)
 
 
 @pytest.fixture
@@ -58,11 +58,11 @@ def test_a_loaded_archive_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_replica_that_explains_is_healthy_while_there_is_progress(explanations: Explanations, request_: Request):
+def test_a_replica_that_explains_is_healthy_while_there_is_progress(explanations: ExplainReplica, request_: Request):
     async def check(seconds: float) -> None:
         parts = explanations.explain(request_, STREAM | JOB)
         await anext(parts)
-        explanations._heard -= seconds
+        explanations._last_progress -= seconds
         try:
             await explanations.check_health()
         finally:
@@ -71,12 +71,12 @@ def test_a_replica_that_explains_is_healthy_while_there_is_progress(explanations
 
     asyncio.run(check(0))
     with pytest.raises(RuntimeError, match="no progress"):
-        asyncio.run(check(SILENT_SECONDS + 60))
+        asyncio.run(check(STALL_SECONDS + 60))
     asyncio.run(explanations.check_health())
 
 
 def test_a_model_that_fails_is_unhealthy(archive: Archive):
-    replica = Classifications(archive)
+    replica = PredictReplica(archive)
     asyncio.run(replica.check_health())
 
     def fail(*arguments: object) -> None:

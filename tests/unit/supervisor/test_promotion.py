@@ -16,7 +16,7 @@ import pytest
 from api.archive import ARCHIVE, PROMOTED, verify
 from gateway.settings import Settings
 from supervisor import promotion
-from supervisor.promotion import PREVIOUS, PromotionError, held, locked, promote, replaced
+from supervisor.promotion import PREVIOUS, PromotionError, hold_requests, promote, promotion_lock, replace_archive
 from supervisor.runtime import RunningTorchServe, runtime_folder, write_record
 
 SETTINGS = Settings(port=18089)
@@ -37,7 +37,7 @@ def files(store: Path) -> dict[str, bytes]:
 
 
 def replace(archive: Path, store: Path) -> None:
-    with replaced(archive, store):
+    with replace_archive(archive, store):
         pass
 
 
@@ -80,7 +80,7 @@ def test_a_full_disk_changes_nothing_whenever_it_is_noticed(tmp_path: Path, monk
     for step in itertools.count(1):
         calls, failing = 0, step
         try:
-            with replaced(archive, tmp_path):
+            with replace_archive(archive, tmp_path):
                 failing = 0  # no step is left
                 raise InterruptedError
         except OSError:
@@ -93,7 +93,7 @@ def test_a_full_disk_changes_nothing_whenever_it_is_noticed(tmp_path: Path, monk
 def test_a_previous_archive_that_cannot_be_kept_is_reported(tmp_path: Path):
     put(tmp_path, b"served")
     with pytest.raises(PromotionError, match="is served, but .* could not be kept"):  # noqa: SIM117
-        with replaced(put(tmp_path / "next", b"new"), tmp_path):
+        with replace_archive(put(tmp_path / "next", b"new"), tmp_path):
             (tmp_path / PREVIOUS / ARCHIVE).mkdir()
     assert (tmp_path / ARCHIVE).read_bytes() == b"new"
 
@@ -101,7 +101,7 @@ def test_a_previous_archive_that_cannot_be_kept_is_reported(tmp_path: Path):
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The temporary folder of a running service whose gateway holds requests."""
-    monkeypatch.setattr(promotion, "held", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(promotion, "hold_requests", lambda *_: contextlib.nullcontext())
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
         with runtime_folder() as made:
@@ -157,12 +157,12 @@ def test_another_model_store_than_the_services_is_refused(tmp_path: Path, runtim
 
 
 def test_a_gateway_that_has_ended_is_reported(tmp_path: Path):
-    with pytest.raises(PromotionError, match="cannot hold"), held(tmp_path / "socket", 1):
+    with pytest.raises(PromotionError, match="cannot hold"), hold_requests(tmp_path / "socket", 1):
         pass
 
 
 def test_one_promotion_at_a_time(tmp_path: Path):
-    with locked(tmp_path), pytest.raises(PromotionError, match="running"), locked(tmp_path):
+    with promotion_lock(tmp_path), pytest.raises(PromotionError, match="running"), promotion_lock(tmp_path):
         pass
-    with locked(tmp_path):
+    with promotion_lock(tmp_path):
         pass

@@ -20,10 +20,10 @@ from supervisor.startup import (
     ServeError,
     check_configuration,
     is_ready,
-    refuse_dying_workers,
-    refuse_ended,
-    refuse_public_torchserve,
-    refuse_taken_port,
+    raise_if_ended,
+    raise_if_workers_die,
+    require_free_port,
+    require_loopback,
 )
 
 
@@ -32,12 +32,12 @@ def test_a_taken_port_is_named_with_the_variable_that_changes_it():
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         with pytest.raises(ServeError, match="in use.*another with MLBIO_PORT"):
-            refuse_taken_port(f"http://127.0.0.1:{holder.getsockname()[1]}", "MLBIO_PORT")
+            require_free_port(f"http://127.0.0.1:{holder.getsockname()[1]}", "MLBIO_PORT")
     with pytest.raises(ServeError, match="no such port"):
-        refuse_taken_port("http://127.0.0.1:99999", "MLBIO_PORT")
+        require_free_port("http://127.0.0.1:99999", "MLBIO_PORT")
     for host in ("203.0.113.7", "nowhere.invalid"):
         with pytest.raises(ServeError, match=f"{host} is not an address of this machine: change MLBIO_HOST"):
-            refuse_taken_port(f"http://{host}:8089", "MLBIO_PORT")
+            require_free_port(f"http://{host}:8089", "MLBIO_PORT")
 
 
 def test_a_port_of_an_ipv6_address_is_checked():
@@ -48,15 +48,15 @@ def test_a_port_of_an_ipv6_address_is_checked():
     with holder:
         url = f"http://[::1]:{holder.getsockname()[1]}"
         with pytest.raises(ServeError, match="in use"):
-            refuse_taken_port(url, "MLBIO_PORT")
-    refuse_taken_port(url, "MLBIO_PORT")
+            require_free_port(url, "MLBIO_PORT")
+    require_free_port(url, "MLBIO_PORT")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "203.0.113.7", "[::]", "nowhere.invalid"])
 def test_torchserve_listens_on_loopback_alone(host: str):
     with pytest.raises(ServeError, match="MLBIO_TORCHSERVE_URL"):
-        refuse_public_torchserve(Settings(torchserve_url=f"http://{host}:8080"))
-    refuse_public_torchserve(Settings(torchserve_url="http://localhost:8080"))
+        require_loopback(Settings(torchserve_url=f"http://{host}:8080"))
+    require_loopback(Settings(torchserve_url="http://localhost:8080"))
 
 
 def test_unreadable_keys_are_refused_and_rarely_intended_settings_warned_of(
@@ -110,13 +110,13 @@ def test_a_model_that_cannot_be_loaded_is_reported_with_the_reason(tmp_path: Pat
     died = "Backend worker process died.\n"
     log = tmp_path / "torchserve.log"
     log.write_text(died)
-    refuse_dying_workers(tmp_path)
+    raise_if_workers_die(tmp_path)
     trace = "Traceback:\n  File …\nhandler.model.checkpoint.CheckpointError: it is damaged"
     plain, as_json = trace.rpartition("\n")[2], json.dumps({"message": "died", "trace": trace})
     for line in (plain, as_json):
         log.write_text(f"{died}W-9000 MODEL_LOG - {line}\n{died}")
         with pytest.raises(ServeError, match=r"loaded: handler\.model\.checkpoint\.CheckpointError: it is damaged\n"):
-            refuse_dying_workers(tmp_path)
+            raise_if_workers_die(tmp_path)
 
 
 def test_a_java_home_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -124,4 +124,4 @@ def test_a_java_home_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "torchserve.out").write_text("java.lang.UnsupportedClassVersionError: class file version 61.0\n")
     ended = SimpleNamespace(name="torchserve", process=SimpleNamespace(poll=lambda: 1))
     with pytest.raises(ServeError, match=r"unset the environment variable JAVA_HOME \(/opt/jdk8\)"):
-        refuse_ended(ended, tmp_path)
+        raise_if_ended(ended, tmp_path)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from train import archive
-from train.archive import SCORE_CARD, ArchiveError, measured, score_card_of
+from train.archive import SCORE_CARD, PackError, flag_and_biases, score_card_of
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def change(checkpoint: Path, **model: str) -> None:
 def test_they_are_read_at_the_models_threshold(checkpoint: Path):
     card = json.loads((checkpoint.parent / SCORE_CARD).read_text())
     (point,) = [p for p in card["malignant"]["operating_points"] if p["rule"] == "malignant threshold"]
-    figures, _ = measured(score_card_of(checkpoint))
+    figures, _ = flag_and_biases(score_card_of(checkpoint))
     assert figures is not None
     assert figures.sensitivity == point["sensitivity"]["value"]
     assert figures.false_alarm_rate == pytest.approx(1 - point["specificity"]["value"])
@@ -48,7 +48,7 @@ def test_the_trade_off_curve_has_the_flag_figures_and_thresholds_of_each_strengt
     for number, point in enumerate(curve["points"]):
         point["setting"]["plausible_threshold"] = number / 100 or None
     path.write_text(json.dumps(card))
-    flag, biases = measured(score_card_of(checkpoint))
+    flag, biases = flag_and_biases(score_card_of(checkpoint))
     assert [b.strength for b in biases] == [p["setting"]["strength"] for p in curve["points"]]
     assert [b.malignant_threshold for b in biases] == [p["setting"]["malignant_threshold"] for p in curve["points"]]
     assert [b.plausible_threshold for b in biases] == [None, *(n / 100 for n in range(1, len(biases)))]
@@ -62,18 +62,18 @@ def test_there_need_be_no_curve_and_no_card_of_this_model(checkpoint: Path):
     card = json.loads(path.read_text())
     del card["trade_off"], card["robustness"]
     path.write_text(json.dumps(card))
-    flag, biases = measured(score_card_of(checkpoint))
+    flag, biases = flag_and_biases(score_card_of(checkpoint))
     assert flag is not None and biases == []
     change(checkpoint, sha256="0123456789ab")
-    assert measured(score_card_of(checkpoint)) == (None, [])
+    assert flag_and_biases(score_card_of(checkpoint)) == (None, [])
     path.unlink()
-    assert measured(score_card_of(checkpoint)) == (None, [])
+    assert flag_and_biases(score_card_of(checkpoint)) == (None, [])
 
 
 def test_a_broken_card_is_refused(checkpoint: Path):
     (checkpoint.parent / SCORE_CARD).write_text("{}")
-    with pytest.raises(ArchiveError, match="make it again"):
-        measured(score_card_of(checkpoint))
+    with pytest.raises(PackError, match="make it again"):
+        flag_and_biases(score_card_of(checkpoint))
 
 
 def test_an_archive_that_is_packed_in_place_is_no_longer_a_promoted_one(tmp_path: Path, monkeypatch):

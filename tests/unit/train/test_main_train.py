@@ -290,7 +290,7 @@ def test_a_run_on_changed_images_starts_from_the_beginning(
 
     with monkeypatch.context() as patch:
         interrupt_validation(patch, epoch=2)
-        patch.setattr(training, "train_epoch", lambda *_, **__: validation.EpochFigures(1, 32, 1.0, 0.5, 1.0))
+        patch.setattr(training, "train_epoch", lambda *_, **__: validation.EpochMetrics(1, 32, 1.0, 0.5, 1.0))
         assert run(capsys, *command)[0] == 130
     monkeypatch.setattr(training, "train_epoch", record)
     code, out, _ = run(capsys, *command)
@@ -381,7 +381,7 @@ def test_an_interrupted_run_ends_where_the_whole_one_does(several_run, init, tmp
     def once(*arguments, epoch, **options):
         epochs.append(epoch)
         if epochs == [0, 1]:
-            return validation.EpochFigures(2, 40, 1.0, 0.5, 1.0)
+            return validation.EpochMetrics(2, 40, 1.0, 0.5, 1.0)
         return train_epoch(*arguments, epoch=epoch, **options)
 
     monkeypatch.setattr(training, "train_epoch", once)

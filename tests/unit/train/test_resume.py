@@ -13,7 +13,7 @@ from evaluate.dataset import DataError, find_examples
 from tests.tiny_ham10000 import change_metadata, first_image
 from train.augment import Augmentation
 from train.recipe import SEVERAL_SOURCES, Recipe
-from train.resume import Progress, RunIdentity, images_digest, load_progress, refuse_seen
+from train.resume import ResumeState, RunIdentity, images_digest, load_resume_state, refuse_leakage
 
 IDENTITY = RunIdentity(
     epochs=2,
@@ -27,24 +27,24 @@ IDENTITY = RunIdentity(
 )
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", {"other": 1}, {"identity": None}, IDENTITY.facts()])
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", {"other": 1}, {"identity": None}, IDENTITY.as_dict()])
 def test_a_resume_file_that_does_not_fit_is_ignored(tmp_path, capsys, content):
     path = tmp_path / "m.resume.pth"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
-    assert load_progress(path, IDENTITY) is None
+    assert load_resume_state(path, IDENTITY) is None
     assert "is ignored" in capsys.readouterr().out
-    assert load_progress(path, IDENTITY, verbose=False) is None
+    assert load_resume_state(path, IDENTITY, verbose=False) is None
     assert capsys.readouterr().out == ""
 
 
 def test_a_resume_file_of_the_same_run_is_read(tmp_path):
-    progress = Progress(1, {"core": {"weight": torch.ones(2)}}, {"best_score": -math.inf, "history": []})
+    progress = ResumeState(1, {"core": {"weight": torch.ones(2)}}, {"best_score": -math.inf, "history": []})
     identity = replace(IDENTITY, before={"epoch": 3, "history": [{"loss": 0.5}]})
     progress.save(tmp_path / "m.resume.pth", identity)
-    read = load_progress(tmp_path / "m.resume.pth", identity)
+    read = load_resume_state(tmp_path / "m.resume.pth", identity)
     assert read.epoch == 1 and read.validation == progress.validation
     assert torch.equal(read.learner["core"]["weight"], torch.ones(2))
-    assert load_progress(tmp_path / "none.pth", identity) is None
+    assert load_resume_state(tmp_path / "none.pth", identity) is None
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_a_resume_file_of_the_same_run_is_read(tmp_path):
 )
 def test_a_run_that_differs_is_named_by_its_difference(tmp_path, capsys, change, name):
     path = tmp_path / "m.resume.pth"
-    Progress(1, {}, {}).save(path, IDENTITY)
-    assert load_progress(path, replace(IDENTITY, **change)) is None
+    ResumeState(1, {}, {}).save(path, IDENTITY)
+    assert load_resume_state(path, replace(IDENTITY, **change)) is None
     assert f"{path} belongs to another run (different: {name}) and is ignored\n" == capsys.readouterr().out
 
 
 def test_other_sources_are_not_part_of_the_identity_of_a_run_without_any():
-    alone, several = IDENTITY.facts(), replace(IDENTITY, recipe=SEVERAL_SOURCES, sources={"bcn": 3}).facts()
+    alone, several = IDENTITY.as_dict(), replace(IDENTITY, recipe=SEVERAL_SOURCES, sources={"bcn": 3}).as_dict()
     assert several.keys() - alone.keys() == {"sources"}
     assert several["recipe"].keys() - alone["recipe"].keys() == {"ham10000_share", "source_power", "least_side"}
 
@@ -102,15 +102,15 @@ SAME = {"images_sha256": "ab", "recipe": {"split_seed": 0, "validation_fraction"
 )
 def test_weights_that_were_trained_on_held_out_images_are_refused(before, fold):
     with pytest.raises(UsageError, match="trained on images that this run holds out"):
-        refuse_seen(replace(IDENTITY, before=before, fold=fold))
+        refuse_leakage(replace(IDENTITY, before=before, fold=fold))
 
 
 @pytest.mark.parametrize(
     "before", [None, SAME | {"before": SAME}, SAME | {"recipe": {}}, FOLD | {"images_sha256": "?"}]
 )
 def test_weights_that_were_trained_on_none_of_them_are_accepted(before):
-    refuse_seen(replace(IDENTITY, before=before))
-    refuse_seen(replace(IDENTITY, before=FOLD, fold="2/5"))
+    refuse_leakage(replace(IDENTITY, before=before))
+    refuse_leakage(replace(IDENTITY, before=FOLD, fold="2/5"))
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,6 @@ def test_weights_that_were_trained_on_none_of_them_are_accepted(before):
 def test_weights_that_learned_from_other_photographs_of_a_held_out_source_are_refused(before: dict):
     run = replace(IDENTITY, before=before, sources={"milk10k": 8})
     with pytest.raises(UsageError, match="trained on 9 photographs of milk10k, and this run would be on 8"):
-        refuse_seen(run)
+        refuse_leakage(run)
     for sources in ({"milk10k": 9}, {"msk": 8}, None):
-        refuse_seen(replace(run, sources=sources))
+        refuse_leakage(replace(run, sources=sources))

@@ -20,13 +20,13 @@ from handler.model.network import Network
 from tests.tiny_ham10000 import train_folder
 from train import calibrate, hardware, validation
 from train.recipe import SEVERAL_SOURCES, Recipe
-from train.validation import EpochFigures, Validation, large_enough
+from train.validation import EpochMetrics, Validation, large_enough
 
 CPU = torch.device("cpu")
 
 
-def figures(epoch: int) -> EpochFigures:
-    return EpochFigures(epoch=epoch, size=32, loss=1.5, balanced_accuracy=0.5, images_per_second=10.0)
+def figures(epoch: int) -> EpochMetrics:
+    return EpochMetrics(epoch=epoch, size=32, loss=1.5, balanced_accuracy=0.5, images_per_second=10.0)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_every_part_is_scored(root, examples, network, tmp_path, monkeypatch, ca
     assert {name: part["images"] for name, part in facts.items()} == {"HAM10000": len(examples[1]), "milk10k": 9}
     assert "HAM10000: balanced accuracy" in (out := capsys.readouterr().out) and "; milk10k: balanced accuracy" in out
 
-    held_out.keep_answers(checkpoint, tmp_path / "kept.csv", train_folder(root))
+    held_out.write_predictions(checkpoint, tmp_path / "kept.csv", train_folder(root))
     kept = Predictions.read(tmp_path / "kept.csv")
     assert [example.path.name for example in kept.examples] == [example.path.name for example in examples[1]]
     logits = calibrate.predict(checkpoint.network(), held_out.parts["HAM10000"][0], CPU)[1]

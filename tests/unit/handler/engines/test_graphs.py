@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from handler.engines.classifier import Classifier
-from handler.engines.convert import facts
-from handler.engines.graphs import INDEX, Graphs, GraphsError, ModelFacts
-from handler.model.calibration import BiasSetting, FlagFigures
+from handler.engines.convert import model_info
+from handler.engines.graphs import INDEX, Graphs, GraphsError, ModelInfo
+from handler.model.calibration import BiasSetting, FlagRates
 from handler.model.checkpoint import Checkpoint
 from tests.conftest import ROOT
 from tests.unit.test_packaging import PACKAGES
@@ -40,12 +40,12 @@ def test_loaded_graphs_answer_as_the_checkpoint(saved: Path, exported: Path, squ
 
 def test_the_flags_figures_and_the_curve_are_found_next_to_the_checkpoint(saved: Path, exported: Path, tmp_path: Path):
     graphs, model = Graphs.load(exported, saved)
-    flag = FlagFigures(0.95, 0.32)
+    flag = FlagRates(0.95, 0.32)
     bias = BiasSetting(0.6, 0.8, dict.fromkeys(model.classes, 0.5), 0.1, flag, 0.05)
     graphs.save(tmp_path, msgspec.structs.replace(model, flag=flag, biases=[bias]))
     unpacked = tmp_path / saved.name
     unpacked.write_bytes(saved.read_bytes())
-    known, unknown = (facts(path, Checkpoint.load(path)) for path in (unpacked, saved))
+    known, unknown = (model_info(path, Checkpoint.load(path)) for path in (unpacked, saved))
     assert known.flag == flag and known.biases == [bias]
     assert unknown.flag is None and unknown.biases == []
     assert Graphs.load(tmp_path, unpacked)[1] == known
@@ -53,7 +53,7 @@ def test_the_flags_figures_and_the_curve_are_found_next_to_the_checkpoint(saved:
 
 def test_an_index_of_an_older_version_has_no_threshold_of_plausible_diagnoses():
     older = b'{"sha256": "0", "classes": ["nv"], "malignant_threshold": 0.1, "epoch": 1}'
-    assert msgspec.json.decode(older, type=ModelFacts).plausible_threshold is None
+    assert msgspec.json.decode(older, type=ModelInfo).plausible_threshold is None
 
 
 def test_graphs_are_loaded_without_torch(saved: Path, exported: Path):
