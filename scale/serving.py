@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -133,12 +134,14 @@ class Gateway:
     def __init__(self, predict: DeploymentHandle, explain: DeploymentHandle) -> None:
         self._handles = {POOL: predict, EXPLAIN_POOL: explain}
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:
+    def __serve_build_asgi_app__(self) -> Starlette:
         """Called by Ray Serve."""
         settings = Settings.from_environment()
         logging.config.dictConfig(log_config(settings))
         traces.configure()
-        return without_request_id(create_app(settings, RayServe(self._handles)))
+        app = create_app(settings, RayServe(self._handles))
+        app.middleware_stack = without_request_id(app.build_middleware_stack())  # Ray reads the routes of a Starlette
+        return app
 
 
 def without_request_id(app: ASGIApp) -> ASGIApp:
