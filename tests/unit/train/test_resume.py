@@ -12,7 +12,7 @@ from api.arguments import UsageError
 from evaluate.dataset import DataError, find_examples
 from tests.tiny_ham10000 import change_metadata, first_image
 from train.augment import Augmentation
-from train.recipe import SEVERAL_SOURCES, Recipe
+from train.recipe import Recipe
 from train.resume import Progress, RunIdentity, images_digest, load_progress, refuse_seen
 
 IDENTITY = RunIdentity(
@@ -63,12 +63,6 @@ def test_a_run_that_differs_is_named_by_its_difference(tmp_path, capsys, change,
     Progress(1, {}, {}).save(path, IDENTITY)
     assert load_progress(path, replace(IDENTITY, **change)) is None
     assert f"{path} belongs to another run (different: {name}) and is ignored\n" == capsys.readouterr().out
-
-
-def test_other_sources_are_not_part_of_the_identity_of_a_run_without_any():
-    alone, several = IDENTITY.facts(), replace(IDENTITY, recipe=SEVERAL_SOURCES, sources={"bcn": 3}).facts()
-    assert several.keys() - alone.keys() == {"sources"}
-    assert several["recipe"].keys() - alone["recipe"].keys() == {"ham10000_share", "source_power", "least_side"}
 
 
 def test_the_images_digest_depends_on_content_and_label(root):

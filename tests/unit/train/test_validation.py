@@ -19,8 +19,8 @@ from handler.model.inference import PixelsToProbabilities
 from handler.model.network import Network
 from tests.tiny_ham10000 import train_folder
 from train import calibrate, hardware, validation
-from train.recipe import SEVERAL_SOURCES, Recipe
-from train.validation import EpochFigures, Validation, large_enough
+from train.recipe import SEVERAL_SOURCES
+from train.validation import EpochFigures, Validation
 
 CPU = torch.device("cpu")
 
@@ -31,9 +31,9 @@ def figures(epoch: int) -> EpochFigures:
 
 @pytest.fixture
 def examples(root, monkeypatch, one_thread) -> tuple[list[Example], list[Example]]:
-    """Training and held-out examples, which are decoded to 64 pixels."""
+    """Training and held-out examples, which are decoded to 32 pixels."""
     load_squares = validation.load_squares
-    monkeypatch.setattr(validation, "load_squares", lambda *arguments: load_squares(*arguments, 64))
+    monkeypatch.setattr(validation, "load_squares", lambda *arguments: load_squares(*arguments, 32))
     return split_by_lesion(find_examples(root, "train"), 0.1, seed=0)
 
 
@@ -84,14 +84,6 @@ def test_thresholds_are_fitted_to_the_float32_outputs_that_are_served(examples, 
     np.testing.assert_allclose(checkpoint.novelty.mean, features.mean(0), rtol=1e-4, atol=1e-6)
 
 
-def test_no_malignant_image_is_a_checkpoint_without_a_threshold(examples, network, tmp_path):
-    benign = [[e for e in side if e.label in (2, 3, 5, 6)] for side in examples]
-    held_out = Validation({"HAM10000": benign[1]}, CPU, tmp_path / "m.pth", {})
-    held_out.add_epoch(network, figures(1))
-    assert held_out.complete(benign[0]).malignant_threshold is None
-    assert Checkpoint.load(tmp_path / "m.pth").malignant_threshold is None
-
-
 # Several sources
 
 
@@ -123,20 +115,9 @@ def test_every_part_is_scored(root, examples, network, tmp_path, monkeypatch, ca
     np.testing.assert_allclose(kept.probabilities, torch.softmax(torch.from_numpy(logits), 1), rtol=1e-3)
 
 
-@pytest.mark.parametrize("recipe, count", [(replace(SEVERAL_SOURCES, sizes=((0.5, 64), (1.0, 160))), 2), (Recipe(), 4)])
-def test_only_photographs_of_the_last_epochs_are_large_enough(tmp_path, recipe, count):
-    sizes = []
-    for number, size in enumerate([(84, 84), (300, 111), (112, 300), (256, 256)]):  # 0.7 of 160 pixels is 112
-        Image.new("RGB", size).save(tmp_path / f"{number}.png")
-        sizes.append(Example(tmp_path / f"{number}.png", number, str(number)))
-    Checkpoint({}, training={"recipe": asdict(recipe)}).save(tmp_path / "m.pth")
-    assert large_enough(sizes, Checkpoint.load(tmp_path / "m.pth")) == sizes[-count:]
-    assert large_enough(sizes, Checkpoint({})) == sizes
-
-
 def test_small_photographs_do_not_count_as_familiar(examples, network, tmp_path: Path):
-    small, recipe = examples[0][:5], asdict(replace(SEVERAL_SOURCES, sizes=((1.0, 64),)))
-    for example in small:  # the others have 48 pixels
+    small, recipe = examples[0][:5], asdict(replace(SEVERAL_SOURCES, sizes=((0.5, 32), (1.0, 64))))
+    for example in small:  # the others have 48 pixels; 0.7 of 64 is 45
         Image.new("RGB", (44, 44)).save(example.path)
     parts = validation.load_parts({"HAM10000": examples[1]})
     both = [Checkpoint(network.state_dict(), training=training) for training in ({"recipe": recipe}, {})]
