@@ -14,7 +14,7 @@ import pytest
 
 from handler.engines.classifier import Classifier
 from handler.engines.convert import facts
-from handler.engines.graphs import INDEX, Graphs, GraphsError, ModelFacts
+from handler.engines.graphs import INDEX, Graphs, GraphsError
 from handler.model.calibration import BiasSetting, FlagFigures
 from handler.model.checkpoint import Checkpoint
 from tests.conftest import ROOT
@@ -49,11 +49,6 @@ def test_the_flags_figures_and_the_curve_are_found_next_to_the_checkpoint(saved:
     assert known.flag == flag and known.biases == [bias]
     assert unknown.flag is None and unknown.biases == []
     assert Graphs.load(tmp_path, unpacked)[1] == known
-
-
-def test_an_index_of_an_older_version_has_no_threshold_of_plausible_diagnoses():
-    older = b'{"sha256": "0", "classes": ["nv"], "malignant_threshold": 0.1, "epoch": 1}'
-    assert msgspec.json.decode(older, type=ModelFacts).plausible_threshold is None
 
 
 def test_graphs_are_loaded_without_torch(saved: Path, exported: Path):
