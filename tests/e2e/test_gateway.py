@@ -6,7 +6,6 @@ import base64
 import gzip
 import io
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -164,12 +163,11 @@ def test_one_broken_photograph_among_eight_fails_alone(service: Service, photogr
 
 def test_classification_does_not_wait_behind_explanations(service: Service, photograph: str, endless: str):
     body = {"image": endless, "explain": True, "precision": "Importante"}
-    with ThreadPoolExecutor(1) as pool:
-        explaining = pool.submit(service.predict, body, headers={"prefer": "wait=8"})
-        time.sleep(0.5)
-        assert service.predict({"image": photograph}).status_code == 200
-        assert not explaining.done()
-        assert explaining.result(60).status_code == 200
+    patience = {"accept": "application/x-ndjson", "prefer": "wait=60"}
+    with service.predict(body, headers=patience, stream=True) as explaining:
+        assert "progress" in json.loads(next(explaining.iter_lines()))
+        # The explanation takes more than twice as long.
+        assert service.predict({"image": photograph}, timeout=15).status_code == 200
 
 
 def test_gzip_when_accepted_and_only_then(service: Service, photograph: str):
