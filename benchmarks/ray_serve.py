@@ -115,6 +115,7 @@ class RayCluster:
             status = self.serve("status")
             if "DEPLOY_FAILED" in status or time.monotonic() > deadline:
                 raise RuntimeError(status)
+            time.sleep(2)  # `serve` takes seconds of the same cores
 
     def kill_node(self, node: subprocess.Popen[bytes]) -> None:
         """Simulate a power cut: suspend all processes of a node, and then kill them."""
@@ -142,6 +143,7 @@ def ray_cluster(nodes: int, cpus: int = 2) -> Iterator[RayCluster]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
         "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{dashboard}",
     }
     made = RayCluster(f"127.0.0.1:{port}", environment, [])

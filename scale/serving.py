@@ -16,9 +16,11 @@ import msgspec
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.archive import ARCHIVE
-from api.headers import EXPLAIN_POOL, POOL
+from api.headers import EXPLAIN_POOL, POOL, REQUEST_ID_HEADER
 from gateway import traces
 from gateway.app import create_app
 from gateway.backend import GRACE_SECONDS
@@ -51,9 +53,12 @@ class Arguments(msgspec.Struct, forbid_unknown_fields=True):
     archive: str = str(ROOT / "model_store" / ARCHIVE)
     """At this path on every node."""
     min_replicas: Number = 1
-    """Of each pool, always; at most one on each node, because it uses all cores."""
+    """Of each pool, always, on different nodes if possible, because one uses all cores."""
     max_replicas: Number = 1
     """Of each pool, when its queue is long."""
+    max_replicas_per_node: Number = 2
+    """Of each deployment. An update in place needs 2, since the old version's replicas count as well. With 1, Ray's
+    autoscaler starts a node for each further replica."""
     gateway_on_head: bool = True
     """One gateway, on the head node: then no request is lost with another node. Otherwise ``min_replicas`` gateways,
     each on a node of its own."""
@@ -83,6 +88,7 @@ def application(args: dict[str, Any]) -> serve.Application:
         made: serve.Application = _deployment(
             replica,
             name=name,
+            max_replicas_per_node=arguments.max_replicas_per_node,
             # Interval for finding an available replica; Ray's default of 0.5 s would leave replicas idle.
             request_router_config={"initial_backoff_s": 0.01, "max_backoff_s": 0.05},
             autoscaling_config=autoscaling,
@@ -96,6 +102,7 @@ def application(args: dict[str, Any]) -> serve.Application:
     gateway: serve.Application = _deployment(
         serve.ingress()(Gateway),
         name=GATEWAY,
+        max_replicas_per_node=arguments.max_replicas_per_node,
         num_replicas=1 if arguments.gateway_on_head else arguments.min_replicas,
         max_ongoing_requests=settings.predict_queue + settings.explain_queue + EXTRA_REQUESTS,
         graceful_shutdown_timeout_s=explain_seconds,
@@ -112,7 +119,6 @@ def _deployment(replica: type, resources: dict[str, float] | None = None, **opti
     """A deployment whose updates start new replicas before they stop the old ones."""
     return serve.deployment(
         replica,
-        max_replicas_per_node=1,
         ray_actor_options={"num_cpus": CPUS, "resources": resources or {}},
         health_check_period_s=5.0,
         max_constructor_retry_count=3,
@@ -133,4 +139,20 @@ class Gateway:
         settings = Settings.from_environment()
         logging.config.dictConfig(log_config(settings))
         traces.configure()
-        return create_app(settings, RayServe(self._handles))
+        app = create_app(settings, RayServe(self._handles))
+        app.middleware_stack = without_request_id(app.build_middleware_stack())  # Ray reads the routes of a Starlette
+        return app
+
+
+def without_request_id(app: ASGIApp) -> ASGIApp:
+    """``app`` without ``X-Request-ID`` in its responses: Ray's proxy, which gives each request its id, adds it."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_without(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                del MutableHeaders(scope=message)[REQUEST_ID_HEADER]
+            await send(message)
+
+        await app(scope, receive, send_without)
+
+    return call

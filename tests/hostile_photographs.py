@@ -154,7 +154,6 @@ BOMBS = {
     "GIF by its screen": lambda: gif_claiming(65_000, 65_000, in_frame=False),
     "GIF by its first frame": lambda: gif_claiming(65_000, 65_000, in_frame=True),
     "WebP": lambda: webp_claiming(16_000, 16_000),
-    "HEIC": lambda: heic_claiming(16_000, 16_000),
     "TIFF": lambda: tiff_of(
         b"\0", t256=60_000, t257=60_000, t258=8, t259=1, t262=1, t273=0, t277=1, t278=60_000, t279=1
     ),

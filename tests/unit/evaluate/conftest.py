@@ -33,7 +33,7 @@ def photographs(tmp_path) -> Path:
     rows = ["file,dx,lesion_id,age,sex,localization"]
     for i in range(9):
         name = f"{'deep/' * (i > 6)}{i}.png"
-        Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(folder / name)
+        Image.fromarray(rng.integers(0, 256, (36, 48, 3), dtype=np.uint8)).save(folder / name)
         rows.append(f"{name},{list(CLASSES)[i % 7]},L{i // 2},{30 + i},Male,{['back', 'unknown'][i % 2]}")
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
     return folder

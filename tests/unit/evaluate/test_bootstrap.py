@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluate import bootstrap, metrics
-from evaluate.bootstrap import Bootstrap, Estimate, clusters_of, draw_weights
+from evaluate.bootstrap import Bootstrap, Estimate, clusters_of
 
 
 def width(values: np.ndarray, clusters: np.ndarray, resamples: int = 2000, seed: int = 0) -> float:
@@ -18,14 +18,6 @@ def width(values: np.ndarray, clusters: np.ndarray, resamples: int = 2000, seed:
 
 def test_images_of_a_lesion_are_one_cluster_and_those_without_are_their_own():
     assert clusters_of(["b", "a", "b", "", "", "a"]).tolist() == [0, 1, 0, 2, 3, 1]
-
-
-def test_a_resample_takes_whole_lesions_and_as_many_as_there_are():
-    clusters, rng = np.array([0, 0, 0, 1, 2, 2]), np.random.default_rng(0)
-    drawn = np.stack([draw_weights(clusters, rng) for _ in range(300)])
-    assert (drawn[:, :3] == drawn[:, :1]).all() and (drawn[:, 4] == drawn[:, 5]).all()
-    assert (drawn[:, [0, 3, 4]].sum(1) == 3).all()
-    np.testing.assert_allclose(drawn.mean(0), 1, atol=0.15)
 
 
 def test_two_lesions_have_three_resamples():
@@ -69,10 +61,3 @@ def test_resamples_in_which_a_metric_is_not_defined_are_left_out():
     first = resamples.estimate(lambda weights: metrics.ratio(weights[:, :1] @ np.array([0.5]), weights[:, 0]))
     assert first == Estimate(0.5, 0.5, 0.5)
     assert resamples.estimate(lambda weights: weights[:, 0] * np.nan) == Estimate(None, None, None)
-
-
-def test_each_of_several_values_has_its_interval():
-    resamples = Bootstrap(np.arange(20), 100, 0)
-    both = resamples.estimates(lambda weights: weights[:, :2])
-    assert both.low.shape == (2,)
-    assert both.at(1) == resamples.estimate(lambda weights: weights[:, 1])

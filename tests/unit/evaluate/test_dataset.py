@@ -127,13 +127,13 @@ def test_all_faults_come_at_once(root):
         root, lambda text: text.replace("ISIC_0000003,", "ISIC_9999999,").replace("HAM_bcc_1,", "HAM_bcc_1,")
     )
     change_metadata(root, lambda text: text.replace("ISIC_0000000,akiec", "ISIC_0000000,wart"))
-    (train_folder(root) / "ISIC_0000100.heic").write_bytes(b"content")
+    (train_folder(root) / "ISIC_0000100.nef").write_bytes(b"content")
     (train_folder(root) / "ISIC_0000101.jpg").touch()
     with pytest.raises(DataError) as refused:
         find_examples(root, "train")
     lines = str(refused.value).splitlines()
     assert len(lines) == 4 and "line 2: found the diagnosis 'wart'" in lines[0]
-    assert "ISIC_0000100.heic is a HEIC photograph" in lines[1] and "ISIC_0000101.jpg is empty" in lines[2]
+    assert "ISIC_0000100.nef is a camera's RAW file" in lines[1] and "ISIC_0000101.jpg is empty" in lines[2]
     assert "ISIC_0000003" in lines[3] and "has no row" in lines[3]
 
 
@@ -278,16 +278,13 @@ LABEL_FAULTS = {
     "outside": (lambda f: relabel(f, lambda t: t.replace("3.png", "../3.png")), "'../3.png', expected a file inside"),
     "absolute": (lambda f: relabel(f, lambda t: t.replace("3.png", "/3.png")), "'/3.png', expected a file inside"),
     "twice": (lambda f: relabel(f, lambda t: t + "./3.png,df,L1\n"), "line 11: found 3.png again, which is on line 5"),
-    "HEIC": (
-        lambda f: relabel(f, lambda t: t.replace("3.png", "3.HEIC")),
-        "3.HEIC, which is a HEIC photograph",
-    ),
+    "RAW": (lambda f: relabel(f, lambda t: t.replace("3.png", "3.NEF")), "3.NEF, which is a camera's RAW file"),
 }
 
 
 @pytest.mark.parametrize("fault", LABEL_FAULTS)
 def test_a_fault_of_the_labels_is_refused_in_one_line(photographs, fault):
-    (photographs / "3.HEIC").write_bytes(b"content")
+    (photographs / "3.NEF").write_bytes(b"content")
     make_fault, expected = LABEL_FAULTS[fault]
     make_fault(photographs)
     with pytest.raises(DataError) as refused:

@@ -8,7 +8,6 @@ import sklearn.metrics
 
 from evaluate import metrics
 from evaluate.metrics import area, at_sensitivity, at_specificity, roc
-from tests.unit.evaluate.sets import BCC, MEL, NV, confident
 
 METRICS = (
     metrics.accuracy,
@@ -71,14 +70,6 @@ def test_bins_of_the_reliability_diagram():
     np.testing.assert_allclose([confidence[5], confidence[9]], [0.55, 0.96])
     np.testing.assert_allclose([accuracy[5], accuracy[9]], [0, 2 / 3])
     assert np.isnan(confidence[:5]).all() and np.isnan(accuracy[6:9]).all()
-
-
-def test_a_class_that_is_never_predicted_has_no_ppv_and_one_without_images_no_sensitivity():
-    probabilities, labels = confident([MEL, NV]), np.array([MEL, BCC])
-    ppvs, recalls = metrics.ppvs(probabilities, labels), metrics.recalls(probabilities, labels)
-    assert ppvs[MEL] == 1 and ppvs[NV] == 0 and np.isnan(ppvs[BCC])
-    assert recalls[MEL] == 1 and recalls[BCC] == 0 and np.isnan(recalls[NV])
-    assert metrics.macro_f1(probabilities, labels) == 0.5  # melanoma 1, bcc 0; nv has no image
 
 
 def test_weights_count_images_as_often_as_copies_would(predictions):

@@ -61,13 +61,9 @@ def test_columns(tmp_path, small):
     assert list(first.values())[:11] == [
         "0.jpg", "a", "mel", "29.9", "male", "back", "m.pth", "0123456789ab", "0.5", "0.75", "0.06",
     ]  # fmt: skip
-    with_source = [replace(e, source="milk10k") for e in small.examples]
-    both = [replace(e, skin_tone="3" if i else "") for i, e in enumerate(with_source)]
-    for examples, columns in ((with_source, ["source"]), (both, ["source", "skin_tone"])):
-        replace(small, examples=examples).write(tmp_path / "p.csv")
-        head = (tmp_path / "p.csv").read_text().splitlines()[0]
-        assert head.startswith(",".join(["file,lesion_id,dx,age,sex,localization", *columns, "model,sha256,"]))
-        assert Predictions.read(tmp_path / "p.csv").examples == examples
+    examples = [replace(e, source="milk10k", skin_tone="3" if i else "") for i, e in enumerate(small.examples)]
+    replace(small, examples=examples).write(tmp_path / "p.csv")
+    assert Predictions.read(tmp_path / "p.csv").examples == examples
 
 
 def test_files_of_other_programs_need_only_files_diagnoses_and_probabilities(tmp_path):

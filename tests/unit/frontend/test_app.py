@@ -49,7 +49,7 @@ def test_styles_and_scripts_are_translated_too():
     assert '"JPEG, HEIC, PNG, WebP, BMP, TIFF or GIF, at most 100\u00a0MB each"' in style()
     assert language_script().endswith("mlbioLanguage('en', {})</script>")
     with use_language("fr"):
-        assert "24\u00a0Mo au plus par fichier" in style()
+        assert "100\u00a0Mo au plus par fichier" in style()
         assert '"Take Photo": "Prendre la photo"' in language_script()
 
 

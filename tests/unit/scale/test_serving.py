@@ -27,7 +27,8 @@ def test_settings_reach_the_deployments(archive: str, monkeypatch: pytest.Monkey
     # Texts, as `serve run` gives them.
     args = {"archive": archive, "min_replicas": "2", "max_replicas": "5", "gateway_on_head": "false"}
     root = application(args)._bound_deployment
-    made = {d.name: d._deployment_config for d in (root, *(pool._bound_deployment for pool in root.init_args))}
+    deployments = (root, *(pool._bound_deployment for pool in root.init_args))
+    made = {d.name: d._deployment_config for d in deployments}
     gateway, predict, explain = made[GATEWAY], made[POOL], made[EXPLAIN_POOL]
     assert gateway.max_ongoing_requests > 53 and gateway.num_replicas == 2
     assert predict.max_queued_requests > 50 and explain.max_queued_requests > 3 and explain.max_ongoing_requests == 1
@@ -35,6 +36,7 @@ def test_settings_reach_the_deployments(archive: str, monkeypatch: pytest.Monkey
     assert gateway.graceful_shutdown_timeout_s > 100
     assert (predict.autoscaling_config.min_replicas, explain.autoscaling_config.max_replicas) == (2, 5)
     assert 2 * len(made) * CPUS <= 1, "one CPU is enough for two versions"
+    assert all(d._replica_config.max_replicas_per_node >= 2 for d in deployments), "and so is one node"
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 
 from api.archive import ARCHIVE
-from gateway.settings import Settings
 from supervisor import __main__, service
 from supervisor.__main__ import main
 from supervisor.processes import free_port
@@ -48,13 +47,6 @@ def test_an_archive_that_was_replaced_is_not_started(tmp_path: Path, capsys: pyt
     assert "damaged or replaced" in printed.err and "warning" not in printed.out
 
 
-def service_is_ready(ready: bool) -> Callable:
-    async def is_ready(settings: Settings) -> bool:
-        return ready
-
-    return is_ready
-
-
 @pytest.mark.parametrize(("options", "code"), [([], 0), (["--run", "sleep"], 130)])
 def test_an_interrupted_command_has_failed(monkeypatch: pytest.MonkeyPatch, options: list[str], code: int):
     @contextlib.asynccontextmanager
@@ -62,12 +54,12 @@ def test_an_interrupted_command_has_failed(monkeypatch: pytest.MonkeyPatch, opti
         signal.raise_signal(signal.SIGINT)
         yield
 
-    monkeypatch.setattr(__main__, "is_ready", service_is_ready(False))
+    monkeypatch.setattr(__main__, "is_ready", AsyncMock(return_value=False))
     monkeypatch.setattr(__main__, "running_service", interrupted)
     assert main(options) == code
 
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_the_exit_code_is_the_commands(monkeypatch: pytest.MonkeyPatch, code: int):
-    monkeypatch.setattr(__main__, "is_ready", service_is_ready(True))
+    monkeypatch.setattr(__main__, "is_ready", AsyncMock(return_value=True))
     assert main(["--run", "sh", "-c", f'test -n "$MLBIO_URL" && exit {code}']) == code

@@ -23,9 +23,10 @@ SETTINGS = Settings(port=18089)
 
 
 def put(folder: Path, content: bytes) -> Path:
-    folder.mkdir(exist_ok=True)
+    """Write an archive and its checksum; either may be linked to another."""
+    folder.mkdir(parents=True, exist_ok=True)
     archive = folder / ARCHIVE
-    archive.unlink(missing_ok=True)  # it may be linked to another
+    archive.unlink(missing_ok=True)
     archive.write_bytes(content)
     (folder / f"{ARCHIVE}.sha256").unlink(missing_ok=True)
     (folder / f"{ARCHIVE}.sha256").write_text(f"{hashlib.sha256(content).hexdigest()}  {ARCHIVE}\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from supervisor.promotion import PREVIOUS, PromotionError, promote
 from supervisor.runtime import find_service
 from supervisor.service import running_service
 from supervisor.shutdown import StopSignal
+from tests.unit.supervisor.test_promotion import put
 
 TORCHSERVE = """
 import http.server, json, os, pathlib, sys
@@ -65,15 +65,6 @@ def start_torchserve(settings: Settings, store: Path, logs: Path, runtime: Path)
     return start(command, {}, logs, logs / "torchserve.out")
 
 
-def put(folder: Path, version: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    archive = folder / ARCHIVE
-    archive.write_text(version)
-    digest = hashlib.sha256(version.encode()).hexdigest()
-    (folder / f"{ARCHIVE}.sha256").write_text(f"{digest}  {ARCHIVE}\n")
-    return archive
-
-
 class Load:
     """Clients that ask all the time, and what they are answered."""
 
@@ -105,7 +96,7 @@ class Load:
 
 def test_no_request_is_lost_with_a_model_that_works_or_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store = tmp_path / "store"
-    put(store, "old")
+    put(store, b"old")
     settings = Settings(
         port=free_port(), torchserve_url=f"http://127.0.0.1:{free_ports_in_a_row(3)}", hold_seconds=100.0
     )
@@ -117,12 +108,12 @@ def test_no_request_is_lost_with_a_model_that_works_or_does_not(tmp_path: Path, 
             assert found is not None
 
             async with load.flowing() as answers:
-                await asyncio.to_thread(promote, put(store / "next/a", "new"), found, settings, print)
+                await asyncio.to_thread(promote, put(store / "next/a", b"new"), found, settings, print)
             assert set(answers) == {"old", "new"} and (store / PREVIOUS / ARCHIVE).read_text() == "old"
 
             async with load.flowing() as answers:
                 with pytest.raises(PromotionError, match="(?s)it is damaged.*is restored, and predicts"):
-                    await asyncio.to_thread(promote, put(store / "next/b", "broken"), found, settings, print)
+                    await asyncio.to_thread(promote, put(store / "next/b", b"broken"), found, settings, print)
             assert set(answers) == {"new"} and (store / ARCHIVE).read_text() == "new"
             assert (store / PREVIOUS / ARCHIVE).read_text() == "old"
 

@@ -124,13 +124,6 @@ def test_each_part_has_the_same_weight_whatever_its_number_of_images(fit):
         assert fit([first, second]) != pytest.approx(fit(parts), rel=1e-5)
 
 
-@pytest.mark.parametrize("share, value", [(0.1, 1), (0.125, 1), (0.13, 2), (0.375, 3), (0.4, 4), (0.5, 4), (0.6, 9)])
-def test_a_quantile_of_parts(share, value):
-    """Each of the four values of one part counts as an eighth, and the only one of the other as a half."""
-    for parts in ([[3, 1, 4, 2], [9]], [[9], [3, 1, 4, 2]]):
-        assert calibrate.quantile([np.array(part) for part in parts], share) == value
-
-
 # The malignant threshold
 
 

@@ -33,7 +33,7 @@ def test_every_fault_is_listed_in_one_run(tmp_path: Path, capsys: pytest.Capture
     images[0].write_bytes(images[0].read_bytes()[:-400])  # cut short
     images[1].write_bytes(b"<html>")
     images[2].write_bytes(b"")
-    (train_folder(root) / "ISIC_1.HEIC").write_bytes(b"content")
+    (train_folder(root) / "ISIC_1.NEF").write_bytes(b"content")
     change_metadata(root, lambda text: text.replace("ISIC_0000003,akiec", "ISIC_0000003,wart"))
     picture = next(also.rglob("bcn_mel_8.png"))
     picture.write_bytes(picture.read_bytes()[:100])
@@ -43,7 +43,7 @@ def test_every_fault_is_listed_in_one_run(tmp_path: Path, capsys: pytest.Capture
         "ISIC_0000000.jpg: the image is damaged",
         "ISIC_0000001.jpg: not an image",
         "ISIC_0000002.jpg is empty",
-        "ISIC_1.HEIC is a HEIC photograph",
+        "ISIC_1.NEF is a camera's RAW file",
         "line 5: found the diagnosis 'wart'",
         "bcn_mel_8.png: the image is damaged",
         f"{FOLDERS['test']} is missing",

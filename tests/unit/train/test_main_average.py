@@ -24,7 +24,7 @@ from train.resume import images_digest
 @pytest.fixture(autouse=True)
 def small_images(monkeypatch: pytest.MonkeyPatch, one_thread):
     load_squares = validation.load_squares
-    monkeypatch.setattr(validation, "load_squares", lambda *arguments: load_squares(*arguments, 64))
+    monkeypatch.setattr(validation, "load_squares", lambda *arguments: load_squares(*arguments, 32))
 
 
 @pytest.fixture(scope="module")
@@ -143,17 +143,6 @@ def change(path: Path, classes: list[str] | None = None, **training) -> None:
         (lambda path: change(path, recipe={"split_seed": 1}, images=19), [], "different validation images"),
         (lambda path: path.write_text("x"), [], "2.pth"),
         (lambda path: path.unlink(), [], "2.pth"),
-    ],
-    ids=[
-        "too few weights",
-        "no weight",
-        "negative",
-        "not a number",
-        "no folder",
-        "other classes",
-        "another split",
-        "no checkpoint",
-        "missing",
     ],
 )
 def test_what_cannot_be_averaged_is_refused(capsys, root: Path, models: list[Path], spoil, options, expected):

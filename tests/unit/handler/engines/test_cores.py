@@ -25,24 +25,25 @@ def limit(folder: Path, own: str, files: dict[str, str]) -> int | None:
     return thread_limit(folder, folder / "own")
 
 
+ABOVE = {"a/cpu.max": "300000 100000\n", "a/b/cpu.max": "max 100000\n", "a/c/cpu.max": "100000 100000\n"}
+HOSTS_PATH = "5:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n0::/\n"
+
+
 @pytest.mark.parametrize(
-    ("quota", "expected"),
-    [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None), ("900000 100000", None)],
+    ("own", "files", "expected"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "50000 100000\n"}, 1),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/\n", {"cpu.max": "900000 100000\n"}, None),
+        ("0::/a/b\n", ABOVE, 3),
+        (HOSTS_PATH, {"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+        (HOSTS_PATH, {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+    ],
 )
-def test_a_containers_limit(tmp_path: Path, quota: str, expected: int | None):
-    assert limit(tmp_path, "0::/\n", {"cpu.max": f"{quota}\n"}) == expected
-
-
-def test_the_lowest_limit_of_a_group_and_those_above_counts(tmp_path: Path):
-    files = {"a/cpu.max": "300000 100000\n", "a/b/cpu.max": "max 100000\n", "a/c/cpu.max": "100000 100000\n"}
-    assert limit(tmp_path, "0::/a/b\n", files) == 3
-
-
-def test_version_1_with_the_hosts_path(tmp_path: Path):
-    files = {"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}
-    assert limit(tmp_path, "5:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n0::/\n", files) == 4
-    files["cpu/cpu.cfs_quota_us"] = "-1\n"
-    assert limit(tmp_path, "3:cpu,cpuacct:/docker/x\n", files) is None
+def test_the_lowest_limit_of_a_containers_groups_counts(tmp_path: Path, own: str, files: dict, expected: int | None):
+    """In both versions of control groups."""
+    assert limit(tmp_path, own, files) == expected
     assert thread_limit(tmp_path, tmp_path / "absent") is None  # not Linux
 
 

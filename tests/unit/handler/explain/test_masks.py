@@ -61,16 +61,6 @@ def test_signs_are_random():
     assert np.abs(first.mean(0) - 0.5).max() < 0.1
 
 
-def test_confounding_is_one_for_coins_and_vanishes_for_large_designs():
-    rng = np.random.default_rng(0)
-    half = rng.random((128, 18)) < 0.5
-    coins = np.stack([half, ~half], 1).reshape(-1, 18)
-    assert confounding(coins).mean() == pytest.approx(1, abs=0.1)
-    sizes = [confounding(next(blocks(18, rng, size))).mean() for size in (128, 256, 512, 1024)]
-    assert sizes == sorted(sizes, reverse=True) and sizes[0] > 0.7 and sizes[-1] == 0
-    assert not confounding(half[:, :3]).any()
-
-
 def near(regions: int) -> np.ndarray:
     """Closeness of regions that are scattered over a square."""
     centres = np.random.default_rng(4).random((regions, 2))
