@@ -158,7 +158,7 @@ def test_a_phone_in_french(browser, page, tmp_path):
         for photograph in shown
     }
     assert sizes == {"TURNED.JPG": (200, 300), "deep *grey*.png": (300, 200), "iphone.heic": (300, 200)}
-    # Both tops at once: the page moves up when the list of uploaded files is emptied.
+    # Both tops at once: the page scrolls smoothly to the first photograph.
     tops = (
         f"return ['{VERDICT}', 'img[alt^=Photographie]']"
         ".map(e => document.querySelector(e).getBoundingClientRect().top)"
