@@ -56,7 +56,7 @@ def check(url: str, photo: bytes | None = None) -> None:
 
 def photograph() -> bytes:
     """A skin-coloured square as PNG, encoded here because this script uses only the standard library."""
-    side = 16
+    side = 32
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

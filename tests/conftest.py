@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -53,8 +54,9 @@ def example_images() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def endless() -> str:
-    """Plain skin in base64: no ranking of its regions settles, so an explanation uses its whole budget."""
-    return encode(Image.new("RGB", (64, 64), (210, 170, 150)), "PNG")
+    """Noise in base64: no ranking of its regions settles, so an explanation uses its whole budget."""
+    noise = np.random.default_rng(0).integers(-20, 21, (64, 64, 1))
+    return encode(Image.fromarray((np.array((210, 170, 150)) + noise).astype(np.uint8)), "PNG")
 
 
 @pytest.fixture(scope="session")

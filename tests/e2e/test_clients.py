@@ -109,8 +109,9 @@ def test_photographs_that_would_take_too_much_memory_are_refused(gateway, photog
         first = pool.submit(made.predict, image=photograph)
         wait_for(lambda: made.endpoint.limiters[POOL].used_slots == 1, 5)
         assert "too many classifications" in refused(made.predict(image=photograph), 503)
-        with connected(made) as other:  # refused before its body arrives, as the limit on bytes would be exceeded
-            other.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 30000000\r\n\r\n")
+        with connected(made) as other:  # refused once what has arrived exceeds the limit on bytes
+            head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 30000000\r\n\r\n"
+            other.sendall(head + bytes(2 * len(photograph)))
             assert other.recv(1000).startswith(b"HTTP/1.1 503")
         busy.resume()
         assert first.result(60).status_code == 200

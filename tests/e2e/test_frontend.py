@@ -84,7 +84,9 @@ def test_an_example_is_classified_and_explained_and_nothing_is_asked_of_the_inte
     asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     asked += [e["params"]["url"] for e in events if e["method"] == "Network.webSocketCreated"]
     assert asked
-    assert {urlsplit(url).hostname for url in asked if urlsplit(url).scheme not in ("data", "blob")} == {"localhost"}
+    assert {urlsplit(url).hostname for url in asked if urlsplit(url).scheme in ("http", "https", "ws", "wss")} == {
+        "localhost"
+    }
 
 
 def test_several_photographs_on_a_dark_page(browser, page, service, example_images, tmp_path):

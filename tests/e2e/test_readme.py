@@ -49,7 +49,7 @@ def shell(command: str, folder: Path = ROOT, **environment: str) -> subprocess.C
 
 
 def test_curl(service: Service):
-    finished = shell(block("sh", "Content-Type: application/json").replace("http://127.0.0.1:8089", service.url))
+    finished = shell(block("sh", "application/json' -d @-").replace("http://127.0.0.1:8089", service.url))
     assert finished.returncode == 0, finished.stderr
     answer, shown = json.loads(finished.stdout), json.loads(block("json", "success"))
     assert answer.pop("probability") == pytest.approx(shown.pop("probability"), abs=0.001), "engines round differently"
