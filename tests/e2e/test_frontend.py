@@ -211,7 +211,8 @@ def test_a_hundred_photographs_in_french(browser, page, example_images, tmp_path
     )
     assert violations(browser) == []
 
-    table = list(csv.DictReader(saved(browser, "Tableau en CSV", kept / "mlbio.csv").decode().splitlines()))
+    text = saved(browser, "Tableau en CSV", kept / "mlbio.csv").decode("utf-8-sig")
+    table = list(csv.DictReader(text.splitlines(), delimiter=";"))
     assert [row["file"] for row in table] == [f.name for f in files]
     assert [bool(row["error"]) for row in table] == [False] * 120 + [True]
     with zipfile.ZipFile(io.BytesIO(saved(browser, "Le tout en ZIP", kept / "mlbio.zip"))) as archive:
