@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -67,25 +68,21 @@ class OtherDisease:
     source: str
 
 
-@dataclass
-class FoundExamples:
-    """The examples that were found under a folder.
+@dataclass(kw_only=True)
+class Found:
+    """What was found in a data set's folders.
 
     Attributes:
-        folder: that their files are below.
-        examples: sorted by image.
+        examples: photographs of the classes.
         notes: what was left out or decided, a line each.
         faults: what has to be corrected, a line each.
-        is_split_here: whether HAM10000 is as downloaded, and was split by :func:`is_for_testing`.
     """
 
-    folder: Path
     examples: list[Example] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    is_split_here: bool = False
 
-    def checked(self) -> FoundExamples:
+    def checked(self) -> Self:
         """The same.
 
         Raises:
@@ -94,6 +91,19 @@ class FoundExamples:
         if self.faults:
             raise DataError(listed(self.faults))
         return self
+
+
+@dataclass(kw_only=True)
+class FoundExamples(Found):
+    """The examples of HAM10000, sorted by image.
+
+    Attributes:
+        folder: that their files are below.
+        is_split_here: whether HAM10000 is as downloaded, and was split by :func:`is_for_testing`.
+    """
+
+    folder: Path
+    is_split_here: bool = False
 
 
 def find_examples(root: str | Path, split: str) -> list[Example]:
@@ -118,7 +128,7 @@ def find_ham10000(root: str | Path, split: str) -> FoundExamples:
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: give the one that holds {METADATA} and {FOLDERS['train']}/")
     parts = [] if any((root / name).is_dir() for name in FOLDERS.values()) else _named(root, _PART)
-    found = FoundExamples(root if parts else root / FOLDERS[split], is_split_here=bool(parts))
+    found = FoundExamples(folder=root if parts else root / FOLDERS[split], is_split_here=bool(parts))
     if not found.folder.is_dir():
         raise DataError(
             f"{found.folder} is missing: it holds the images of the {split} split (or leave HAM10000_images_part_1 and "

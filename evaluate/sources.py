@@ -12,8 +12,8 @@ from pathlib import Path
 
 from api.classes import CLASSES, class_code
 from api.tables import TableError, image_id, read_table
-from evaluate.dataset import DataError, Example, OtherDisease, patient_fields
-from evaluate.photographs import listed, photographs_of
+from evaluate.dataset import Example, Found, OtherDisease, patient_fields
+from evaluate.photographs import photographs_of
 
 METADATA = "metadata.csv"
 
@@ -30,21 +30,15 @@ SAME_LESIONS = Path(__file__).with_name("same_lesions.csv")
 """Photographs of other sources that show a lesion of HAM10000: image_id, lesion_id (``main_same_lesions.py``)."""
 
 
-@dataclass
-class Sources:
+@dataclass(kw_only=True)
+class Sources(Found):
     """Photographs of one or several folders.
 
     Attributes:
-        examples: those of the classes.
         others: those of other diseases.
-        notes: what else was left out, a line each.
-        faults: what has to be corrected, a line each.
     """
 
-    examples: list[Example] = field(default_factory=list)
     others: list[OtherDisease] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """One line: photographs of each source, and of diseases that are none of the classes."""
@@ -55,16 +49,6 @@ class Sources:
             counted = ", ".join(f"{dx} {count}" for dx, count in sorted(diseases.items()))
             line += f"; {len(self.others)} of other diseases are left out ({counted})"
         return "; ".join([line, *self.notes])
-
-    def checked(self) -> Sources:
-        """The same.
-
-        Raises:
-            DataError: there are faults.
-        """
-        if self.faults:
-            raise DataError(listed(self.faults))
-        return self
 
 
 @dataclass(frozen=True)

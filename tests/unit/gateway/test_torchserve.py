@@ -180,11 +180,11 @@ def test_leaving_early_cancels_the_job(missing: bool):
 
 
 def test_where_there_are_several_model_servers_each_is_told_who_cancelled(monkeypatch: pytest.MonkeyPatch):
-    told = []
+    notified = []
 
     def handler(request: httpx.Request) -> httpx.Response:
         if CANCEL_HEADER in request.headers:
-            told.append(str(request.url))
+            notified.append(str(request.url))
             return httpx.Response(400, headers=OURS)
         return httpx.Response(200, headers=OURS, stream=Parts(b'{"progress": 0.5}\n', None))
 
@@ -195,10 +195,10 @@ def test_where_there_are_several_model_servers_each_is_told_who_cancelled(monkey
 
     monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", two)
     explain(handler, leave_after=0.5, torchserve_url="http://torchserve:8080", torchserve_peers="pods")
-    assert sorted(told) == [f"http://10.0.0.{n}:8080/predictions/mlbio" for n in (1, 2)]
-    told.clear()
+    assert sorted(notified) == [f"http://10.0.0.{n}:8080/predictions/mlbio" for n in (1, 2)]
+    notified.clear()
     explain(handler, leave_after=0.5, torchserve_url="http://torchserve:8080", torchserve_peers="unknown")
-    assert told == ["http://torchserve:8080/predictions/mlbio"]
+    assert notified == ["http://torchserve:8080/predictions/mlbio"]
 
 
 def test_no_connection_to_another_machine_is_kept():

@@ -20,13 +20,13 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_headers_are_read():
-    told, job_id = [], uuid.uuid4().hex
+    reported, job_id = [], uuid.uuid4().hex
     headers = {"x-mlbio-job": job_id, "x-mlbio-deadline": Deadline.after(5).to_header(), "x-request-id": "i" * 99}
-    job = Job.from_headers(headers | {"accept": "application/x-ndjson, */*"}, told.append)
+    job = Job.from_headers(headers | {"accept": "application/x-ndjson, */*"}, reported.append)
     assert job.id == job_id and 4 < job.seconds_left() <= 5 and job.request_id == "i" * 64
     job.progress(0.5)
-    Job.from_headers({"accept": "*/*"}, told.append).progress(0.7)
-    assert told == [0.5]
+    Job.from_headers({"accept": "*/*"}, reported.append).progress(0.7)
+    assert reported == [0.5]
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-mlbio-job": "../../etc/x"}, {"x-mlbio-deadline": "x"}])

@@ -138,11 +138,11 @@ def test_another_method_of_explanation_is_one_other_explainer(photograph: bytes)
     classifier.assess = lambda squares: (probabilities(squares), np.zeros(len(squares), np.float32))
     info = ModelInfo("0123456789abcdef", classifier.classes, 0.07, 22)
     predictor = Predictor(classifier, info, explainer=Occlusion(probabilities))
-    told = []
-    (answer,) = predictor.answer([Request(photograph, explain=True, details=True)], [Job(on_progress=told.append)])
+    reported = []
+    (answer,) = predictor.answer([Request(photograph, explain=True, details=True)], [Job(on_progress=reported.append)])
     prediction = msgspec.json.decode(answer.body, type=Prediction)
     figures = prediction.details.explanation
-    assert answer.status == 200 and np.array(prediction.explain).shape == (224, 224, 3) and told == [0.0, 1.0]
+    assert answer.status == 200 and np.array(prediction.explain).shape == (224, 224, 3) and reported == [0.0, 1.0]
     assert np.unique(read_map(figures.regions.map)).tolist() == [0, 1, 2, 3]
     assert np.argmax(np.abs(figures.regions.weights)) == 0 and figures.regions.weights[1:] == [0, 0, 0]
     assert figures.samples == 5 and figures.stability is figures.reached is figures.regions.standard_errors is None
